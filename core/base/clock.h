@@ -1,0 +1,22 @@
+/*
+ * core/base/clock.h: the two clocks, and RFC 3339.
+ * Threads: any.
+ */
+#ifndef WR_CLOCK_H
+#define WR_CLOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Milliseconds since 1970 in UTC: what is stored and shown. */
+int64_t wr_now_ms(void);
+
+/* Milliseconds of a clock that only goes forward: deadlines and durations. */
+int64_t wr_mono_ms(void);
+int64_t wr_mono_us(void);
+
+#define WR_TIME_LEN 24
+/* "2026-01-31T08:05:09.123Z" and a NUL. */
+void wr_time_text(char out[WR_TIME_LEN + 1], int64_t ms);
+
+#endif

@@ -1,0 +1,69 @@
+/*
+ * core/git/append.h: the only way in: objects through a quarantine, then ref updates that make them visible.
+ * Ownership: a quarantine is the caller's until wr_quarantine_free(); freed without an append it leaves nothing behind.
+ * Threads:   one per quarantine; appends from any thread, those of one repository take turns in the order of their calls.
+ * Blocks on: disk, the source, the turn.
+ * Errors:    WR_E_BAD_PACK, WR_E_TOO_LARGE, WR_E_STORAGE_FULL, WR_E_NOT_THERE (the repository was deleted),
+ *            WR_E_CANCELLED, and what the source says.
+ */
+#ifndef WR_APPEND_H
+#define WR_APPEND_H
+
+#include "core/base/stream.h"
+#include "core/git/plan.h"
+
+struct wr_quarantine;
+
+WR_MUST_CHECK enum wr_code wr_quarantine_new(struct wr_quarantine **out, struct wr_git_repo *repo,
+					     struct wr_error *err);
+void wr_quarantine_free(struct wr_quarantine *q);
+WR_DEFINE_AUTO(wr_quarantine);
+
+/*
+ * Reads one pack to the end of the source, indexes it, completes a thin one from the repository, and checks it whole:
+ * ids by recomputing them with SHA-1 collision detection, and that everything which a new commit, tree or tag refers to
+ * is in the pack or in the repository and of the right type (submodule entries refer to nothing). A pack of zero objects is
+ * fine. Once per quarantine, and not together with wr_quarantine_add().
+ */
+WR_MUST_CHECK enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src,
+					      const struct wr_progress *progress, const struct wr_cancel *cancel,
+					      struct wr_error *err);
+
+/* One object made by this server. Its references are checked when the quarantine is appended. */
+WR_MUST_CHECK enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum wr_type type,
+					     struct wr_str bytes, struct wr_error *err);
+
+struct wr_ref_update {
+	struct wr_str name; /* full name, borrowed */
+	struct wr_oid old;  /* the expected id; zero: must not exist */
+	struct wr_oid new;  /* zero: delete */
+	bool any_old;	    /* do not compare with old */
+	/* Outputs of wr_git_append(): */
+	enum wr_code result;
+	char reason[160]; /* for the report to the pusher; "" when result is WR_OK */
+	struct wr_oid before; /* what the ref was; zero: absent */
+};
+
+struct wr_change {
+	struct wr_ref_update *updates;
+	size_t count;
+	bool atomic;		     /* all or none; else each alone */
+	struct wr_quarantine *objects; /* NULL: no new objects */
+	/*
+	 * NULL, or called when the turn comes, with the repository as it then is; fills updates, count and objects
+	 * (which stay the caller's). An error from it ends the append, which has then changed nothing.
+	 */
+	enum wr_code (*fn)(void *arg, struct wr_snapshot *tips, struct wr_change *change, struct wr_error *err);
+	void *arg;
+};
+
+/*
+ * Applies the change under the repository's turn: checks names, expected ids, that new values exist, that values of
+ * refs/heads/ are commits, that no ref is a folder of another; makes objects and then refs durable (flushed, renamed,
+ * folder flushed), then visible. WR_OK when the append ran, whatever became of each update: see their results. Where no
+ * update was accepted the quarantined objects are thrown away.
+ * Refused names: what wr_refname_ok() refuses, and refs/warren/.
+ */
+WR_MUST_CHECK enum wr_code wr_git_append(struct wr_git_repo *repo, struct wr_change *change, struct wr_error *err);
+
+#endif

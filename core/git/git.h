@@ -1,0 +1,56 @@
+/*
+ * core/git/git.h: the Git store of one data folder, and handles to its repositories.
+ * Ownership: wr_git_open()/wr_git_close() by the program; a wr_git_repo is counted: open gives one reference, unref
+ *            takes it. All handles must be gone before wr_git_close().
+ * Threads:   all functions from any thread.
+ * Blocks on: disk (the first opening of a repository), a short mutex.
+ *
+ * Layout: <data>/repos/ab/cd/UUID.git, nothing at all before the first push. One process at a time uses a data folder.
+ * What engines see of a repository is in snapshot.h (refs, objects), walk.h, plan.h (packs to send) and append.h
+ * (quarantine, ref updates); nothing else of the store leaks.
+ */
+#ifndef WR_GIT_H
+#define WR_GIT_H
+
+#include "core/base/error.h"
+#include "core/git/oid.h"
+
+struct wr_git;
+struct wr_git_repo;
+
+struct wr_git_config {
+	const char *data;	   /* the data folder; copied */
+	uint64_t max_pack_bytes;   /* largest pack that a push may bring */
+	uint32_t max_pack_objects; /* most objects in one pushed pack */
+	uint64_t max_object_bytes; /* largest object that is ever inflated into memory */
+	unsigned idle_repos;	   /* repositories kept open without a user */
+};
+
+WR_MUST_CHECK enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, struct wr_error *err);
+void wr_git_close(struct wr_git *git);
+
+/*
+ * A handle to the repository with this id (a UUID in lower case, that a database row vouches for). A repository without
+ * a folder is empty, which is no error and is not remembered.
+ * Errors: WR_E_UNAVAILABLE, WR_E_INTERNAL (damage: a folder whose state file is missing or does not parse).
+ */
+WR_MUST_CHECK enum wr_code wr_git_repo_open(struct wr_git_repo **out, struct wr_git *git, const char *id,
+					    struct wr_error *err);
+void wr_git_repo_unref(struct wr_git_repo *repo);
+WR_DEFINE_AUTO_AS(wr_git_repo, struct wr_git_repo, wr_git_repo_unref);
+
+const char *wr_git_repo_id(const struct wr_git_repo *repo);
+
+/*
+ * Marks the repository dead: from now on appends answer WR_E_NOT_THERE, and new openings see an empty repository that
+ * refuses appends. Readers finish on what they hold. In memory only; the database row is what lasts.
+ */
+void wr_git_kill(struct wr_git *git, const char *id);
+
+/*
+ * Removes the folder of a killed repository (or of one that was never opened by this process). Absent is success.
+ * Errors: WR_E_INTERNAL; may be called again.
+ */
+WR_MUST_CHECK enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *err);
+
+#endif

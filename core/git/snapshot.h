@@ -1,0 +1,45 @@
+/*
+ * core/git/snapshot.h: what a repository was at one instant: its refs and every object they reach.
+ * Ownership: counted; wr_snapshot_take() gives one reference. Borrowed results live as long as the snapshot.
+ * Threads:   a snapshot may be used by many threads at once; it never changes, never locks a writer, never waits for one.
+ * Blocks on: disk (mapped packs).
+ * Errors:    WR_E_NOT_THERE for an absent object; WR_E_TOO_LARGE past max_object_bytes; WR_E_INTERNAL for damage.
+ */
+#ifndef WR_SNAPSHOT_H
+#define WR_SNAPSHOT_H
+
+#include "core/git/git.h"
+
+struct wr_snapshot;
+
+struct wr_ref {
+	struct wr_str name; /* full name: refs/heads/main */
+	struct wr_oid oid;
+	struct wr_oid peeled; /* what an annotated tag leads to in the end; zero when oid is no tag */
+};
+
+WR_MUST_CHECK enum wr_code wr_snapshot_take(struct wr_snapshot **out, struct wr_git_repo *repo, struct wr_error *err);
+void wr_snapshot_unref(struct wr_snapshot *snap);
+WR_DEFINE_AUTO_AS(wr_snapshot, struct wr_snapshot, wr_snapshot_unref);
+
+/* All refs, in byte order of their names. */
+const struct wr_ref *wr_snapshot_refs(const struct wr_snapshot *snap, size_t *n);
+/* One ref by its full name, or NULL. */
+const struct wr_ref *wr_snapshot_ref(const struct wr_snapshot *snap, struct wr_str name);
+
+struct wr_object {
+	enum wr_type type;
+	size_t size;
+	uint8_t *data; /* malloc'ed; followed by a NUL that size does not count */
+};
+void wr_object_fini(struct wr_object *obj);
+WR_DEFINE_AUTO_S(wr_object);
+
+bool wr_snapshot_has(const struct wr_snapshot *snap, const struct wr_oid *oid);
+/* Type and inflated size, without inflating the object. Either output may be NULL. */
+WR_MUST_CHECK enum wr_code wr_snapshot_stat(const struct wr_snapshot *snap, const struct wr_oid *oid,
+					    enum wr_type *type, uint64_t *size, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_snapshot_read(struct wr_object *out, const struct wr_snapshot *snap,
+					    const struct wr_oid *oid, struct wr_error *err);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * core/git/walk.h: questions about history, answered by walks over a snapshot.
+ * Ownership: results are filled into the caller's lists.
+ * Threads:   any; a call uses the snapshot read-only.
+ * Blocks on: disk. Long walks ask wr_cancel now and then.
+ * Errors:    WR_E_CANCELLED, WR_E_INTERNAL (a reachable object is missing or damaged), WR_E_UNAVAILABLE.
+ */
+#ifndef WR_WALK_H
+#define WR_WALK_H
+
+#include "core/git/oidmap.h"
+#include "core/git/snapshot.h"
+
+/* How a long call learns that nobody waits for it any more. NULL pointer, or NULL fn: never. */
+struct wr_cancel {
+	bool (*fn)(void *arg);
+	void *arg;
+};
+
+/* Whether a ref of the snapshot reaches this commit, or is this object (a tag or anything that a ref names directly). */
+WR_MUST_CHECK enum wr_code wr_walk_reachable(bool *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
+					     const struct wr_cancel *cancel, struct wr_error *err);
+
+/*
+ * Whether every want (tags peeled) has an ancestor among commons, or is one: the server is then ready to send a pack
+ * ("ready" in gitprotocol-v2). Walks stop at the client's shallow roots.
+ */
+WR_MUST_CHECK enum wr_code wr_walk_ready(bool *out, const struct wr_snapshot *snap, const struct wr_oids *wants,
+					 const struct wr_oids *commons, const struct wr_oids *client_shallow,
+					 const struct wr_cancel *cancel, struct wr_error *err);
+
+/*
+ * A depth limit applied (gitprotocol-pack, "shallow" lines). depth counts commits from each want, 1 is the want alone.
+ * shallow gets the commits at which history now ends for the client (those whose parents exist but are cut off) and
+ * which it did not name as shallow itself; unshallow gets those of client_shallow that now have their parents.
+ */
+WR_MUST_CHECK enum wr_code wr_walk_depth(struct wr_oids *shallow, struct wr_oids *unshallow,
+					 const struct wr_snapshot *snap, const struct wr_oids *wants,
+					 const struct wr_oids *client_shallow, uint32_t depth,
+					 const struct wr_cancel *cancel, struct wr_error *err);
+
+#endif

@@ -1,0 +1,20 @@
+/*
+ * server/app.h: what the program is made of; main.c puts it together, handlers use it.
+ * Ownership: main.c's; handlers borrow it. Threads: read-only once the server listens.
+ */
+#ifndef WR_APP_H
+#define WR_APP_H
+
+#include "core/git/git.h"
+#include "core/store/db.h"
+
+struct wr_config;
+
+struct wr_app {
+	const struct wr_config *cfg;
+	struct wr_db *db;
+	struct wr_git *git;
+	struct wr_reaper *reaper; /* removes the folders of deleted repositories: server/reaper.h */
+};
+
+#endif

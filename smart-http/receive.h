@@ -1,0 +1,45 @@
+/*
+ * smart-http/receive.h: POST git-receive-pack: push.
+ * Formats: gitprotocol-pack ("Pushing Data To a Server"), gitprotocol-capabilities (report-status, delete-refs,
+ *          side-band-64k, quiet, atomic, ofs-delta, object-format, agent), gitprotocol-http.
+ * Ownership: a wr_receive is the caller's; wr_receive_free().
+ * Threads:   one per request. Blocks on: the source, disk, the repository's turn, the sink.
+ * The body is read to its end before the first byte is written to the sink: HTTP/1.1 clients read the answer only then.
+ */
+#ifndef WR_RECEIVE_H
+#define WR_RECEIVE_H
+
+#include "core/base/stream.h"
+#include "core/git/append.h"
+
+struct wr_receive;
+
+struct wr_receive_limits {
+	size_t max_commands; /* ref updates in one push */
+};
+
+/*
+ * Reads the commands up to their flush. Errors: WR_E_INVALID_REQUEST with a sentence (bad framing, no legal command
+ * line, limits passed, push certificates, push options that were not announced) and what the source says. An empty body or a lone
+ * flush is a request that changes nothing and answers nothing.
+ */
+WR_MUST_CHECK enum wr_code wr_receive_parse(struct wr_receive **out, struct wr_source *src,
+					    const struct wr_receive_limits *limits, struct wr_error *err);
+void wr_receive_free(struct wr_receive *rx);
+WR_DEFINE_AUTO(wr_receive);
+
+struct wr_receive_result {
+	size_t accepted, refused; /* ref updates */
+};
+
+/*
+ * Reads the pack where one follows, appends, reports. A refusal that the report carries (bad pack, stale old id, illegal
+ * name) is WR_OK here with result saying so. Errors before anything was written to the sink become an HTTP status.
+ * default_branch (short name): its deletion is refused, as git does by default.
+ */
+WR_MUST_CHECK enum wr_code wr_receive_run(struct wr_receive_result *result, struct wr_receive *rx,
+					  struct wr_git_repo *repo, struct wr_str default_branch,
+					  struct wr_source *src, struct wr_sink *sink, const struct wr_cancel *cancel,
+					  struct wr_error *err);
+
+#endif
