@@ -71,9 +71,62 @@ $(B)/fuzz/%: tests/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer,tests/fuzz/replay.c) -o $@ $< $(LIB) $(PKG_LIBS)
 
-.PHONY: all unit fuzzers
+.PHONY: all unit fuzzers run test test-one test-real test-browsers asan tsan fuzz-smoke fuzz-long lint example bench \
+	clean help setup
+
 all: $(B)/warren
 unit: $(UNIT)
 fuzzers: $(FUZZ)
+
+run:
+	@bash config/setup.sh run
+	@$(MAKE) --no-print-directory -s -j$$(nproc) build/warren
+	@bash config/run.sh
+
+# Everything that CI runs; see tests/run.sh for the stages.
+test:
+	@bash config/setup.sh $(if $(filter true,$(CI)),ci,test)
+	@bash tests/run.sh
+
+# The suite in one variant: make test-one VARIANT=asan [ARGS='--only push']
+test-one: $(B)/warren unit fuzzers
+	python3 tests/run.py --warren $(B)/warren --unit $(UNIT) --fuzz $(FUZZ) $(ARGS)
+asan tsan:
+	@$(MAKE) --no-print-directory -j$$(nproc) test-one VARIANT=$@
+
+# Real repositories: make test-real WARREN_REAL_REPOS=/path/a.git:/path/b.git
+test-real: build/warren
+	python3 tests/real/run.py --warren build/release/warren
+test-browsers: build/warren
+	@bash config/setup.sh browsers
+	python3 tests/browsers/run.py --warren build/release/warren
+
+# Every fuzz target for a while, on top of what earlier runs found: make fuzz-long SECONDS_EACH=3600
+SECONDS_EACH ?= 600
+fuzz-smoke:
+	@bash tests/fuzz/run.sh 20
+fuzz-long:
+	@bash tests/fuzz/run.sh $(SECONDS_EACH)
+
+# Headers compile alone, includes go down, generated files are current.
+lint: build/warren
+	@bash tests/tools/lint.sh
+
+# The example file comes from the table of options.
+example: build/warren
+	build/warren config example > config/warren.conf.example
+
+bench: build/warren
+	@bash bench/run.sh
+
+clean:
+	rm -rf build
+
+help:
+	@echo "make            build/warren"
+	@echo "make run        install what is missing, build, serve on 127.0.0.1:8080"
+	@echo "make test       install what is missing, run every test (CI=true: sanitizers and fuzzing too)"
+	@echo "make test-one   the suite in one VARIANT (release, asan, tsan); ARGS go to tests/run.py"
+	@echo "make test-real, test-browsers, fuzz-long, bench, lint, example, clean"
 
 -include $(shell find build -name '*.d' 2>/dev/null)

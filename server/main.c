@@ -1,0 +1,229 @@
+/*
+ * server/main.c: the composition root, the one file that knows every module: commands, and the start and stop of a server.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include "core/base/log.h"
+#include "server/admin.h"
+#include "server/app.h"
+#include "server/cli.h"
+#include "server/control.h"
+#include "server/datadir.h"
+#include "server/http/http.h"
+#include "server/reaper.h"
+
+static int complain(const struct wr_error *err)
+{
+	fprintf(stderr, "warren: %s\n", err->detail[0] ? err->detail : wr_error_text(err));
+	return 1;
+}
+
+static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, struct wr_error *err)
+{
+	const struct wr_git_config git = {
+		.data = cfg->server_data,
+		.max_pack_bytes = cfg->git_max_pack,
+		.max_pack_objects = (uint32_t)cfg->git_max_pack_objects,
+		.max_object_bytes = cfg->git_max_object,
+		.idle_repos = (unsigned)cfg->git_idle_repos,
+	};
+
+	return wr_git_open(out, &git, err);
+}
+
+static enum wr_code set_log_level(const char *name, struct wr_error *err)
+{
+	static const char *const names[] = {"debug", "info", "warn", "error"};
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(names); i++) {
+		if (strcmp(name, names[i]) == 0) {
+			wr_log_set_threshold((enum wr_log_level)i);
+			return WR_OK;
+		}
+	}
+	return wr_fail(err, WR_E_INVALID_REQUEST, "server.log_level is debug, info, warn or error, not \"%s\"", name);
+}
+
+/* Packs are mapped and connections are many: take as many descriptors as the system gives without asking. */
+static void raise_limits(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+	/* Many threads that hold little: few arenas, and large blocks go back to the system at once. */
+	mallopt(M_ARENA_MAX, 4);
+	mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+}
+
+struct parts {
+	int lock;
+	struct wr_app app;
+	struct wr_control *control;
+	struct wr_http *http;
+};
+
+static enum wr_code start(struct parts *p, const struct wr_config *cfg, struct wr_error *err)
+{
+	enum wr_code code;
+
+	p->app.cfg = cfg;
+	code = wr_datadir_make(cfg->server_data, err);
+	if (!code)
+		code = wr_datadir_lock(&p->lock, cfg->server_data, (int64_t)cfg->server_stop_timeout, err);
+	if (!code)
+		code = wr_db_open(&p->app.db, cfg->server_data, err);
+	if (!code)
+		code = open_git(&p->app.git, cfg, err);
+	if (!code)
+		code = wr_reaper_start(&p->app.reaper, p->app.db, p->app.git, err);
+	if (!code)
+		code = wr_control_start(&p->control, cfg->server_data, p->app.db, p->app.git, p->app.reaper, err);
+	if (!code)
+		code = wr_http_start(&p->http, &p->app, cfg, err);
+	return code;
+}
+
+/* Backwards through start(), from wherever it got to. */
+static void stop(struct parts *p)
+{
+	if (p->http)
+		wr_http_stop(p->http);
+	if (p->control)
+		wr_control_stop(p->control);
+	if (p->app.reaper)
+		wr_reaper_stop(p->app.reaper);
+	if (p->app.git)
+		wr_git_close(p->app.git);
+	if (p->app.db)
+		wr_db_close(p->app.db);
+	if (p->lock >= 0)
+		close(p->lock);
+}
+
+static int serve(const struct wr_cli *cli, struct wr_error *err)
+{
+	const struct wr_config *cfg = &cli->config;
+	struct parts p = {.lock = -1};
+	sigset_t stops;
+	int sig;
+
+	if (set_log_level(cfg->server_log_level, err))
+		return complain(err);
+	raise_limits();
+	signal(SIGPIPE, SIG_IGN);
+	/* Blocked before any thread exists: only the sigwait below ever sees them. */
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGTERM);
+	sigaddset(&stops, SIGINT);
+	sigaddset(&stops, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &stops, NULL);
+	if (start(&p, cfg, err)) {
+		stop(&p);
+		return complain(err);
+	}
+	printf("warren: listening on %s\n", wr_http_url(p.http));
+	fflush(stdout);
+	WR_LOG(WR_INFO, NULL, SERVER_READY, WR_STR("url", wr_http_url(p.http)), WR_STR("version", WR_VERSION));
+	while (sigwait(&stops, &sig) != 0)
+		continue;
+	WR_LOG(WR_INFO, NULL, SERVER_DRAINING, WR_STR("signal", sig == SIGTERM ? "TERM" : sig == SIGINT ? "INT" : "HUP"));
+	wr_http_drain(p.http);
+	stop(&p);
+	WR_LOG(WR_INFO, NULL, SERVER_STOPPED);
+	return 0;
+}
+
+/* The running server does it where there is one; else this process, on the data folder itself. */
+static enum wr_code administer(json_t **out, const struct wr_config *cfg, json_t *command, struct wr_error *err)
+{
+	struct wr_db *db = NULL;
+	bool no_server = false;
+	enum wr_code code = wr_datadir_make(cfg->server_data, err);
+
+	if (code)
+		return code;
+	code = wr_control_call(out, cfg->server_data, command, &no_server, err);
+	if (!no_server)
+		return code;
+	code = wr_db_open(&db, cfg->server_data, err);
+	if (!code)
+		code = wr_admin_run(out, db, NULL, NULL, command, err);
+	if (db)
+		wr_db_close(db);
+	return code;
+}
+
+static int admin(const struct wr_cli *cli, struct wr_error *err)
+{
+	const char *name = cli->command->name;
+	json_t *args = json_object(), *command, *out = NULL;
+	char dotted[32];
+	char *text;
+	int status;
+
+	snprintf(dotted, sizeof dotted, "%s", name);
+	*strchr(dotted, ' ') = '.';
+	if (strcmp(name, "account create") == 0)
+		json_object_set_new(args, "name", wr_json_str(wr_str(cli->words[0])));
+	else if (cli->command->word_count > 0)
+		json_object_set_new(args, "account", wr_json_str(wr_str(cli->words[0])));
+	if (strcmp(name, "account delete") == 0)
+		json_object_set_new(args, "withRepositories", json_boolean(cli->with_repositories));
+	if (cli->command->word_count == 2)
+		json_object_set_new(args, strcmp(name, "key create") == 0 ? "name" : "key",
+				    wr_json_str(wr_str(cli->words[1])));
+	command = json_pack("{s:s, s:o}", "cmd", dotted, "args", args);
+	if (!command || administer(&out, &cli->config, command, err)) {
+		json_decref(command);
+		return complain(err);
+	}
+	json_decref(command);
+	text = json_dumps(out, JSON_COMPACT);
+	status = text && puts(text) >= 0 && fflush(stdout) == 0 ? 0 : 1;
+	free(text);
+	json_decref(out);
+	return status;
+}
+
+static int print(void (*fill)(struct wr_buf *out))
+{
+	WR_AUTO_S(wr_buf) out = WR_BUF_INIT(1024 * 1024);
+
+	fill(&out);
+	fputs(out.ptr ? out.ptr : "", stdout);
+	return wr_buf_ok(&out) && fflush(stdout) == 0 ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	WR_AUTO_S(wr_cli) cli = {.command = NULL};
+
+	if (wr_cli_parse(&cli, argc, argv, &err)) {
+		complain(&err);
+		return 2;
+	}
+	if (cli.help) {
+		WR_AUTO_S(wr_buf) text = WR_BUF_INIT(64 * 1024);
+
+		wr_cli_help(&cli, &text);
+		fputs(text.ptr, stdout);
+		return 0;
+	}
+	if (strcmp(cli.command->name, "serve") == 0)
+		return serve(&cli, &err);
+	if (strcmp(cli.command->name, "version") == 0) {
+		printf("warren %s\n", WR_VERSION);
+		return 0;
+	}
+	if (strcmp(cli.command->name, "config example") == 0)
+		return print(wr_config_example);
+	return admin(&cli, &err);
+}
