@@ -9,6 +9,7 @@ run="gcc:gcc libc6-dev make:make pkg-config:pkg-config libgit2-dev libmicrohttpd
 test="$run libcmocka-dev python3:python3 node:nodejs npm:npm openssl:openssl procps"
 ci="$test clang:clang libclang-rt-14-dev"
 browsers="$test chromium:chromium javac:default-jdk-headless libjgit-java"
+bench="$run python3:python3 nginx:nginx-light fcgiwrap:fcgiwrap"
 
 what=${1:-run}
 missing=()
