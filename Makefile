@@ -71,7 +71,7 @@ $(B)/fuzz/%: tests/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer,tests/fuzz/replay.c) -o $@ $< $(LIB) $(PKG_LIBS)
 
-.PHONY: all unit fuzzers run test test-one test-real test-browsers asan tsan fuzz-smoke fuzz-long lint example bench \
+.PHONY: all unit fuzzers run test test-one test-real test-browsers test-fresh asan tsan fuzz-smoke fuzz-long lint example bench \
 	clean help setup
 
 all: $(B)/warren
@@ -100,6 +100,10 @@ test-real: build/warren
 test-browsers: build/warren
 	@bash config/setup.sh browsers
 	python3 tests/browsers/run.py --warren build/release/warren
+
+# In a fresh Debian 12 (root, debootstrap): the README's commands, the printed block, make test; twice.
+test-fresh:
+	@bash tests/fresh/run.sh
 
 # Every fuzz target for a while, on top of what earlier runs found: make fuzz-long SECONDS_EACH=3600
 SECONDS_EACH ?= 600
