@@ -1,0 +1,229 @@
+#include "core/auth/repos.h"
+
+#include "core/auth/label.h"
+#include "core/base/clock.h"
+
+static const char *visibility(bool public_)
+{
+	return public_ ? "public" : "private";
+}
+
+static enum wr_code not_found(const char *repo_id, struct wr_error *err)
+{
+	wr_fail(err, WR_E_REPO_NOT_FOUND, "%s", wr_code_text(WR_E_REPO_NOT_FOUND));
+	wr_error_field(err, "repoId", wr_str(repo_id));
+	return WR_E_REPO_NOT_FOUND;
+}
+
+void wr_repo_read(struct wr_repo *out, const struct wr_row *row)
+{
+	wr_row_copy(row, "id", out->id, sizeof out->id);
+	wr_row_copy(row, "account_id", out->account_id, sizeof out->account_id);
+	wr_row_copy(row, "name", out->name, sizeof out->name);
+	out->has_name = !wr_row_null(row, "name");
+	out->public_ = wr_str_eqz(wr_row_text(row, "visibility"), "public");
+	wr_row_copy(row, "default_branch", out->default_branch, sizeof out->default_branch);
+	out->created_ms = wr_row_int(row, "created_ms");
+}
+
+struct creation {
+	const struct wr_repo *repo;
+	const char *fold;
+};
+
+static enum wr_code create(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct creation *c = arg;
+	const struct wr_repo *repo = c->repo;
+
+	return wr_tx_run(tx, SQL_REPO_ADD, err, NULL, "ssssssi", repo->id, repo->account_id,
+			 repo->has_name ? repo->name : NULL, c->fold, visibility(repo->public_), repo->default_branch,
+			 repo->created_ms);
+}
+
+enum wr_code wr_repo_create(struct wr_repo *out, struct wr_db *db, const char *account_id, const struct wr_repo_new *new,
+			    struct wr_error *err)
+{
+	WR_AUTO_MEM char *fold = NULL;
+	struct wr_repo repo = {.has_name = new->name.ptr != NULL, .public_ = new->public_, .created_ms = wr_now_ms()};
+	struct creation c;
+	enum wr_code code;
+
+	if (new->name.len > WR_REPO_NAME_MAX || new->default_branch.len > WR_BRANCH_NAME_MAX ||
+	    strlen(account_id) > WR_UUID_LEN)
+		return wr_fail(err, WR_E_INTERNAL, "a name that was not checked");
+	wr_uuid_new(repo.id);
+	memcpy(repo.account_id, account_id, strlen(account_id) + 1);
+	memcpy(repo.default_branch, new->default_branch.ptr, new->default_branch.len);
+	if (repo.has_name) {
+		memcpy(repo.name, new->name.ptr, new->name.len);
+		fold = wr_label_fold(new->name);
+		if (!fold)
+			return wr_fail_nomem(err);
+	}
+	c = (struct creation){&repo, fold};
+	code = wr_db_write(db, WR_DB_FULL, create, &c, err);
+	if (code == WR_OK)
+		*out = repo;
+	return code;
+}
+
+enum wr_code wr_repo_get(struct wr_repo *out, struct wr_db *db, const char *account_id, struct wr_str repo_id,
+			 struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	char id[WR_UUID_LEN + 1];
+	enum wr_code code = WR_E_NOT_THERE;
+
+	if (wr_uuid_parse(repo_id, id))
+		code = wr_db_one(db, SQL_REPO_GET, err, &row, "ss", account_id, id);
+	if (code == WR_E_NOT_THERE) {
+		wr_fail(err, WR_E_REPO_NOT_FOUND, "%s", wr_code_text(WR_E_REPO_NOT_FOUND));
+		wr_error_field(err, "repoId", repo_id);
+		return WR_E_REPO_NOT_FOUND;
+	}
+	if (code == WR_OK)
+		wr_repo_read(out, &row);
+	return code;
+}
+
+enum wr_code wr_repo_list(struct wr_repo *out, size_t *n, uint64_t *total, struct wr_db *db,
+			  const struct wr_caller *caller, struct wr_str search, size_t limit, uint64_t offset,
+			  struct wr_error *err)
+{
+	WR_AUTO_MEM char *fold = NULL;
+	WR_AUTO_S(wr_row) count = WR_ROW_INIT;
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	const char *account = caller->account_id, *identity = caller->identity_id;
+	int64_t skip = offset > INT64_MAX ? INT64_MAX : (int64_t)offset;
+	bool all = caller->kind == WR_BY_KEY;
+	enum wr_code code;
+	size_t got = 0;
+
+	/* What no name can contain, none contains. */
+	if (search.len > 0 && (search.len > WR_REPO_NAME_MAX || !wr_label_ok(search, SIZE_MAX, SIZE_MAX))) {
+		*n = 0;
+		*total = 0;
+		return WR_OK;
+	}
+	if (search.len > 0 && !(fold = wr_label_fold(search)))
+		return wr_fail_nomem(err);
+	/* The count's row is held while the list is read, so that both are of the same instant. */
+	if (all)
+		code = wr_db_one(db, SQL_REPO_COUNT, err, &count, "ss", account, fold);
+	else
+		code = wr_db_one(db, SQL_REPO_COUNT_GRANTED, err, &count, "sss", account, identity, fold);
+	if (code != WR_OK)
+		return code;
+	if (all)
+		code = wr_db_query(db, SQL_REPO_LIST, err, &row, "ssii", account, fold, (int64_t)limit, skip);
+	else
+		code = wr_db_query(db, SQL_REPO_LIST_GRANTED, err, &row, "sssii", account, identity, fold, (int64_t)limit,
+				   skip);
+	if (code != WR_OK)
+		return code;
+	while (got < limit && (code = wr_row_next(&row, err)) == WR_OK)
+		wr_repo_read(&out[got++], &row);
+	if (code != WR_OK && code != WR_E_NOT_THERE)
+		return code;
+	*n = got;
+	*total = (uint64_t)wr_row_int(&count, "n");
+	return WR_OK;
+}
+
+struct setting {
+	enum wr_sql sql;
+	const char *account_id, *repo_id;
+	struct wr_str value;
+};
+
+static enum wr_code set(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct setting *s = arg;
+	int64_t changed = 0;
+	enum wr_code code = wr_tx_run(tx, s->sql, err, &changed, "sst", s->account_id, s->repo_id, s->value);
+
+	return code == WR_OK && changed == 0 ? not_found(s->repo_id, err) : code;
+}
+
+enum wr_code wr_repo_set_default_branch(struct wr_db *db, const char *account_id, const char *repo_id,
+					struct wr_str branch, struct wr_error *err)
+{
+	struct setting s = {SQL_REPO_SET_DEFAULT_BRANCH, account_id, repo_id, branch};
+
+	if (branch.len > WR_BRANCH_NAME_MAX)
+		return wr_fail(err, WR_E_INTERNAL, "a name that was not checked");
+	return wr_db_write(db, WR_DB_FULL, set, &s, err);
+}
+
+enum wr_code wr_repo_set_visibility(struct wr_db *db, const char *account_id, const char *repo_id, bool public_,
+				    struct wr_error *err)
+{
+	struct setting s = {SQL_REPO_SET_VISIBILITY, account_id, repo_id, wr_str(visibility(public_))};
+
+	return wr_db_write(db, WR_DB_FULL, set, &s, err);
+}
+
+struct target {
+	const char *account_id, *repo_id;
+};
+
+static enum wr_code delete(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct target *t = arg;
+	int64_t changed = 0;
+	enum wr_code code = wr_tx_run(tx, SQL_REPO_DELETE, err, &changed, "ss", t->account_id, t->repo_id);
+
+	if (code != WR_OK)
+		return code;
+	if (changed == 0)
+		return not_found(t->repo_id, err);
+	return wr_tx_run(tx, SQL_REPO_DELETE_GRANTS, err, NULL, "ss", t->account_id, t->repo_id);
+}
+
+enum wr_code wr_repo_delete(struct wr_db *db, const char *account_id, const char *repo_id, struct wr_error *err)
+{
+	struct target t = {account_id, repo_id};
+
+	return wr_db_write(db, WR_DB_FULL, delete, &t, err);
+}
+
+static enum wr_code purge(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct target *t = arg;
+	enum wr_code code = wr_tx_run(tx, SQL_REPO_PURGE, err, NULL, "ss", t->account_id, t->repo_id);
+
+	return code == WR_OK ? wr_tx_run(tx, SQL_ACCOUNT_PURGE, err, NULL, "s", t->account_id) : code;
+}
+
+enum wr_code wr_repo_purge(struct wr_db *db, const char *account_id, const char *repo_id, struct wr_error *err)
+{
+	struct target t = {account_id, repo_id};
+
+	return wr_db_write(db, WR_DB_FULL, purge, &t, err);
+}
+
+enum wr_code wr_repo_doomed(struct wr_doomed *out, size_t *n, struct wr_db *db, const char *account_id, int64_t after,
+			    size_t max, struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code;
+	size_t got = 0;
+
+	if (account_id)
+		code = wr_db_query(db, SQL_REPO_DELETING_OF, err, &row, "sii", account_id, after, (int64_t)max);
+	else
+		code = wr_db_query(db, SQL_REPO_DELETING, err, &row, "ii", after, (int64_t)max);
+	if (code != WR_OK)
+		return code;
+	while (got < max && (code = wr_row_next(&row, err)) == WR_OK) {
+		out[got].seq = wr_row_int(&row, "seq");
+		wr_row_copy(&row, "id", out[got].id, sizeof out[got].id);
+		wr_row_copy(&row, "account_id", out[got].account_id, sizeof out[got].account_id);
+		got++;
+	}
+	if (code != WR_OK && code != WR_E_NOT_THERE)
+		return code;
+	*n = got;
+	return WR_OK;
+}

@@ -1,0 +1,63 @@
+/*
+ * core/auth/repos.h: the rows of repositories. Git data are core/git's; a row alone is an empty repository.
+ * Ownership: all by value; what callbacks get is borrowed for the call.
+ * Threads:   any.
+ * Blocks on: SQLite; the changing ones on a durable commit.
+ * Errors:    WR_E_REPO_NOT_FOUND (field repoId) where the account has no live repository of this id; the database's.
+ */
+#ifndef WR_REPOS_H
+#define WR_REPOS_H
+
+#include "core/auth/access.h"
+
+/* A new, empty repository. name.ptr NULL: none. Names and branch were checked by the caller. */
+struct wr_repo_new {
+	struct wr_str name;
+	bool public_;
+	struct wr_str default_branch; /* at most WR_BRANCH_NAME_MAX bytes */
+};
+WR_MUST_CHECK enum wr_code wr_repo_create(struct wr_repo *out, struct wr_db *db, const char *account_id,
+					  const struct wr_repo_new *new, struct wr_error *err);
+
+WR_MUST_CHECK enum wr_code wr_repo_get(struct wr_repo *out, struct wr_db *db, const char *account_id,
+				       struct wr_str repo_id, struct wr_error *err);
+
+/*
+ * Newest first: an API key's caller sees all of its account, a token's those of its identity's grants. search: only those
+ * whose name or id contains it, letter case ignored; empty means all. *total counts all that match. out has room for limit.
+ */
+WR_MUST_CHECK enum wr_code wr_repo_list(struct wr_repo *out, size_t *n, uint64_t *total, struct wr_db *db,
+					const struct wr_caller *caller, struct wr_str search, size_t limit,
+					uint64_t offset, struct wr_error *err);
+
+WR_MUST_CHECK enum wr_code wr_repo_set_default_branch(struct wr_db *db, const char *account_id, const char *repo_id,
+						      struct wr_str branch, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_repo_set_visibility(struct wr_db *db, const char *account_id, const char *repo_id,
+						  bool public_, struct wr_error *err);
+
+/*
+ * Nobody sees the repository from now on, and its grants are gone; the row stays, in state "deleting", until its folder is
+ * removed and wr_repo_purge() called.
+ */
+WR_MUST_CHECK enum wr_code wr_repo_delete(struct wr_db *db, const char *account_id, const char *repo_id,
+					  struct wr_error *err);
+/* Removes the row of a repository whose folder is gone, and with the last one what is left of a deleted account. */
+WR_MUST_CHECK enum wr_code wr_repo_purge(struct wr_db *db, const char *account_id, const char *repo_id,
+					 struct wr_error *err);
+
+struct wr_doomed {
+	int64_t seq;
+	char id[WR_UUID_LEN + 1];
+	char account_id[WR_UUID_LEN + 1];
+};
+/*
+ * Repositories in state "deleting", in a fixed order, beginning behind the one whose seq is after (0: from the first).
+ * Of one account, or of all with account_id NULL. *n < max: there are no more.
+ */
+WR_MUST_CHECK enum wr_code wr_repo_doomed(struct wr_doomed *out, size_t *n, struct wr_db *db, const char *account_id,
+					  int64_t after, size_t max, struct wr_error *err);
+
+/* The fields of struct wr_repo from a row with its columns. */
+void wr_repo_read(struct wr_repo *out, const struct wr_row *row);
+
+#endif
