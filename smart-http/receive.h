@@ -30,11 +30,14 @@ WR_DEFINE_AUTO(wr_receive);
 
 struct wr_receive_result {
 	size_t accepted, refused; /* ref updates */
+	char pack_refused[256];	  /* why the pack was refused, as the client was told, or "" */
+	bool told;		  /* of an error return: the answer is complete and tells the client of it */
 };
 
 /*
  * Reads the pack where one follows, appends, reports. A refusal that the report carries (bad pack, stale old id, illegal
- * name) is WR_OK here with result saying so. Errors before anything was written to the sink become an HTTP status.
+ * name) is WR_OK here with result saying so. Errors before anything was written to the sink become an HTTP status;
+ * *result is filled whatever is returned.
  * default_branch (short name): its deletion is refused, as git does by default.
  */
 WR_MUST_CHECK enum wr_code wr_receive_run(struct wr_receive_result *result, struct wr_receive *rx,

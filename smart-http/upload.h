@@ -35,4 +35,10 @@ WR_MUST_CHECK enum wr_code wr_upload_answer(struct wr_upload *up, struct wr_snap
 					    struct wr_str default_branch, struct wr_sink *sink,
 					    const struct wr_cancel *cancel, struct wr_error *err);
 
+/*
+ * After an error: whether the answer itself told the client of it, so that it is complete as it is. False where nothing
+ * was written yet (then it can become an HTTP status), and where only cutting the connection still tells.
+ */
+bool wr_upload_told(const struct wr_upload *up);
+
 #endif

@@ -1,0 +1,215 @@
+#include <stdarg.h>
+
+#include "core/git/parse.h"
+#include "smart-http/names.h"
+#include "smart-http/upload_internal.h"
+
+/* Each want that no ref names costs a walk; honest clients have a few of them, submodules and refs that just moved. */
+#define MAX_DEEP_WANTS 256
+/* Walks for readiness in one request. Beyond it the client decides itself when it has told enough. */
+#define MAX_READY_WALKS 64
+/* A tag of a tag of a tag: longer chains are nobody's release. */
+#define MAX_TAG_CHAIN 32
+
+void wr_common_fini(struct wr_common *common)
+{
+	wr_oidmap_fini(&common->seen);
+	wr_oids_fini(&common->commits);
+}
+
+/* The commit that oid is, or that a tag leads to; *is says whether it is here and a commit at all. */
+static enum wr_code commit_of(bool *is, struct wr_oid *commit, const struct wr_snapshot *snap, const struct wr_oid *oid,
+			      struct wr_error *err)
+{
+	struct wr_oid at = *oid;
+
+	*is = false;
+	for (int i = 0; i < MAX_TAG_CHAIN; i++) {
+		WR_AUTO_S(wr_object) obj = {0};
+		WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+		enum wr_type type;
+		enum wr_code code = wr_snapshot_stat(snap, &at, &type, NULL, &why);
+
+		if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_COMMIT && type != WR_TAG))
+			return WR_OK;
+		if (code == WR_OK && type == WR_COMMIT) {
+			*is = true;
+			*commit = at;
+			return WR_OK;
+		}
+		if (code != WR_OK || (code = wr_snapshot_read(&obj, snap, &at, &why)) != WR_OK) {
+			wr_error_move(err, &why);
+			return code;
+		}
+		if (wr_tag_parse(&at, &type, wr_str_n(obj.data, obj.size), &why) != WR_OK)
+			return WR_OK;
+	}
+	return WR_OK;
+}
+
+enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_snapshot *snap,
+			   const struct wr_oid *have, struct wr_error *err)
+{
+	struct wr_oid commit;
+	enum wr_code code = commit_of(known, &commit, snap, have, err);
+	bool added;
+
+	if (code != WR_OK || !*known)
+		return code;
+	common->last = *have;
+	if ((code = wr_oidmap_add(&common->seen, &commit, 0, &added, err)) == WR_OK && added)
+		code = wr_oids_add(&common->commits, &commit, err);
+	return code;
+}
+
+enum wr_code wr_common_ready(struct wr_common *common, const struct wr_upload *up, const struct wr_snapshot *snap,
+			     const struct wr_cut *cut, bool eager, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	size_t n = common->commits.len;
+	enum wr_code code;
+	bool ready;
+
+	if (common->ready || n == common->asked_at || (!eager && n < common->asked_at * 2) ||
+	    common->asked_times >= MAX_READY_WALKS)
+		return WR_OK;
+	code = wr_walk_ready(&ready, snap, &up->wants, &common->commits, &cut->client, cancel, err);
+	if (code != WR_OK)
+		return code;
+	common->ready = ready;
+	common->asked_at = n;
+	common->asked_times++;
+	return WR_OK;
+}
+
+/* Everything that the advertisement names. */
+static enum wr_code tips(struct wr_oidmap *out, const struct wr_snapshot *snap, struct wr_error *err)
+{
+	size_t n;
+	const struct wr_ref *refs = wr_snapshot_refs(snap, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		enum wr_code code;
+
+		if (!wr_ref_shown(&refs[i]))
+			continue;
+		if ((code = wr_oidmap_add(out, &refs[i].oid, 0, NULL, err)) != WR_OK ||
+		    (!wr_oid_zero(&refs[i].peeled) &&
+		     (code = wr_oidmap_add(out, &refs[i].peeled, 0, NULL, err)) != WR_OK))
+			return code;
+	}
+	return WR_OK;
+}
+
+enum wr_code wr_upload_check_wants(bool *ok, struct wr_oid *bad, const struct wr_upload *up,
+				   const struct wr_snapshot *snap, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	WR_AUTO_S(wr_oidmap) named = {0};
+	enum wr_code code = tips(&named, snap, err);
+	unsigned deep = 0;
+
+	for (size_t i = 0; code == WR_OK && i < up->wants.len; i++) {
+		const struct wr_oid *want = &up->wants.v[i];
+		bool reached = false;
+
+		if (wr_oidmap_has(&named, want))
+			continue;
+		if (deep++ < MAX_DEEP_WANTS && wr_snapshot_has(snap, want))
+			code = wr_walk_reachable(&reached, snap, want, cancel, err);
+		if (code == WR_OK && !reached) {
+			*ok = false;
+			*bad = *want;
+			return WR_OK;
+		}
+	}
+	if (code == WR_OK)
+		*ok = true;
+	return code;
+}
+
+enum wr_code wr_upload_refuse(struct wr_upload *up, struct wr_pkt_writer *w, const char *fmt, ...)
+{
+	char sentence[256];
+	enum wr_code code;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	va_end(ap);
+	wr_pkt_printf(w, "ERR %s", sentence);
+	if ((code = wr_pkt_writer_send(w)) != WR_OK)
+		return code;
+	up->told = true;
+	return wr_fail(w->err, WR_E_INVALID_REQUEST, "%s", sentence);
+}
+
+struct meter {
+	struct wr_sideband *sb;
+	bool quiet;
+};
+
+static void meter_draw(void *arg, const char *stage, uint64_t done, uint64_t total, bool last)
+{
+	struct meter *m = arg;
+
+	if (m->quiet)
+		wr_sideband_alive(m->sb);
+	else
+		wr_sideband_meter(m->sb, stage, done, total, last);
+}
+
+static enum wr_code pack_write(struct wr_upload *up, struct wr_snapshot *snap, const struct wr_common *common,
+			       const struct wr_cut *cut, struct wr_sideband *sb, const struct wr_cancel *cancel,
+			       struct wr_error *err)
+{
+	struct meter meter = {sb, up->no_progress};
+	struct wr_progress progress = {meter_draw, &meter};
+	struct wr_plan_request request = {
+		.wants = &up->wants,
+		.haves = &common->commits,
+		.client_shallow = &cut->client,
+		.new_shallow = cut->roots.len ? &cut->roots : NULL,
+		.unshallow = cut->unshallow.len ? &cut->unshallow : NULL,
+		.include_tag = up->include_tag,
+		.thin = up->thin,
+		.ofs_delta = up->ofs_delta,
+	};
+	WR_AUTO(wr_plan) *plan = NULL;
+	enum wr_code code = wr_plan_new(&plan, snap, &request, &progress, cancel, err);
+
+	if (code == WR_OK)
+		code = wr_plan_write(plan, &sb->base, &progress, cancel, err);
+	return code == WR_OK ? wr_sideband_end(sb, err) : code;
+}
+
+enum wr_code wr_upload_pack(struct wr_upload *up, struct wr_snapshot *snap, const struct wr_common *common,
+			    const struct wr_cut *cut, struct wr_sink *sink, const struct wr_cancel *cancel,
+			    struct wr_error *err)
+{
+	WR_AUTO(wr_sideband) *sb = NULL;
+	enum wr_code code = wr_sideband_new(&sb, sink, up->bands, err);
+
+	if (code == WR_OK && (code = pack_write(up, snap, common, cut, sb, cancel, err)) != WR_OK)
+		up->told = wr_sideband_error(sb, wr_error_text(err));
+	return code;
+}
+
+bool wr_upload_told(const struct wr_upload *up)
+{
+	return up->told;
+}
+
+enum wr_code wr_upload_answer(struct wr_upload *up, struct wr_snapshot *snap, struct wr_str default_branch,
+			      struct wr_sink *sink, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	switch (up->kind) {
+	case WR_UPLOAD_V0:
+		return wr_upload_answer_v0(up, snap, default_branch, sink, cancel, err);
+	case WR_UPLOAD_FETCH:
+		return wr_upload_answer_fetch(up, snap, default_branch, sink, cancel, err);
+	case WR_UPLOAD_LS_REFS:
+		return wr_upload_answer_ls_refs(up, snap, default_branch, sink, err);
+	case WR_UPLOAD_NOTHING:
+		break;
+	}
+	return WR_OK;
+}

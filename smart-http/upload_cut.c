@@ -1,0 +1,266 @@
+/*
+ * Where a client's history ends: gitprotocol-pack ("shallow" lines), gitprotocol-v2 (deepen, deepen-relative,
+ * deepen-since, deepen-not).
+ */
+#include "core/git/parse.h"
+#include "smart-http/names.h"
+#include "smart-http/upload_internal.h"
+
+void wr_cut_fini(struct wr_cut *cut)
+{
+	wr_oids_fini(&cut->client);
+	wr_oids_fini(&cut->shallow);
+	wr_oids_fini(&cut->unshallow);
+	wr_oids_fini(&cut->roots);
+}
+
+/* The roots that the client named, as far as they are commits here: others cannot touch what it gets from here. */
+static enum wr_code known_roots(struct wr_oids *out, const struct wr_upload *up, const struct wr_snapshot *snap,
+				struct wr_error *err)
+{
+	WR_AUTO_S(wr_oidmap) seen = {0};
+
+	for (size_t i = 0; i < up->shallows.len; i++) {
+		WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+		enum wr_type type;
+		bool added;
+		enum wr_code code = wr_snapshot_stat(snap, &up->shallows.v[i], &type, NULL, &why);
+
+		if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_COMMIT))
+			continue;
+		if (code != WR_OK) {
+			wr_error_move(err, &why);
+			return code;
+		}
+		if ((code = wr_oidmap_add(&seen, &up->shallows.v[i], 0, &added, err)) != WR_OK ||
+		    (added && (code = wr_oids_add(out, &up->shallows.v[i], err)) != WR_OK))
+			return code;
+	}
+	return WR_OK;
+}
+
+/* deepen-relative: the depth counts from the client's roots. Only from those that a ref reaches: others are not ours to give. */
+static enum wr_code cut_relative(struct wr_cut *cut, const struct wr_upload *up, const struct wr_snapshot *snap,
+				 const struct wr_cancel *cancel, struct wr_error *err)
+{
+	WR_AUTO_S(wr_oids) from = {0};
+	uint32_t depth = up->depth < WR_DEPTH_ALL ? up->depth + 1 : up->depth;
+
+	for (size_t i = 0; i < cut->client.len; i++) {
+		bool reached;
+		enum wr_code code = wr_walk_reachable(&reached, snap, &cut->client.v[i], cancel, err);
+
+		if (code != WR_OK || (reached && (code = wr_oids_add(&from, &cut->client.v[i], err)) != WR_OK))
+			return code;
+	}
+	if (from.len == 0)
+		return WR_OK;
+	return wr_walk_depth(&cut->shallow, &cut->unshallow, snap, &from, &cut->client, depth, cancel, err);
+}
+
+/* deepen-not's argument: the one ref that git would understand by this name. */
+static const struct wr_ref *ref_by_name(const struct wr_snapshot *snap, struct wr_str name, struct wr_str default_branch)
+{
+	static const char *const prefixes[] = {"", "refs/", "refs/tags/", "refs/heads/", "refs/remotes/"};
+	const struct wr_ref *found = wr_str_eqz(name, "HEAD") ? wr_ref_head(snap, default_branch) : NULL;
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(prefixes); i++) {
+		WR_AUTO_S(wr_buf) full = WR_BUF_INIT(WR_PKT_MAX * 2);
+		const struct wr_ref *ref;
+
+		wr_buf_addz(&full, prefixes[i]);
+		wr_buf_adds(&full, name);
+		ref = wr_buf_ok(&full) ? wr_snapshot_ref(snap, wr_buf_str(&full)) : NULL;
+		if (!ref || !wr_ref_shown(ref))
+			continue;
+		if (found)
+			return NULL;
+		found = ref;
+	}
+	return found;
+}
+
+static enum wr_code commit_read(struct wr_commit *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
+				struct wr_error *err)
+{
+	WR_AUTO_S(wr_object) obj = {0};
+	enum wr_code code = wr_snapshot_read(&obj, snap, oid, err);
+
+	if (code == WR_OK && obj.type != WR_COMMIT)
+		code = wr_fail(err, WR_E_INTERNAL, "a commit is expected");
+	if (code == WR_OK && wr_commit_parse(out, wr_str_n(obj.data, obj.size), NULL) != WR_OK)
+		code = wr_fail(err, WR_E_INTERNAL, "a stored commit does not parse");
+	return code;
+}
+
+/*
+ * Which commits stay: values of state. A commit counts as too old by its own date, and what lies behind it is not looked
+ * at, so that the walk costs what is kept and not the whole history.
+ */
+enum { KEPT = 1, LEFT = 2 };
+
+struct chooser {
+	const struct wr_upload *up;
+	const struct wr_snapshot *snap;
+	const struct wr_cancel *cancel;
+	struct wr_oidmap state;
+	struct wr_oids todo, kept;
+};
+
+static void chooser_fini(struct chooser *c)
+{
+	wr_oidmap_fini(&c->state);
+	wr_oids_fini(&c->todo);
+	wr_oids_fini(&c->kept);
+}
+
+static enum wr_code cancelled(const struct wr_cancel *cancel, struct wr_error *err)
+{
+	if (cancel && cancel->fn && cancel->fn(cancel->arg))
+		return wr_fail(err, WR_E_CANCELLED, "given up during a walk");
+	return WR_OK;
+}
+
+/* Visits all that todo reaches and that has no state yet. everything: nothing is kept. */
+static enum wr_code choose(struct chooser *c, bool everything, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	for (size_t n = 0; code == WR_OK && c->todo.len; n++) {
+		WR_AUTO_S(wr_commit) commit = {0};
+		struct wr_oid oid = c->todo.v[--c->todo.len];
+		bool added, old;
+
+		if (n % 256 == 0 && (code = cancelled(c->cancel, err)) != WR_OK)
+			break;
+		if (wr_oidmap_has(&c->state, &oid))
+			continue;
+		if ((code = commit_read(&commit, c->snap, &oid, err)) != WR_OK)
+			break;
+		old = everything || (c->up->has_since && commit.date < c->up->since);
+		code = wr_oidmap_add(&c->state, &oid, old ? LEFT : KEPT, &added, err);
+		if (code == WR_OK && !old)
+			code = wr_oids_add(&c->kept, &oid, err);
+		for (size_t i = 0; code == WR_OK && i < commit.parent_count && (everything || !old); i++)
+			code = wr_oids_add(&c->todo, &commit.parents[i], err);
+	}
+	return code;
+}
+
+/* todo gets the commits that these ids are or lead to. */
+static enum wr_code todo_add(struct chooser *c, const struct wr_oid *oid, struct wr_error *err)
+{
+	struct wr_common one = {0};
+	bool known;
+	enum wr_code code = wr_common_add(&known, &one, c->snap, oid, err);
+
+	if (code == WR_OK && known)
+		code = wr_oids_add(&c->todo, &one.commits.v[0], err);
+	wr_common_fini(&one);
+	return code;
+}
+
+/* A kept commit of which a parent is left out is a root; the client's roots among the others are none any more. */
+static enum wr_code border(struct wr_cut *cut, struct chooser *c, struct wr_error *err)
+{
+	WR_AUTO_S(wr_oidmap) client = {0};
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; code == WR_OK && i < cut->client.len; i++)
+		code = wr_oidmap_add(&client, &cut->client.v[i], 0, NULL, err);
+	for (size_t i = 0; code == WR_OK && i < c->kept.len; i++) {
+		WR_AUTO_S(wr_commit) commit = {0};
+		bool root = false, was = wr_oidmap_has(&client, &c->kept.v[i]);
+
+		if ((i % 256 == 0 && (code = cancelled(c->cancel, err)) != WR_OK) ||
+		    (code = commit_read(&commit, c->snap, &c->kept.v[i], err)) != WR_OK)
+			break;
+		for (size_t p = 0; p < commit.parent_count; p++) {
+			const uint32_t *slot = wr_oidmap_slot(&c->state, &commit.parents[p]);
+
+			root |= slot && *slot == LEFT + 1;
+		}
+		if (root != was)
+			code = wr_oids_add(root ? &cut->shallow : &cut->unshallow, &c->kept.v[i], err);
+	}
+	return code;
+}
+
+static enum wr_code cut_by_choice(struct wr_cut *cut, struct chooser *c, struct wr_str default_branch,
+				  struct wr_error *err)
+{
+	const struct wr_upload *up = c->up;
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; code == WR_OK && i < up->deepen_not.len; i++) {
+		const struct wr_ref *ref = ref_by_name(c->snap, up->deepen_not.v[i], default_branch);
+
+		if (!ref)
+			return wr_fail(err, WR_E_INVALID_REQUEST, "upload-pack: deepen-not names no ref, or several");
+		code = todo_add(c, &ref->oid, err);
+	}
+	if (code == WR_OK)
+		code = choose(c, true, err);
+	for (size_t i = 0; code == WR_OK && i < up->wants.len; i++)
+		code = todo_add(c, &up->wants.v[i], err);
+	if (code == WR_OK)
+		code = choose(c, false, err);
+	if (code == WR_OK && c->kept.len == 0)
+		return wr_fail(err, WR_E_INVALID_REQUEST, "upload-pack: no commits selected for shallow requests");
+	return code == WR_OK ? border(cut, c, err) : code;
+}
+
+/* All roots from now on: the client's that stay, and the new ones. */
+static enum wr_code roots_sum(struct wr_cut *cut, struct wr_error *err)
+{
+	WR_AUTO_S(wr_oidmap) gone = {0};
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; code == WR_OK && i < cut->unshallow.len; i++)
+		code = wr_oidmap_add(&gone, &cut->unshallow.v[i], 0, NULL, err);
+	for (size_t i = 0; code == WR_OK && i < cut->client.len; i++) {
+		if (!wr_oidmap_has(&gone, &cut->client.v[i]))
+			code = wr_oids_add(&cut->roots, &cut->client.v[i], err);
+	}
+	for (size_t i = 0; code == WR_OK && i < cut->shallow.len; i++)
+		code = wr_oids_add(&cut->roots, &cut->shallow.v[i], err);
+	return code;
+}
+
+enum wr_code wr_upload_cut(struct wr_cut *cut, const struct wr_upload *up, const struct wr_snapshot *snap,
+			   struct wr_str default_branch, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	enum wr_code code = known_roots(&cut->client, up, snap, err);
+
+	if (code != WR_OK)
+		return code;
+	cut->asked = up->depth || up->has_since || up->deepen_not.len;
+	if (up->depth && up->deepen_relative) {
+		code = cut_relative(cut, up, snap, cancel, err);
+	} else if (up->depth) {
+		code = wr_walk_depth(&cut->shallow, &cut->unshallow, snap, &up->wants, &cut->client, up->depth, cancel,
+				     err);
+	} else if (cut->asked) {
+		struct chooser c = {.up = up, .snap = snap, .cancel = cancel};
+
+		code = cut_by_choice(cut, &c, default_branch, err);
+		chooser_fini(&c);
+	}
+	return code == WR_OK ? roots_sum(cut, err) : code;
+}
+
+static void lines(struct wr_pkt_writer *w, const char *word, const struct wr_oids *list)
+{
+	char hex[WR_OID_HEX + 1];
+
+	for (size_t i = 0; i < list->len; i++) {
+		wr_oid_hex(hex, &list->v[i]);
+		wr_pkt_printf(w, "%s %s", word, hex);
+	}
+}
+
+void wr_cut_write(struct wr_pkt_writer *w, const struct wr_cut *cut)
+{
+	lines(w, "shallow", &cut->shallow);
+	lines(w, "unshallow", &cut->unshallow);
+}
