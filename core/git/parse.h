@@ -26,7 +26,7 @@ WR_MUST_CHECK enum wr_code wr_tag_parse(struct wr_oid *target, enum wr_type *typ
 					struct wr_error *err);
 
 struct wr_tree_entry {
-	unsigned mode; /* octal as git writes it: 040000 tree, 0160000 submodule, else a blob */
+	unsigned mode; /* 040000 tree and 0160000 submodule without permission bits; else a blob, as written */
 	struct wr_str name;
 	struct wr_oid oid;
 };
@@ -38,9 +38,12 @@ struct wr_tree_entry {
  */
 enum wr_code wr_tree_next(struct wr_tree_entry *out, struct wr_str *rest, struct wr_error *err);
 
+/* Every line of the protocol that names a ref must fit into one packet with room to spare; no real name comes near. */
+#define WR_REFNAME_MAX 4096
+
 /*
- * Whether name is a legal full ref name: git check-ref-format's rules, and "refs/" in front with at least one more
- * component behind the second slash.
+ * Whether name is a legal full ref name: git check-ref-format's rules, "refs/" in front with at least one more
+ * component behind the second slash, and no more than WR_REFNAME_MAX bytes.
  */
 bool wr_refname_ok(struct wr_str name);
 

@@ -1,0 +1,50 @@
+/*
+ * core/git/delta.h: zlib streams and deltas as packs hold them (gitformat-pack).
+ * Ownership: a wr_unzip is the caller's and serves many streams in turn; wr_unzip_fini() releases it. Outputs are
+ *            malloc'ed, each followed by a NUL that its size does not count.
+ * Threads:   one per wr_unzip; the rest are values.
+ * Errors:    an enum of its own, because the same bytes are a bad push at one place and a damaged store at another.
+ * All input is hostile: nothing is read past its end, and nothing is allocated because of a claim alone.
+ */
+#ifndef WR_DELTA_H
+#define WR_DELTA_H
+
+#include <zlib.h>
+
+#include "core/base/cleanup.h"
+#include "core/base/str.h"
+
+enum wr_zip { WR_ZIP_OK, WR_ZIP_BAD, WR_ZIP_NOMEM };
+
+/* zlib never makes more than this of one byte; a larger claim is a lie, which no memory need be spent on. */
+#define WR_ZIP_RATIO 1040
+
+struct wr_unzip {
+	z_stream z;
+	bool ready;
+};
+void wr_unzip_fini(struct wr_unzip *u);
+WR_DEFINE_AUTO_S(wr_unzip);
+
+/* Makes u ready for a new stream. */
+WR_MUST_CHECK enum wr_zip wr_unzip_begin(struct wr_unzip *u);
+
+/* The stream at the front of in, which must be size bytes long when inflated; *used is the stream's own length. */
+WR_MUST_CHECK enum wr_zip wr_unzip_all(uint8_t **out, size_t *used, struct wr_unzip *u, struct wr_str in, size_t size);
+
+/* The same into out, which has room for size + 1 bytes. */
+WR_MUST_CHECK enum wr_zip wr_unzip_into(uint8_t *out, size_t *used, struct wr_unzip *u, struct wr_str in, size_t size);
+
+/* Up to n bytes from the beginning of the inflated stream, for the numbers at the front of a delta. */
+WR_MUST_CHECK enum wr_zip wr_unzip_front(uint8_t *out, size_t *got, struct wr_unzip *u, struct wr_str in, size_t n);
+
+/* The two sizes at the front of a delta; *body is the rest of it. False when they are cut off or too large. */
+bool wr_delta_sizes(uint64_t *base_size, uint64_t *size, struct wr_str *body, struct wr_str delta);
+
+/* Whether the instructions read only within base_size bytes and make exactly size. */
+bool wr_delta_ok(struct wr_str body, uint64_t base_size, uint64_t size);
+
+/* Follows instructions that wr_delta_ok() found good; out has the room. */
+void wr_delta_apply(uint8_t *out, const uint8_t *base, struct wr_str body);
+
+#endif
