@@ -3,12 +3,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/base/threads.h"
 #include "core/store/db_internal.h"
 #include "core/store/migrate.h"
 
@@ -225,7 +225,7 @@ static size_t take_batch(struct wr_db *db, struct job **jobs)
 	return n;
 }
 
-static void *write_all(void *arg)
+static void write_all(void *arg)
 {
 	struct wr_db *db = arg;
 	struct job *jobs[BATCH_MAX];
@@ -238,7 +238,6 @@ static void *write_all(void *arg)
 		finish(db, jobs, n, code, &err);
 		checkpoint(db);
 	}
-	return NULL;
 }
 
 enum wr_code wr_db_write(struct wr_db *db, enum wr_durability durability, wr_db_fn fn, void *arg, struct wr_error *err)
@@ -463,8 +462,8 @@ enum wr_code wr_db_open(struct wr_db **out, const char *data, struct wr_error *e
 	}
 	if (code == WR_OK)
 		code = open_writer(db, err);
-	if (code == WR_OK && pthread_create(&db->thread, NULL, write_all, db) != 0)
-		code = wr_fail(err, WR_E_UNAVAILABLE, "no thread for the database");
+	if (code == WR_OK)
+		code = wr_thread_start(&db->thread, "wr-db", 0, write_all, db, err);
 	if (code != WR_OK) {
 		drop(db);
 		return code;

@@ -1,0 +1,375 @@
+#include "server/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "core/base/buf.h"
+#include "core/base/clock.h"
+#include "core/base/id.h"
+#include "core/base/log.h"
+#include "core/base/threads.h"
+
+#define NAME "control.sock"
+#define COMMAND_MAX (64 * 1024)
+#define ANSWER_MAX (64 * 1024 * 1024)
+#define CLIENT_MS 5000
+#define SERVER_MS 60000
+
+struct wr_control {
+	struct wr_db *db;
+	struct wr_git *git;
+	struct wr_reaper *reaper;
+	int folder;   /* the data folder */
+	int listener; /* -1 until it listens */
+	int stop;     /* an eventfd, readable once the thread has to end */
+	dev_t dev;    /* whose socket the name leads to */
+	ino_t ino;
+	pthread_t thread;
+};
+
+/*
+ * An address of a file in a folder. A socket's path has room for 107 bytes; a longer one is reached through the folder's
+ * descriptor. Not always that way, because /proc may not be mounted.
+ */
+static enum wr_code fill_address(struct sockaddr_un *addr, const char *data, int folder, const char *name,
+				 struct wr_error *err)
+{
+	int n = snprintf(addr->sun_path, sizeof addr->sun_path, "%s/%s", data, name);
+
+	addr->sun_family = AF_UNIX;
+	if (n >= 0 && (size_t)n < sizeof addr->sun_path)
+		return WR_OK;
+	n = snprintf(addr->sun_path, sizeof addr->sun_path, "/proc/self/fd/%d/%s", folder, name);
+	if (n >= 0 && (size_t)n < sizeof addr->sun_path)
+		return WR_OK;
+	return wr_fail(err, WR_E_INTERNAL, "the name of the control socket is too long");
+}
+
+static bool trusted(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof peer;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && (peer.uid == 0 || peer.uid == geteuid());
+}
+
+/* One end of a connection, with a deadline for what is done next; stop is readable once it has to be given up, or -1. */
+struct end {
+	int fd, stop;
+	int64_t deadline;
+};
+
+static enum wr_code wait_for(const struct end *e, short events, struct wr_error *err)
+{
+	for (;;) {
+		struct pollfd p[2] = {{.fd = e->fd, .events = events}, {.fd = e->stop, .events = POLLIN}};
+		int64_t left = e->deadline - wr_mono_ms();
+
+		if (left <= 0)
+			return wr_fail(err, WR_E_UNAVAILABLE, "the control socket's other end took too long");
+		if (poll(p, 2, (int)left) < 0 && errno != EINTR)
+			return wr_fail_errno(err, "waiting for the control socket");
+		if (p[1].revents)
+			return wr_fail(err, WR_E_UNAVAILABLE, "the server stops");
+		if (p[0].revents)
+			return WR_OK;
+	}
+}
+
+/* Up to the newline; what stands behind it is ignored. */
+static enum wr_code read_line(struct wr_buf *line, const struct end *e, struct wr_error *err)
+{
+	for (;;) {
+		char *room = wr_buf_room(line, 4096);
+		char *end;
+		ssize_t n;
+		enum wr_code code;
+
+		if (!room)
+			return wr_fail(err, WR_E_TOO_LARGE, "a line on the control socket is too long");
+		if ((code = wait_for(e, POLLIN, err)) != WR_OK)
+			return code;
+		n = recv(e->fd, room, 4096, MSG_DONTWAIT);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n < 0)
+			return wr_fail_errno(err, "reading from the control socket");
+		if (n == 0)
+			return wr_fail(err, WR_E_UNAVAILABLE, "the control socket closed in the middle of a line");
+		end = memchr(room, '\n', (size_t)n);
+		line->len += end ? (size_t)(end - room) : (size_t)n;
+		if (end)
+			return WR_OK;
+	}
+}
+
+static enum wr_code write_bytes(const struct end *e, const char *text, size_t len, struct wr_error *err)
+{
+	while (len > 0) {
+		enum wr_code code = wait_for(e, POLLOUT, err);
+		ssize_t n;
+
+		if (code != WR_OK)
+			return code;
+		n = send(e->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return wr_fail_errno(err, "writing to the control socket");
+		if (n > 0) {
+			text += n;
+			len -= (size_t)n;
+		}
+	}
+	return WR_OK;
+}
+
+static enum wr_code write_line(const struct end *e, const json_t *value, struct wr_error *err)
+{
+	WR_AUTO_MEM char *text = json_dumps(value, JSON_COMPACT);
+	enum wr_code code;
+
+	if (!text)
+		return wr_fail_nomem(err);
+	code = write_bytes(e, text, strlen(text), err);
+	return code == WR_OK ? write_bytes(e, "\n", 1, err) : code;
+}
+
+/* The server's end. */
+
+static json_t *error_json(const struct wr_error *err)
+{
+	return json_pack("{s:{s:s, s:o, s:o}}", "error", "code", wr_code_wire(err->code), "message",
+			 wr_json_str(wr_str(wr_error_text(err))), "detail", wr_json_str(wr_str(err->detail)));
+}
+
+static enum wr_code run_command(json_t **out, struct wr_control *c, int fd, struct wr_error *err)
+{
+	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(COMMAND_MAX + 4096);
+	const struct end client = {fd, c->stop, wr_mono_ms() + CLIENT_MS};
+	json_t *command;
+	enum wr_code code = read_line(&line, &client, err);
+
+	if (code != WR_OK)
+		return code;
+	if (line.len > COMMAND_MAX)
+		return wr_fail(err, WR_E_TOO_LARGE, "a command has at most %d bytes", COMMAND_MAX);
+	command = json_loadb(line.ptr, line.len, JSON_REJECT_DUPLICATES, NULL);
+	if (!command)
+		return wr_fail(err, WR_E_INVALID_REQUEST, "a command is one line of JSON");
+	code = wr_admin_run(out, c->db, c->git, c->reaper, command, err);
+	WR_LOG(WR_INFO, NULL, ADMIN, WR_STR("command", json_string_value(json_object_get(command, "cmd"))),
+	       WR_STR("result", wr_code_wire(code)));
+	json_decref(command);
+	return code;
+}
+
+static void answer_one(struct wr_control *c, int fd)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	json_t *result = NULL, *answer;
+	struct end client = {fd, c->stop, 0};
+
+	if (run_command(&result, c, fd, &err) == WR_OK) {
+		answer = json_pack("{s:o}", "ok", result);
+	} else {
+		if (wr_code_status(err.code) >= 500)
+			wr_log_error(NULL, WR_EV_ADMIN, &err);
+		answer = error_json(&err);
+	}
+	/* A client that left is told nothing, and nobody else can be. */
+	client.deadline = wr_mono_ms() + CLIENT_MS;
+	if (answer && write_line(&client, answer, &err) != WR_OK)
+		wr_log_error(NULL, WR_EV_ADMIN, &err);
+	json_decref(answer);
+}
+
+static void serve(void *arg)
+{
+	struct wr_control *c = arg;
+
+	for (;;) {
+		struct pollfd p[2] = {{.fd = c->listener, .events = POLLIN}, {.fd = c->stop, .events = POLLIN}};
+		int fd;
+
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			return;
+		if (p[1].revents)
+			return;
+		if (!p[0].revents)
+			continue;
+		fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0) {
+			/* Without descriptors the connection stays in the queue and poll() would spin. */
+			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+				poll(&p[1], 1, 100);
+			continue;
+		}
+		if (trusted(fd))
+			answer_one(c, fd);
+		close(fd);
+	}
+}
+
+/* Made under a name of its own, then renamed: the public name always leads to a socket of mode 0600 that listens. */
+static enum wr_code listen_at(struct wr_control *c, const char *data, struct wr_error *err)
+{
+	char id[WR_UUID_LEN + 1], name[sizeof NAME + WR_UUID_LEN + 1];
+	struct sockaddr_un addr = {0};
+	struct stat st;
+	enum wr_code code;
+
+	wr_uuid_new(id);
+	snprintf(name, sizeof name, "%s.%.8s", NAME, id);
+	if ((code = fill_address(&addr, data, c->folder, name, err)) != WR_OK)
+		return code;
+	c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (c->listener < 0)
+		return wr_fail_errno(err, "making the control socket");
+	if (bind(c->listener, (const struct sockaddr *)&addr, sizeof addr) != 0)
+		return wr_fail_errno(err, "binding the control socket %s/%s", data, name);
+	if (fchmodat(c->folder, name, 0600, 0) != 0 || listen(c->listener, 16) != 0 ||
+	    fstatat(c->folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    renameat(c->folder, name, c->folder, NAME) != 0) {
+		code = wr_fail_errno(err, "opening the control socket %s/%s", data, name);
+		unlinkat(c->folder, name, 0);
+		return code;
+	}
+	c->dev = st.st_dev;
+	c->ino = st.st_ino;
+	return WR_OK;
+}
+
+static void drop(struct wr_control *c)
+{
+	struct stat st;
+
+	/* Another process may have taken the name meanwhile. */
+	if (c->ino && fstatat(c->folder, NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == c->dev &&
+	    st.st_ino == c->ino)
+		unlinkat(c->folder, NAME, 0);
+	if (c->listener >= 0)
+		close(c->listener);
+	if (c->stop >= 0)
+		close(c->stop);
+	if (c->folder >= 0)
+		close(c->folder);
+	free(c);
+}
+
+enum wr_code wr_control_start(struct wr_control **out, const char *data, struct wr_db *db, struct wr_git *git,
+			      struct wr_reaper *reaper, struct wr_error *err)
+{
+	struct wr_control *c = calloc(1, sizeof *c);
+	enum wr_code code = WR_OK;
+
+	if (!c)
+		return wr_fail_nomem(err);
+	*c = (struct wr_control){.db = db, .git = git, .reaper = reaper, .listener = -1};
+	c->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	c->folder = open(data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c->stop < 0 || c->folder < 0)
+		code = wr_fail_errno(err, "opening %s for the control socket", data);
+	if (code == WR_OK)
+		code = listen_at(c, data, err);
+	if (code == WR_OK)
+		code = wr_thread_start(&c->thread, "wr-control", 0, serve, c, err);
+	if (code != WR_OK) {
+		drop(c);
+		return code;
+	}
+	*out = c;
+	return WR_OK;
+}
+
+void wr_control_stop(struct wr_control *control)
+{
+	if (!control)
+		return;
+	eventfd_write(control->stop, 1);
+	pthread_join(control->thread, NULL);
+	drop(control);
+}
+
+/* The client's end. */
+
+static enum wr_code connect_to(int *out, const char *data, bool *no_server, struct wr_error *err)
+{
+	WR_AUTO_FD int folder = open(data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	WR_AUTO_FD int fd = -1;
+	struct sockaddr_un addr = {0};
+	struct timeval limit = {.tv_sec = CLIENT_MS / 1000};
+	enum wr_code code;
+
+	*no_server = folder < 0 && errno == ENOENT;
+	if (*no_server)
+		return WR_OK;
+	if (folder < 0)
+		return wr_fail_errno(err, "opening the data folder %s", data);
+	if ((code = fill_address(&addr, data, folder, NAME, err)) != WR_OK)
+		return code;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* This bounds connect(), which waits where the server's queue is full. */
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0)
+		return wr_fail_errno(err, "making a control socket");
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof addr) != 0) {
+		*no_server = errno == ENOENT || errno == ECONNREFUSED;
+		return *no_server ? WR_OK : wr_fail_errno(err, "connecting to the server at %s/%s", data, NAME);
+	}
+	if (!trusted(fd))
+		return wr_fail(err, WR_E_INTERNAL, "the control socket of %s belongs to another user", data);
+	*out = fd;
+	fd = -1;
+	return WR_OK;
+}
+
+/* The server's error as ours: the code by its name on the wire, which several may share; the first will do. */
+static enum wr_code take_error(json_t *said, struct wr_error *err)
+{
+	const char *wire = json_string_value(json_object_get(said, "code"));
+	const char *message = json_string_value(json_object_get(said, "message"));
+	const char *detail = json_string_value(json_object_get(said, "detail"));
+	int code = WR_OK + 1;
+
+	while (code < WR_CODE_COUNT && strcmp(wr_code_wire((enum wr_code)code), wire ? wire : "") != 0)
+		code++;
+	if (code == WR_CODE_COUNT || !message)
+		return wr_fail(err, WR_E_INTERNAL, "the server's answer is no answer");
+	return wr_fail(err, (enum wr_code)code, "%s", detail && detail[0] ? detail : message);
+}
+
+static enum wr_code take_answer(json_t **out, struct wr_str line, struct wr_error *err)
+{
+	json_t *answer = json_loadb(line.ptr, line.len, 0, NULL);
+	json_t *ok = json_object_get(answer, "ok");
+	enum wr_code code = WR_OK;
+
+	if (ok)
+		*out = json_incref(ok);
+	else
+		code = take_error(json_object_get(answer, "error"), err);
+	json_decref(answer);
+	return code;
+}
+
+enum wr_code wr_control_call(json_t **out, const char *data, json_t *command, bool *no_server, struct wr_error *err)
+{
+	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(ANSWER_MAX);
+	WR_AUTO_FD int fd = -1;
+	struct end server;
+	enum wr_code code;
+
+	*no_server = false;
+	code = connect_to(&fd, data, no_server, err);
+	if (code != WR_OK || *no_server)
+		return code;
+	server = (struct end){fd, -1, wr_mono_ms() + SERVER_MS};
+	code = write_line(&server, command, err);
+	if (code == WR_OK)
+		code = read_line(&line, &server, err);
+	return code == WR_OK ? take_answer(out, wr_buf_str(&line), err) : code;
+}

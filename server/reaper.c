@@ -1,0 +1,144 @@
+#include "server/reaper.h"
+
+#include <stdatomic.h>
+
+#include "core/auth/repos.h"
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/base/threads.h"
+
+#define PAGE 64
+#define RETRY_MS 30000
+
+struct wr_reaper {
+	struct wr_db *db;
+	struct wr_git *git;
+	pthread_t thread;
+	atomic_bool stopping; /* also read between two repositories, without the lock */
+	pthread_mutex_t lock; /* guards poked */
+	pthread_cond_t wake;
+	bool poked;
+};
+
+static enum wr_code remove_one(struct wr_db *db, struct wr_git *git, const struct wr_doomed *doomed,
+			       struct wr_error *err)
+{
+	enum wr_code code;
+
+	wr_git_kill(git, doomed->id);
+	code = wr_git_remove(git, doomed->id, err);
+	if (code == WR_OK)
+		code = wr_repo_purge(db, doomed->account_id, doomed->id, err);
+	if (code == WR_OK)
+		WR_LOG(WR_INFO, NULL, REPO_REMOVED, WR_STR("repo", doomed->id));
+	return code;
+}
+
+/* One pass over all rows. What fails is logged, counted and passed over, so that it holds nothing else up. */
+static enum wr_code pass(struct wr_reaper *reaper, size_t *failed, struct wr_error *err)
+{
+	struct wr_doomed doomed[PAGE];
+	int64_t after = 0;
+	size_t n = PAGE;
+
+	*failed = 0;
+	while (n == PAGE) {
+		enum wr_code code = wr_repo_doomed(doomed, &n, reaper->db, NULL, after, PAGE, err);
+
+		if (code != WR_OK)
+			return code;
+		for (size_t i = 0; i < n; i++) {
+			WR_AUTO_S(wr_error) own = WR_ERROR_INIT;
+
+			if (atomic_load(&reaper->stopping))
+				return WR_OK;
+			after = doomed[i].seq;
+			if (remove_one(reaper->db, reaper->git, &doomed[i], &own) != WR_OK) {
+				wr_log_error(NULL, WR_EV_JOB_FAILED, &own);
+				++*failed;
+			}
+		}
+	}
+	return WR_OK;
+}
+
+/* Waits for a poke; for a while only where something is left to try again. */
+static void wait(struct wr_reaper *reaper, bool again)
+{
+	int64_t until = wr_mono_ms() + RETRY_MS;
+	struct timespec ts = {until / 1000, until % 1000 * 1000000};
+	int rc = 0;
+
+	pthread_mutex_lock(&reaper->lock);
+	while (!reaper->poked && rc == 0)
+		rc = again ? pthread_cond_timedwait(&reaper->wake, &reaper->lock, &ts)
+			   : pthread_cond_wait(&reaper->wake, &reaper->lock);
+	reaper->poked = false;
+	pthread_mutex_unlock(&reaper->lock);
+}
+
+static void reap(void *arg)
+{
+	struct wr_reaper *reaper = arg;
+
+	while (!atomic_load(&reaper->stopping)) {
+		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+		size_t failed = 0;
+		enum wr_code code = pass(reaper, &failed, &err);
+
+		if (code != WR_OK)
+			wr_log_error(NULL, WR_EV_JOB_FAILED, &err);
+		wait(reaper, failed > 0 || code != WR_OK);
+	}
+}
+
+static void drop(struct wr_reaper *reaper)
+{
+	pthread_cond_destroy(&reaper->wake);
+	pthread_mutex_destroy(&reaper->lock);
+	free(reaper);
+}
+
+enum wr_code wr_reaper_start(struct wr_reaper **out, struct wr_db *db, struct wr_git *git, struct wr_error *err)
+{
+	struct wr_reaper *reaper = calloc(1, sizeof *reaper);
+	pthread_condattr_t attr;
+	enum wr_code code;
+
+	if (!reaper)
+		return wr_fail_nomem(err);
+	reaper->db = db;
+	reaper->git = git;
+	pthread_mutex_init(&reaper->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&reaper->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	code = wr_thread_start(&reaper->thread, "wr-reaper", 10, reap, reaper, err);
+	if (code != WR_OK) {
+		drop(reaper);
+		return code;
+	}
+	*out = reaper;
+	return WR_OK;
+}
+
+void wr_reaper_poke(struct wr_reaper *reaper)
+{
+	if (!reaper)
+		return;
+	pthread_mutex_lock(&reaper->lock);
+	reaper->poked = true;
+	pthread_cond_signal(&reaper->wake);
+	pthread_mutex_unlock(&reaper->lock);
+}
+
+void wr_reaper_stop(struct wr_reaper *reaper)
+{
+	if (!reaper)
+		return;
+	atomic_store(&reaper->stopping, true);
+	wr_reaper_poke(reaper);
+	pthread_join(reaper->thread, NULL);
+	drop(reaper);
+}
