@@ -15,7 +15,7 @@
 #define QUEUE_MAX 4096	 /* closures that wait, of all kinds */
 #define POSTED_MAX 2048	 /* of these, closures that nobody waits for */
 #define BATCH_MAX 256	 /* closures in one transaction */
-#define BEGIN_TIMEOUT_MS 10000
+#define BEGIN_TIMEOUT_MS 10000 /* that a closure waits for its turn */
 #define CHECKPOINT_PAGES 1000	/* in the log, from which on it is copied into the database */
 #define TRUNCATE_PAGES 16384	/* from which on the writer waits for the readers to let it begin anew */
 
@@ -38,6 +38,7 @@ struct job {
 struct wr_db {
 	char *path;
 	pthread_key_t key; /* each thread's reader */
+	int64_t begin_timeout_ms;
 
 	pthread_mutex_t lock; /* guards all from here to conns, and the state of the jobs */
 	pthread_cond_t work;
@@ -244,7 +245,7 @@ enum wr_code wr_db_write(struct wr_db *db, enum wr_durability durability, wr_db_
 {
 	struct wr_error own = WR_ERROR_INIT;
 	struct job job = {.fn = fn, .arg = arg, .durability = durability, .code = WR_OK, .err = err ? err : &own};
-	int64_t deadline = wr_mono_ms() + BEGIN_TIMEOUT_MS;
+	int64_t deadline = wr_mono_ms() + db->begin_timeout_ms;
 	struct timespec until = {deadline / 1000, deadline % 1000 * 1000000};
 	pthread_condattr_t attr;
 
@@ -452,6 +453,7 @@ enum wr_code wr_db_open(struct wr_db **out, const char *data, struct wr_error *e
 		free(db);
 		return wr_fail_nomem(err);
 	}
+	db->begin_timeout_ms = BEGIN_TIMEOUT_MS;
 	pthread_mutex_init(&db->lock, NULL);
 	pthread_cond_init(&db->work, NULL);
 	if (asprintf(&db->path, "%s/warren.db", data) < 0) {
@@ -470,6 +472,21 @@ enum wr_code wr_db_open(struct wr_db **out, const char *data, struct wr_error *e
 	}
 	*out = db;
 	return WR_OK;
+}
+
+void wr_db_set_begin_timeout(struct wr_db *db, int64_t ms)
+{
+	db->begin_timeout_ms = ms;
+}
+
+size_t wr_db_queued(struct wr_db *db)
+{
+	size_t n;
+
+	pthread_mutex_lock(&db->lock);
+	n = db->queued;
+	pthread_mutex_unlock(&db->lock);
+	return n;
 }
 
 void wr_db_close(struct wr_db *db)

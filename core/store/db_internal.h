@@ -31,6 +31,10 @@ WR_MUST_CHECK enum wr_code wr_conn_query(struct wr_tx *conn, enum wr_sql sql, st
 					 const char *types, va_list ap);
 WR_MUST_CHECK enum wr_code wr_conn_one(struct wr_tx *conn, enum wr_sql sql, struct wr_error *err, struct wr_row *row,
 				       const char *types, va_list ap);
+/* How long a closure waits for its turn, and how many wait; for tests. */
+void wr_db_set_begin_timeout(struct wr_db *db, int64_t ms);
+size_t wr_db_queued(struct wr_db *db);
+
 /* A statement without arguments and rows. */
 WR_MUST_CHECK enum wr_code wr_conn_do(struct wr_tx *conn, enum wr_sql sql, struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_conn_exec(sqlite3 *sq, const char *sql, struct wr_error *err);
