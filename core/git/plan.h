@@ -19,8 +19,12 @@ struct wr_plan_request {
 	const struct wr_oids *wants;	      /* commits, tags or anything a ref names; checked by the caller */
 	const struct wr_oids *haves;	      /* commits that the client has and this snapshot too */
 	const struct wr_oids *client_shallow; /* roots at which the client's history ends now; the haves' walk stops there */
-	const struct wr_oids *new_shallow;    /* NULL, or all roots at which the wants' walk shall stop */
-	const struct wr_oids *unshallow;      /* NULL, or roots of the client whose parents are now wanted as well */
+	/*
+	 * NULL, or further roots at which the wants' walk shall stop. It stops at those of client_shallow as well, unless
+	 * they are in unshallow.
+	 */
+	const struct wr_oids *new_shallow;
+	const struct wr_oids *unshallow; /* NULL, or roots of the client whose parents are now wanted as well */
 	bool include_tag; /* also annotated tags of the snapshot that lead to an object of the pack */
 	bool thin;	  /* deltas may refer to objects that the client has */
 	bool ofs_delta;	  /* the client reads OFS_DELTA entries */
