@@ -1,0 +1,533 @@
+/* smart-http/receive: pushes byte by byte, into a real store. */
+#include "tests/unit/smart.h"
+
+#include "smart-http/receive.h"
+
+#define ZERO "0000000000000000000000000000000000000000"
+#define CAPS "report-status side-band-64k object-format=sha1 agent=git/2.39.5"
+
+static struct world world;
+
+/* A body in pieces, which may break off. */
+struct body {
+	struct wr_source base;
+	struct wr_str rest;
+	size_t step, read;
+	enum wr_code fails;
+	bool began;		/* the answer has begun */
+	struct wr_buf answer;
+};
+
+static enum wr_code body_read(struct wr_source *base, void *buf, size_t cap, size_t *got, struct wr_error *err)
+{
+	struct body *b = (struct body *)base;
+	size_t n = b->rest.len < b->step ? b->rest.len : b->step;
+
+	assert_false(b->began && b->rest.len); /* nothing is answered while the client still sends */
+	if (n == 0 && b->fails != WR_OK)
+		return wr_fail(err, b->fails, "the client left");
+	if (n > cap)
+		n = cap;
+	if (n)
+		memcpy(buf, b->rest.ptr, n);
+	b->rest = wr_str_skip(b->rest, n);
+	b->read += n;
+	*got = n;
+	return WR_OK;
+}
+
+struct answer {
+	struct wr_sink base;
+	struct body *body;
+};
+
+static enum wr_code answer_write(struct wr_sink *base, const void *data, size_t len, struct wr_error *err)
+{
+	struct body *b = ((struct answer *)base)->body;
+
+	(void)err;
+	assert_int_equal(b->rest.len, 0);
+	b->began = true;
+	wr_buf_add(&b->answer, data, len);
+	return WR_OK;
+}
+
+/* What a push did. */
+struct done {
+	enum wr_code code;
+	struct wr_receive_result result;
+	struct wr_error err;
+	struct body body;
+	struct wr_buf report; /* band 1 where there are bands */
+	struct wr_buf people; /* band 2 */
+};
+
+static void done_fini(struct done *d)
+{
+	wr_error_fini(&d->err);
+	wr_buf_fini(&d->body.answer);
+	wr_buf_fini(&d->report);
+	wr_buf_fini(&d->people);
+}
+
+static void unband(struct done *d)
+{
+	struct wr_str rest = wr_buf_str(&d->body.answer);
+
+	for (;;) {
+		struct wr_pkt p;
+
+		assert_int_equal(wr_pkt_next(&p, &rest, NULL), WR_OK);
+		if (p.kind == WR_PKT_FLUSH)
+			break;
+		assert_int_equal(p.kind, WR_PKT_LINE);
+		assert_true(p.data.len >= 1);
+		assert_true(p.data.ptr[0] == 1 || p.data.ptr[0] == 2);
+		wr_buf_adds(p.data.ptr[0] == 1 ? &d->report : &d->people, wr_str_skip(p.data, 1));
+	}
+	assert_int_equal(rest.len, 0);
+}
+
+static void push_with(struct done *d, const struct wr_buf *body, size_t step, enum wr_code fails, size_t max_commands)
+{
+	const struct wr_receive_limits limits = {max_commands};
+	WR_AUTO(wr_receive) *rx = NULL;
+	struct answer answer = {{answer_write, NULL}, &d->body};
+
+	memset(d, 0, sizeof(*d));
+	d->body = (struct body){{body_read}, wr_buf_str(body), step, 0, fails, false, WR_BUF_INIT(1 << 20)};
+	d->report = d->people = (struct wr_buf)WR_BUF_INIT(1 << 20);
+	d->code = wr_receive_parse(&rx, &d->body.base, &limits, &d->err);
+	if (d->code != WR_OK)
+		return;
+	d->code = wr_receive_run(&d->result, rx, world.repo, WR_S("main"), &d->body.base, &answer.base, NULL, &d->err);
+}
+
+/* A push with side-bands, which was read to its end and reported. */
+static void push(struct done *d, const struct wr_buf *body)
+{
+	push_with(d, body, 1000, WR_OK, 100);
+	if (d->code != WR_OK)
+		fail_msg("push: %s %s", wr_error_text(&d->err), d->err.detail);
+	assert_int_equal(d->body.rest.len, 0);
+	unband(d);
+}
+
+static void command(struct wr_buf *body, const char *old, const char *new, const char *name, const char *caps)
+{
+	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(WR_PKT_DATA_MAX);
+	char head[4];
+
+	wr_buf_printf(&line, "%s %s %s", old, new, name);
+	if (caps) {
+		wr_buf_addc(&line, '\0');
+		wr_buf_printf(&line, " %s", caps);
+	}
+	wr_pkt_header(head, line.len);
+	wr_buf_add(body, head, 4);
+	wr_buf_adds(body, wr_buf_str(&line));
+}
+
+/* A pack with what revs (rev-list's arguments, one a line) name. */
+static void pack(struct wr_buf *body, const char *revs)
+{
+	WR_AUTO_S(wr_buf) bytes = WR_BUF_INIT(16u << 20);
+
+	sh_raw(&world, &bytes, "printf '%s\\n' | git -C work pack-objects --revs --stdout -q --thin --delta-base-offset", revs);
+	wr_buf_adds(body, wr_buf_str(&bytes));
+}
+
+/* The stored ref, or zeros. */
+static const char *stored(const char *name)
+{
+	static char hex[WR_OID_HEX + 1];
+	const struct wr_ref *ref;
+
+	snap_renew(&world);
+	ref = wr_snapshot_ref(world.snap, wr_str(name));
+	if (!ref)
+		return ZERO;
+	wr_oid_hex(hex, &ref->oid);
+	return hex;
+}
+
+#define BODY WR_AUTO_S(wr_buf) body = WR_BUF_INIT(64u << 20)
+
+static void create_and_update(void **state)
+{
+	const char *one, *two;
+	struct wr_str rest;
+	struct done d;
+	BODY;
+
+	(void)state;
+	commit(&world, "one", 1);
+	one = rev(&world, "HEAD");
+	command(&body, ZERO, one, "refs/heads/main", CAPS);
+	flush(&body);
+	pack(&body, one);
+	push(&d, &body);
+	rest = wr_buf_str(&d.report);
+	expect(&rest, "unpack ok\n");
+	expect(&rest, "ok refs/heads/main\n");
+	expect(&rest, "0000");
+	assert_int_equal(rest.len, 0);
+	assert_int_equal(d.result.accepted, 1);
+	assert_int_equal(d.result.refused, 0);
+	assert_string_equal(stored("refs/heads/main"), one);
+	done_fini(&d);
+
+	/* A thin pack on top; one byte at a time; without side-bands. */
+	commit(&world, "two", 2);
+	two = rev(&world, "HEAD");
+	wr_buf_clear(&body);
+	command(&body, one, two, "refs/heads/main", "report-status");
+	flush(&body);
+	pack(&body, "HEAD\\n^HEAD~1");
+	push_with(&d, &body, 1, WR_OK, 100);
+	assert_int_equal(d.code, WR_OK);
+	rest = wr_buf_str(&d.body.answer);
+	expect(&rest, "unpack ok\n");
+	expect(&rest, "ok refs/heads/main\n");
+	expect(&rest, "0000");
+	assert_int_equal(rest.len, 0);
+	assert_string_equal(stored("refs/heads/main"), two);
+	done_fini(&d);
+}
+
+static void without_report(void **state)
+{
+	const char *head = rev(&world, "HEAD");
+	struct done d;
+	BODY;
+
+	(void)state;
+	command(&body, ZERO, head, "refs/heads/silent", "side-band-64k");
+	flush(&body);
+	pack(&body, "");
+	push_with(&d, &body, 4096, WR_OK, 100);
+	assert_int_equal(d.code, WR_OK);
+	assert_int_equal(d.body.answer.len, 0);
+	assert_int_equal(d.result.accepted, 1);
+	assert_string_equal(stored("refs/heads/silent"), head);
+	done_fini(&d);
+}
+
+/* Each alone: what is fine goes through beside what is not. */
+static void refusals(void **state)
+{
+	const char *head = rev(&world, "HEAD"), *old = rev(&world, "HEAD~1");
+	struct wr_str rest;
+	struct done d;
+	BODY;
+
+	(void)state;
+	command(&body, ZERO, head, "refs/heads/good", CAPS);
+	command(&body, old, head, "refs/heads/main", NULL);
+	command(&body, ZERO, ZERO, "refs/heads/nothing", NULL);
+	command(&body, ZERO, head, "HEAD", NULL);
+	command(&body, ZERO, head, "refs/warren/x", NULL);
+	command(&body, ZERO, head, "refs/heads/a..b", NULL);
+	command(&body, ZERO, head, "refs/heads/twice", NULL);
+	command(&body, ZERO, old, "refs/heads/twice", NULL);
+	command(&body, head, ZERO, "refs/heads/main2", NULL);
+	flush(&body);
+	pack(&body, "");
+	push(&d, &body);
+	rest = wr_buf_str(&d.report);
+	expect(&rest, "unpack ok\n");
+	expect(&rest, "ok refs/heads/good\n");
+	for (int i = 0; i < 8; i++) {
+		struct wr_pkt p;
+
+		assert_int_equal(wr_pkt_next(&p, &rest, NULL), WR_OK);
+		assert_int_equal(p.kind, WR_PKT_LINE);
+		assert_true(wr_str_starts(p.data, WR_S("ng ")));
+		/* "ng <ref> <reason>": there is a reason. */
+		assert_non_null(memchr(p.data.ptr + 3, ' ', p.data.len - 3));
+		assert_false(wr_str_ends(wr_pkt_text(&p), WR_S(" ")));
+	}
+	expect(&rest, "0000");
+	assert_int_equal(d.result.accepted, 1);
+	assert_int_equal(d.result.refused, 8);
+	assert_string_equal(stored("refs/heads/good"), head);
+	assert_string_equal(stored("refs/heads/twice"), ZERO);
+	assert_string_equal(stored("refs/warren/x"), ZERO);
+	done_fini(&d);
+}
+
+static void default_branch_stays(void **state)
+{
+	const char *head = rev(&world, "HEAD");
+	struct wr_str rest;
+	struct done d;
+	BODY;
+
+	(void)state;
+	command(&body, head, ZERO, "refs/heads/main", CAPS " delete-refs");
+	command(&body, head, ZERO, "refs/heads/good", NULL);
+	flush(&body); /* deletions alone: no pack */
+	push(&d, &body);
+	rest = wr_buf_str(&d.report);
+	expect(&rest, "unpack ok\n");
+	expect(&rest, "ng refs/heads/main deletion of the current branch prohibited\n");
+	expect(&rest, "ok refs/heads/good\n");
+	expect(&rest, "0000");
+	assert_non_null(strstr(d.people.ptr, "default branch main"));
+	assert_string_equal(stored("refs/heads/main"), head);
+	assert_string_equal(stored("refs/heads/good"), ZERO);
+	done_fini(&d);
+}
+
+static void atomic(void **state)
+{
+	const char *head = rev(&world, "HEAD"), *old = rev(&world, "HEAD~1");
+	struct done d;
+	BODY;
+
+	(void)state;
+	/* Refused before the store sees it, and by the store. */
+	for (int early = 0; early < 2; early++) {
+		struct wr_str rest;
+
+		wr_buf_clear(&body);
+		command(&body, ZERO, head, "refs/heads/both", CAPS " atomic");
+		command(&body, early ? ZERO : old, early ? ZERO : head, early ? "refs/heads/x" : "refs/heads/main", NULL);
+		flush(&body);
+		pack(&body, "");
+		push(&d, &body);
+		rest = wr_buf_str(&d.report);
+		expect(&rest, "unpack ok\n");
+		assert_int_equal(d.result.accepted, 0);
+		assert_int_equal(d.result.refused, 2);
+		assert_string_equal(stored("refs/heads/both"), ZERO);
+		done_fini(&d);
+	}
+	wr_buf_clear(&body);
+	command(&body, ZERO, head, "refs/heads/both", CAPS " atomic");
+	command(&body, ZERO, old, "refs/heads/both2", NULL);
+	flush(&body);
+	pack(&body, "");
+	push(&d, &body);
+	assert_int_equal(d.result.accepted, 2);
+	assert_string_equal(stored("refs/heads/both2"), old);
+	done_fini(&d);
+}
+
+/* The pack is no pack, ends early, lacks an object, or lacks what a new ref points to. */
+static void bad_packs(void **state)
+{
+	const char *three;
+
+	(void)state;
+	commit(&world, "three", 3);
+	commit(&world, "four", 4);
+	three = rev(&world, "HEAD");
+	for (int how = 0; how < 4; how++) {
+		struct wr_str rest;
+		struct wr_pkt p;
+		struct done d;
+		BODY;
+
+		command(&body, ZERO, three, "refs/heads/bad", CAPS);
+		flush(&body);
+		if (how == 0) {
+			for (int i = 0; i < 100000; i++)
+				wr_buf_addz(&body, "nonsense");
+		} else if (how == 1) {
+			pack(&body, "HEAD\\n^HEAD~2");
+			body.len -= 30;
+		} else {
+			/* 2: HEAD~1 is missing from a pack that is whole in itself; 3: nothing new at all */
+			pack(&body, how == 2 ? "HEAD\\n^HEAD~1" : "");
+		}
+		push(&d, &body);
+		rest = wr_buf_str(&d.report);
+		assert_int_equal(wr_pkt_next(&p, &rest, NULL), WR_OK);
+		if (how == 3) { /* the pack is fine; what the ref shall point to is not there */
+			assert_true(wr_str_eqz(p.data, "unpack ok\n"));
+			assert_int_equal(wr_pkt_next(&p, &rest, NULL), WR_OK);
+			assert_true(wr_str_starts(p.data, WR_S("ng refs/heads/bad ")));
+		} else {
+			assert_true(wr_str_starts(p.data, WR_S("unpack ")));
+			assert_false(wr_str_eqz(p.data, "unpack ok\n"));
+			expect(&rest, "ng refs/heads/bad unpacker error\n");
+			assert_true(d.result.pack_refused[0]);
+			assert_non_null(strstr(d.people.ptr, d.result.pack_refused));
+		}
+		expect(&rest, "0000");
+		assert_int_equal(d.result.accepted, 0);
+		assert_int_equal(d.result.refused, 1);
+		assert_string_equal(stored("refs/heads/bad"), ZERO);
+		done_fini(&d);
+	}
+}
+
+/* A client that left is no bad pack: nothing is answered, nothing is kept. */
+static void body_breaks_off(void **state)
+{
+	struct done d;
+	BODY;
+
+	(void)state;
+	command(&body, ZERO, rev(&world, "HEAD"), "refs/heads/cut", CAPS);
+	flush(&body);
+	pack(&body, "HEAD\\n^HEAD~2");
+	body.len -= 25;
+	push_with(&d, &body, 100, WR_E_CANCELLED, 100);
+	assert_int_equal(d.code, WR_E_CANCELLED);
+	assert_int_equal(d.body.answer.len, 0);
+	assert_false(d.result.told);
+	assert_string_equal(stored("refs/heads/cut"), ZERO);
+	done_fini(&d);
+}
+
+/* Commands that all fail: the pack is read to its end before the answer. */
+static void refused_pack_is_drained(void **state)
+{
+	struct wr_str rest;
+	struct done d;
+	BODY;
+
+	(void)state;
+	command(&body, ZERO, rev(&world, "HEAD"), "refs/heads/twin", CAPS);
+	command(&body, ZERO, rev(&world, "HEAD"), "refs/heads/twin", NULL);
+	flush(&body);
+	for (int i = 0; i < 100000; i++)
+		wr_buf_addz(&body, "PACKPACK");
+	push(&d, &body);
+	rest = wr_buf_str(&d.report);
+	expect(&rest, "unpack ok\n");
+	expect(&rest, "ng refs/heads/twin multiple updates for one ref\n");
+	expect(&rest, "ng refs/heads/twin multiple updates for one ref\n");
+	expect(&rest, "0000");
+	done_fini(&d);
+}
+
+static void nothing_to_do(void **state)
+{
+	static const char *const bodies[] = {"", "0000"};
+
+	(void)state;
+	for (size_t i = 0; i < WR_ARRAY_LEN(bodies); i++) {
+		struct done d;
+		BODY;
+
+		wr_buf_addz(&body, bodies[i]);
+		push_with(&d, &body, 1, WR_OK, 100);
+		assert_int_equal(d.code, WR_OK);
+		assert_int_equal(d.body.answer.len, 0);
+		assert_int_equal(d.result.accepted + d.result.refused, 0);
+		done_fini(&d);
+	}
+}
+
+static void expect_invalid(const struct wr_buf *body, const char *words)
+{
+	struct done d;
+
+	push_with(&d, body, 7, WR_OK, 2);
+	assert_int_equal(d.code, WR_E_INVALID_REQUEST);
+	if (!strstr(wr_error_text(&d.err), words))
+		fail_msg("\"%s\" is not in \"%s\"", words, wr_error_text(&d.err));
+	assert_int_equal(d.body.answer.len, 0);
+	done_fini(&d);
+}
+
+static void invalid_requests(void **state)
+{
+	const char *head = rev(&world, "HEAD");
+	BODY;
+
+	(void)state;
+	command(&body, ZERO, head, "refs/heads/x", "report-status");
+	expect_invalid(&body, "flush");
+	wr_buf_clear(&body);
+	pkt(&body, "%s %s", ZERO, head);
+	flush(&body);
+	expect_invalid(&body, "command");
+	wr_buf_clear(&body);
+	command(&body, ZERO, head, "", "report-status");
+	flush(&body);
+	expect_invalid(&body, "command");
+	wr_buf_clear(&body);
+	command(&body, "0", head, "refs/heads/x", "report-status");
+	flush(&body);
+	expect_invalid(&body, "command");
+	wr_buf_clear(&body);
+	command(&body, ZERO, head, "refs/heads/x", "report-status");
+	delim(&body);
+	expect_invalid(&body, "flush");
+	wr_buf_clear(&body);
+	command(&body, ZERO, head, "refs/heads/x", "object-format=sha256");
+	flush(&body);
+	expect_invalid(&body, "sha1");
+	wr_buf_clear(&body);
+	command(&body, ZERO, head, "refs/heads/x", "push-options");
+	flush(&body);
+	expect_invalid(&body, "push options");
+	wr_buf_clear(&body);
+	wr_buf_addz(&body, "0013push-cert");
+	wr_buf_addc(&body, '\0');
+	wr_buf_addz(&body, "atomic");
+	expect_invalid(&body, "signed");
+	wr_buf_clear(&body);
+	for (int i = 0; i < 3; i++)
+		command(&body, ZERO, head, i ? "refs/heads/x" : "refs/heads/y", i ? NULL : "report-status");
+	flush(&body);
+	expect_invalid(&body, "2 refs");
+	wr_buf_clear(&body);
+	pkt(&body, "shallow %.39s", head);
+	expect_invalid(&body, "40");
+}
+
+/* A push from a shallow clone names its roots first; what matters is whether all is here, and it is. */
+static void from_a_shallow_clone(void **state)
+{
+	const char *head = rev(&world, "HEAD");
+	struct done d;
+	BODY;
+
+	(void)state;
+	pkt(&body, "shallow %s\n", rev(&world, "HEAD~1"));
+	command(&body, ZERO, head, "refs/heads/deep", CAPS);
+	flush(&body);
+	pack(&body, "HEAD\\n^HEAD~2");
+	push(&d, &body);
+	assert_int_equal(d.result.accepted, 1);
+	assert_string_equal(stored("refs/heads/deep"), head);
+	done_fini(&d);
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	world_init(&world);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	world_fini(&world);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(create_and_update), /* the others go on from its commits */
+		cmocka_unit_test(without_report),
+		cmocka_unit_test(refusals),
+		cmocka_unit_test(default_branch_stays),
+		cmocka_unit_test(atomic),
+		cmocka_unit_test(bad_packs),
+		cmocka_unit_test(body_breaks_off),
+		cmocka_unit_test(refused_pack_is_drained),
+		cmocka_unit_test(nothing_to_do),
+		cmocka_unit_test(invalid_requests),
+		cmocka_unit_test(from_a_shallow_clone),
+	};
+
+	return cmocka_run_group_tests(tests, begin, end);
+}
