@@ -1,0 +1,23 @@
+/*
+ * core/base/gate.h: a counting semaphore that is first come, first served: who computes, holds a place.
+ * Ownership: wr_gate_new()/wr_gate_free(); nobody may be inside or waiting when it is freed.
+ * Threads:   any. A thread that enters twice without leaving may wait for itself.
+ * Blocks on: enter waits for those who computed earlier; they leave while they wait for their clients, so it moves on.
+ * Errors:    WR_E_UNAVAILABLE without memory.
+ */
+#ifndef WR_GATE_H
+#define WR_GATE_H
+
+#include "core/base/error.h"
+
+struct wr_gate;
+
+/* places: 0 means as many as there are processors online. */
+WR_MUST_CHECK enum wr_code wr_gate_new(struct wr_gate **out, unsigned places, struct wr_error *err);
+void wr_gate_free(struct wr_gate *gate);
+WR_DEFINE_AUTO(wr_gate);
+
+void wr_gate_enter(struct wr_gate *gate);
+void wr_gate_leave(struct wr_gate *gate);
+
+#endif

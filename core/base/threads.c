@@ -1,0 +1,56 @@
+#include "core/base/threads.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+struct start {
+	char name[16];
+	int niceness;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void *thread_main(void *arg)
+{
+	struct start s = *(struct start *)arg;
+
+	free(arg);
+	pthread_setname_np(pthread_self(), s.name);
+	/* Linux keeps niceness per thread. Being refused costs fairness, not correctness. */
+	if (s.niceness)
+		(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), s.niceness);
+	s.fn(s.arg);
+	return NULL;
+}
+
+enum wr_code wr_thread_start(pthread_t *out, const char *name, int niceness, void (*fn)(void *arg), void *arg,
+			     struct wr_error *err)
+{
+	struct start *s = malloc(sizeof *s);
+	pthread_attr_t attr;
+	sigset_t all, old;
+	int rc;
+
+	if (!s)
+		return wr_fail_nomem(err);
+	snprintf(s->name, sizeof s->name, "%s", name);
+	s->niceness = niceness;
+	s->fn = fn;
+	s->arg = arg;
+	if (pthread_attr_init(&attr) != 0) {
+		free(s);
+		return wr_fail_nomem(err);
+	}
+	pthread_attr_setstacksize(&attr, WR_THREAD_STACK);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(out, &attr, thread_main, s);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (rc == 0)
+		return WR_OK;
+	free(s);
+	return wr_fail(err, WR_E_UNAVAILABLE, "no thread for %s: error %d", name, rc);
+}

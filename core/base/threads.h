@@ -1,0 +1,43 @@
+/*
+ * core/base/threads.h: which threads there are, what each may wait for, and the one way to start one.
+ *
+ * | thread (name)               | how many               | may wait for                                              |
+ * |-----------------------------|------------------------|-----------------------------------------------------------|
+ * | main (warren)               | 1                      | signals; then runs start-up backwards, joins the others   |
+ * | accept (wr-accept)          | 1                      | its listening socket                                      |
+ * | epoll (MHD-worker)          | [lanes] epoll_threads  | its sockets, and what is under ~1 ms from memory or its   |
+ * |                             |                        | own read connection; all else suspends the connection     |
+ * | watchdog (wr-watch)         | 1                      | the clock, a quarter of a second at a time                |
+ * | commit lane (wr-commit)     | [lanes] commit_threads | disk, SQLite's writer, never the network                  |
+ * | git lane (wr-git)           | [lanes] git_threads    | disk, the cpu gate, its client's bytes                    |
+ * | database writer             | 1                      | disk                                                      |
+ * | reaper                      | 1                      | disk, SQLite                                              |
+ *
+ * Rules: nobody waits for another request. A lane's thread that waits for its client's bytes or for room in the reply
+ * holds no place in the cpu gate. Who suspends a connection owns its deadline and its resume: the watchdog does, for all.
+ *
+ * Threads:   any.
+ * Errors:    WR_E_UNAVAILABLE when the system gives no thread.
+ */
+#ifndef WR_THREADS_H
+#define WR_THREADS_H
+
+#include <pthread.h>
+
+#include "core/base/error.h"
+
+/* Walks over history and trees are iterative, so a lane's thread needs little; the sanitizers' frames are larger. */
+#ifdef WR_SANITIZED
+#define WR_THREAD_STACK ((size_t)4 << 20)
+#else
+#define WR_THREAD_STACK ((size_t)1 << 20)
+#endif
+
+/*
+ * Starts a thread with all signals blocked (they are main's), the given name (cut at 15 characters) and niceness.
+ * name and arg are the caller's and outlive the thread's start; join it with pthread_join().
+ */
+WR_MUST_CHECK enum wr_code wr_thread_start(pthread_t *out, const char *name, int niceness, void (*fn)(void *arg),
+					   void *arg, struct wr_error *err);
+
+#endif

@@ -1,0 +1,227 @@
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "server/http/http_internal.h"
+
+/*
+ * How libmicrohttpd calls us (0.9.75): once when the request line is there (wr_exchange_target); then
+ * wr_exchange_request() with no data when the head is there, with data for each piece of the body (what is not taken
+ * comes again), and with no data when the body is complete, again after each resume until an answer is queued. An
+ * answer queued at the head closes the connection after it, and one in the middle of a body is refused.
+ */
+
+static bool has_body(const struct wr_request *req)
+{
+	return req->chunked || req->content_length > 0;
+}
+
+/* The reply is there; no handler runs, or none any more reads. */
+static void refuse(struct wr_request *req, enum wr_code code, struct wr_error *err)
+{
+	wr_reply_error(req, code, err);
+	req->refused = true;
+}
+
+static void discard_rest(struct wr_request *req)
+{
+	if (req->discarding)
+		return;
+	req->discarding = true;
+	req->discard_until_ms = wr_mono_ms() + WR_DISCARD_MS;
+}
+
+static enum MHD_Result give_up(struct wr_request *req, const char *why)
+{
+	wr_request_give_up(req, why);
+	return MHD_NO;
+}
+
+static enum wr_code submit(struct wr_request *req, struct wr_error *err)
+{
+	enum wr_code code;
+
+	wr_request_ref(req);
+	code = wr_lane_submit(wr_admit_lane(req), wr_admit_account(req), wr_work_job, req, err);
+	if (code)
+		wr_request_unref(req);
+	return code;
+}
+
+/* A push's handler runs while its body arrives. */
+static enum wr_code begin_stream(struct wr_request *req, struct wr_error *err)
+{
+	enum wr_code code;
+
+	if (!wr_request_charge(req, WR_RING_BYTES))
+		return wr_fail(err, WR_E_UNAVAILABLE, "max_buffered reached");
+	req->has_in = true;
+	code = submit(req, err);
+	if (code)
+		req->has_in = false;
+	return code;
+}
+
+static enum MHD_Result on_head(struct wr_request *req, const char *method, const char *version)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	enum wr_code code;
+
+	atomic_store(&req->stage, WR_STAGE_BODY);
+	code = wr_head_read(req, method, version, &err);
+	if (!code)
+		code = wr_admit(req, &err);
+	if (!code && !req->refused && req->match.route->body == WR_BODY_STREAM)
+		code = begin_stream(req, &err);
+	if (code)
+		refuse(req, code, &err);
+	if (!req->refused)
+		return MHD_YES;
+	wr_pipe_end(&req->out, false);
+	/* Nobody has to send what nobody wants; and a body that is too large to read first is not read at all. */
+	if (req->broken_framing ||
+	    (has_body(req) && (req->expects_continue || req->content_length > WR_DISCARD_MAX)))
+		return wr_reply_send(req);
+	discard_rest(req);
+	return MHD_YES;
+}
+
+static enum MHD_Result drop(struct wr_request *req, size_t *len)
+{
+	discard_rest(req);
+	req->discarded += *len;
+	*len = 0;
+	if (req->discarded > WR_DISCARD_MAX || wr_mono_ms() > req->discard_until_ms)
+		return give_up(req, "refused body too long");
+	return MHD_YES;
+}
+
+/* A limit met in the middle of a body: the answer waits for the body's end. */
+static enum MHD_Result refuse_late(struct wr_request *req, enum wr_code code, size_t *len, const char *words)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+
+	(void)wr_fail(&err, code, "%s", words);
+	refuse(req, code, &err);
+	wr_pipe_end(&req->out, false);
+	return drop(req, len);
+}
+
+static enum MHD_Result keep(struct wr_request *req, const char *data, size_t *len)
+{
+	size_t before = req->body.cap;
+
+	wr_buf_add(&req->body, data, *len);
+	if (!wr_buf_ok(&req->body))
+		return refuse_late(req, WR_E_TOO_LARGE, len, wr_code_text(WR_E_TOO_LARGE));
+	if (req->body.cap > before && req->body.cap > req->charged &&
+	    !wr_request_charge(req, req->body.cap - req->charged))
+		return refuse_late(req, WR_E_UNAVAILABLE, len, "max_buffered reached");
+	*len = 0;
+	return MHD_YES;
+}
+
+static enum MHD_Result on_body(struct wr_request *req, const char *data, size_t *len)
+{
+	size_t n;
+
+	if (req->discarding) {
+		atomic_fetch_add(&req->bytes_in, *len);
+		return drop(req, len);
+	}
+	switch (req->match.route->body) {
+	case WR_BODY_STREAM:
+		if (wr_pipe_is_shut(&req->in)) {
+			atomic_fetch_add(&req->bytes_in, *len);
+			return drop(req, len);
+		}
+		n = wr_pipe_put(&req->in, data, *len);
+		atomic_fetch_add(&req->bytes_in, n);
+		*len -= n;
+		return MHD_YES;
+	case WR_BODY_NONE:
+		if (atomic_fetch_add(&req->bytes_in, *len) + *len > req->limit)
+			return refuse_late(req, WR_E_TOO_LARGE, len, wr_code_text(WR_E_TOO_LARGE));
+		*len = 0;
+		return MHD_YES;
+	default:
+		atomic_fetch_add(&req->bytes_in, *len);
+		return keep(req, data, len);
+	}
+}
+
+/* The body is complete: the handler's turn, unless it runs already or never will. */
+static void start_work(struct wr_request *req)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	enum wr_code code;
+
+	atomic_store(&req->stage, WR_STAGE_WORK);
+	if (req->refused)
+		return;
+	if (req->match.route->body == WR_BODY_STREAM) {
+		wr_pipe_end(&req->in, false);
+		return;
+	}
+	if (req->match.route->lane == WR_LANE_INLINE) {
+		wr_work_run(req);
+		return;
+	}
+	code = submit(req, &err);
+	if (code) {
+		refuse(req, code, &err);
+		wr_pipe_end(&req->out, false);
+	}
+}
+
+void *wr_exchange_target(void *cls, const char *target, struct MHD_Connection *connection)
+{
+	struct wr_http *http = cls;
+	struct wr_request *req = wr_request_new(http, connection);
+	struct wr_str text = wr_str(target);
+
+	if (!req)
+		return NULL;
+	/* libmicrohttpd ends the target with a NUL and goes on with the version: another NUL was in the request line. */
+	if (text.ptr && memcmp(text.ptr + text.len + 1, "HTTP/", 5) != 0)
+		(void)wr_fail(&req->target_error, WR_E_INVALID_REQUEST, "The URL has a NUL byte");
+	else
+		req->has_url = wr_url_parse(&req->url, text, &req->target_error) == WR_OK;
+	wr_watch_begin(http, connection, req);
+	return req;
+}
+
+enum MHD_Result wr_exchange_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
+				    const char *version, const char *upload, size_t *upload_len, void **context)
+{
+	struct wr_request *req = *context;
+
+	(void)cls;
+	(void)connection;
+	(void)url;
+	if (!req || atomic_load(&req->given_up))
+		return MHD_NO;
+	switch (atomic_load(&req->stage)) {
+	case WR_STAGE_HEAD:
+		return on_head(req, method, version);
+	case WR_STAGE_BODY:
+		if (*upload_len)
+			return on_body(req, upload, upload_len);
+		start_work(req);
+		return wr_reply_send(req);
+	default:
+		return wr_reply_send(req);
+	}
+}
+
+void wr_exchange_completed(void *cls, struct MHD_Connection *connection, void **context,
+			   enum MHD_RequestTerminationCode how)
+{
+	struct wr_request *req = *context;
+
+	*context = NULL;
+	if (!req)
+		return;
+	wr_watch_end(cls, connection);
+	if (how != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		wr_request_give_up(req, how == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED ? "idle timeout" : "client left");
+	wr_request_unref(req);
+}

@@ -1,0 +1,158 @@
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "core/base/log.h"
+#include "server/http/http_internal.h"
+
+#define BACKLOG 1024
+#define FULL_WAIT_MS 20   /* between looks, while as many connections are open as may be */
+#define SHORT_WAIT_MS 100 /* the process is out of descriptors or memory */
+
+/*
+ * Sockets are accepted here, not by libmicrohttpd: its MHD_quiesce_daemon() races with its own threads for the epoll
+ * set and aborts the process when it loses. A listening socket of our own just stops being polled.
+ */
+
+/* "host:port" or "[v6]:port"; host gets no brackets. */
+static bool split(char *host, size_t host_size, char *port, size_t port_size, struct wr_str text)
+{
+	const char *colon = text.len ? memrchr(text.ptr, ':', text.len) : NULL;
+	struct wr_str h, p;
+	uint64_t number;
+
+	if (!colon)
+		return false;
+	h = wr_str_n(text.ptr, (size_t)(colon - text.ptr));
+	p = wr_str_skip(text, h.len + 1);
+	if (wr_str_starts(h, WR_S("[")) && wr_str_ends(h, WR_S("]")))
+		h = wr_str_n(h.ptr + 1, h.len - 2);
+	else if (h.len && memchr(h.ptr, ':', h.len))
+		return false;
+	if (h.len == 0 || h.len >= host_size || p.len >= port_size || !wr_str_u64(p, 65535, &number))
+		return false;
+	memcpy(host, h.ptr, h.len);
+	host[h.len] = '\0';
+	memcpy(port, p.ptr, p.len);
+	port[p.len] = '\0';
+	return true;
+}
+
+static int open_one(const struct addrinfo *a)
+{
+	int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+
+	if (fd < 0)
+		return -1;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+	    bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	on = errno;
+	close(fd);
+	errno = on;
+	return -1;
+}
+
+static uint16_t port_of(int fd)
+{
+	struct sockaddr_storage addr = {.ss_family = AF_UNSPEC};
+	socklen_t len = sizeof addr;
+
+	if (getsockname(fd, (struct sockaddr *)&addr, &len) != 0)
+		return 0;
+	return ntohs(addr.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&addr)->sin6_port
+						: ((struct sockaddr_in *)&addr)->sin_port);
+}
+
+/* "localhost" often means both families; IPv4 is what clients that know one only try. */
+static int open_any(const struct addrinfo *list)
+{
+	static const int order[] = {AF_INET, AF_INET6};
+	int error = EADDRNOTAVAIL;
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(order); i++)
+		for (const struct addrinfo *a = list; a; a = a->ai_next) {
+			int fd = a->ai_family == order[i] ? open_one(a) : -1;
+
+			if (fd >= 0)
+				return fd;
+			if (a->ai_family == order[i])
+				error = errno;
+		}
+	errno = error;
+	return -1;
+}
+
+enum wr_code wr_listen_open(int *fd, uint16_t *port, char *url, size_t url_size, const char *listen_text, bool tls,
+			    struct wr_error *err)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *list = NULL;
+	char host[256], service[8], reason[128];
+	bool v6;
+	int rc;
+
+	if (!split(host, sizeof host, service, sizeof service, wr_str(listen_text)))
+		return wr_fail(err, WR_E_INVALID_REQUEST, "listen: \"%s\" is not HOST:PORT ([::1]:8080 for IPv6)",
+			       listen_text);
+	if ((rc = getaddrinfo(host, service, &hints, &list)) != 0)
+		return wr_fail(err, WR_E_INVALID_REQUEST, "listen: no address for \"%s\": %s", host, gai_strerror(rc));
+	rc = open_any(list);
+	freeaddrinfo(list);
+	if (rc < 0)
+		return wr_fail(err, WR_E_INVALID_REQUEST, "Cannot listen on %s: %s", listen_text,
+			       strerror_r(errno, reason, sizeof reason) ? "no reason known" : reason);
+	*fd = rc;
+	*port = port_of(rc);
+	v6 = strchr(host, ':') != NULL;
+	snprintf(url, url_size, "%s://%s%s%s:%u", tls ? "https" : "http", v6 ? "[" : "", host, v6 ? "]" : "", *port);
+	return WR_OK;
+}
+
+static unsigned open_connections(const struct wr_http *http)
+{
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+	return info ? info->num_connections : 0;
+}
+
+/* False when nothing waits, or nothing can be taken now. */
+static bool accept_one(struct wr_http *http, bool *starved)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof addr;
+	int fd = accept4(http->listen_fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	*starved = fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
+	if (fd < 0)
+		return false;
+	/* It closes the socket also when it fails. */
+	(void)MHD_add_connection(http->daemon, fd, (struct sockaddr *)&addr, len);
+	return true;
+}
+
+void wr_listen_main(void *arg)
+{
+	struct wr_http *http = arg;
+	unsigned max = (unsigned)http->cfg->http_max_connections;
+	struct pollfd fds[2] = {{.fd = http->accept_stop, .events = POLLIN}, {.fd = http->listen_fd, .events = POLLIN}};
+
+	for (;;) {
+		bool full = open_connections(http) >= max, starved = false;
+
+		/* Who comes while all places are taken waits in the kernel's queue. */
+		if (poll(fds, full ? 1 : 2, full ? FULL_WAIT_MS : -1) < 0 && errno != EINTR)
+			return;
+		if (fds[0].revents)
+			return;
+		if (full || !fds[1].revents)
+			continue;
+		for (int i = 0; i < 16 && accept_one(http, &starved); i++)
+			;
+		if (starved) {
+			WR_LOG(WR_WARN, NULL, SERVER_WARNING, WR_STR("what", "no descriptors or memory to accept with"));
+			poll(fds, 1, SHORT_WAIT_MS);
+		}
+	}
+}

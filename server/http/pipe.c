@@ -1,0 +1,340 @@
+#include "server/http/pipe.h"
+
+/* A worker that produces in small pieces wakes the event thread for this many bytes, not for each piece. */
+#define WAKE_BYTES ((size_t)32 * 1024)
+
+void wr_pipe_init(struct wr_pipe *pipe, size_t cap, const struct wr_pipe_hooks *hooks)
+{
+	*pipe = (struct wr_pipe){.hooks = *hooks, .cap = cap};
+	pthread_mutex_init(&pipe->lock, NULL);
+	pthread_cond_init(&pipe->moved, NULL);
+}
+
+void wr_pipe_fini(struct wr_pipe *pipe)
+{
+	pthread_cond_destroy(&pipe->moved);
+	pthread_mutex_destroy(&pipe->lock);
+	free(pipe->ring);
+	pipe->ring = NULL;
+}
+
+/* ---- what both sides do, under the lock ---- */
+
+static bool have_ring(struct wr_pipe *p)
+{
+	if (!p->ring)
+		p->ring = malloc(p->cap);
+	return p->ring != NULL;
+}
+
+static size_t ring_in(struct wr_pipe *p, const char *data, size_t len)
+{
+	size_t room = p->cap - p->len, at = (p->head + p->len) % p->cap, n, first;
+
+	n = len < room ? len : room;
+	first = n < p->cap - at ? n : p->cap - at;
+	if (n == 0)
+		return 0;
+	memcpy(p->ring + at, data, first);
+	memcpy(p->ring, data + first, n - first);
+	p->len += n;
+	p->total += n;
+	return n;
+}
+
+static size_t ring_out(struct wr_pipe *p, char *buf, size_t cap)
+{
+	size_t n = cap < p->len ? cap : p->len, first = n < p->cap - p->head ? n : p->cap - p->head;
+
+	if (n == 0)
+		return 0;
+	memcpy(buf, p->ring + p->head, first);
+	memcpy(buf + first, p->ring, n - first);
+	p->head = (p->head + n) % p->cap;
+	p->len -= n;
+	return n;
+}
+
+static bool half_free(const struct wr_pipe *p)
+{
+	return p->cap - p->len >= p->cap / 2;
+}
+
+static void pause_event(struct wr_pipe *p, size_t wake)
+{
+	p->wake = wake < p->cap ? wake : p->cap;
+	p->paused = true;
+	p->hooks.pause(p->hooks.arg);
+}
+
+static void resume_event(struct wr_pipe *p)
+{
+	if (!p->paused)
+		return;
+	p->paused = false;
+	p->hooks.resume(p->hooks.arg);
+}
+
+static void wake_worker(struct wr_pipe *p)
+{
+	if (p->waiting)
+		pthread_cond_signal(&p->moved);
+}
+
+/*
+ * The worker waits until there is something to read (or room to write), or it makes no sense any more. The lock is held
+ * at entry and at return, but not while the hooks run, so the caller looks at everything anew.
+ */
+static bool can_read(const struct wr_pipe *p)
+{
+	return p->len || p->ended || p->aborted;
+}
+static bool can_write(const struct wr_pipe *p)
+{
+	return half_free(p) || p->aborted;
+}
+
+static void wait_until(struct wr_pipe *p, bool (*can)(const struct wr_pipe *p))
+{
+	pthread_mutex_unlock(&p->lock);
+	if (p->hooks.block)
+		p->hooks.block(p->hooks.arg);
+	pthread_mutex_lock(&p->lock);
+	p->waiting = true;
+	while (!can(p))
+		pthread_cond_wait(&p->moved, &p->lock);
+	p->waiting = false;
+	pthread_mutex_unlock(&p->lock);
+	if (p->hooks.unblock)
+		p->hooks.unblock(p->hooks.arg);
+	pthread_mutex_lock(&p->lock);
+}
+
+static enum wr_code given_up(struct wr_error *err)
+{
+	return wr_fail(err, WR_E_CANCELLED, "the client left, or the request was given up");
+}
+
+/* ---- the worker's side ---- */
+
+enum wr_code wr_pipe_read(struct wr_pipe *p, void *buf, size_t cap, size_t *got, struct wr_error *err)
+{
+	bool aborted;
+
+	pthread_mutex_lock(&p->lock);
+	while (!can_read(p))
+		wait_until(p, can_read);
+	aborted = p->aborted;
+	if (!aborted) {
+		*got = ring_out(p, buf, cap);
+		if (half_free(p))
+			resume_event(p);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return aborted ? given_up(err) : WR_OK;
+}
+
+void wr_pipe_shut(struct wr_pipe *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->shut = true;
+	resume_event(p);
+	pthread_mutex_unlock(&p->lock);
+}
+
+enum wr_code wr_pipe_write(struct wr_pipe *p, const void *data, size_t len, struct wr_error *err)
+{
+	const char *at = data;
+	enum wr_code code = WR_OK;
+
+	pthread_mutex_lock(&p->lock);
+	while (len && !code) {
+		if (p->aborted) {
+			code = given_up(err);
+		} else if (p->counting) {
+			p->total += len;
+			len = 0;
+		} else if (!have_ring(p)) {
+			code = wr_fail_nomem(err);
+		} else if (p->len == p->cap) {
+			wait_until(p, can_write);
+		} else {
+			size_t n = ring_in(p, at, len);
+
+			at += n;
+			len -= n;
+			if (p->len >= p->wake)
+				resume_event(p);
+		}
+	}
+	pthread_mutex_unlock(&p->lock);
+	return code;
+}
+
+void wr_pipe_flush(struct wr_pipe *p)
+{
+	pthread_mutex_lock(&p->lock);
+	if (p->len) {
+		p->pushed = true;
+		resume_event(p);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+void wr_pipe_end(struct wr_pipe *p, bool failed)
+{
+	pthread_mutex_lock(&p->lock);
+	p->ended = true;
+	p->failed = failed;
+	wake_worker(p);
+	resume_event(p);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void wr_pipe_count_only(struct wr_pipe *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->counting = true;
+	pthread_mutex_unlock(&p->lock);
+}
+
+uint64_t wr_pipe_total(struct wr_pipe *p)
+{
+	uint64_t total;
+
+	pthread_mutex_lock(&p->lock);
+	total = p->total;
+	pthread_mutex_unlock(&p->lock);
+	return total;
+}
+
+/* ---- the event side ---- */
+
+size_t wr_pipe_put(struct wr_pipe *p, const void *data, size_t len)
+{
+	size_t n = len;
+
+	pthread_mutex_lock(&p->lock);
+	/* Without memory the worker has to learn of it as it would of a client that left. */
+	if (!p->aborted && !p->shut && !have_ring(p))
+		p->aborted = true;
+	if (!p->aborted && !p->shut) {
+		n = ring_in(p, data, len);
+		if (n < len)
+			pause_event(p, SIZE_MAX);
+	}
+	wake_worker(p);
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
+bool wr_pipe_is_shut(struct wr_pipe *p)
+{
+	bool shut;
+
+	pthread_mutex_lock(&p->lock);
+	shut = p->shut;
+	pthread_mutex_unlock(&p->lock);
+	return shut;
+}
+
+ssize_t wr_pipe_take(struct wr_pipe *p, void *buf, size_t cap)
+{
+	ssize_t n;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->aborted) {
+		n = WR_PIPE_BROKEN;
+	} else if (p->len) {
+		n = (ssize_t)ring_out(p, buf, cap);
+		if (half_free(p))
+			wake_worker(p);
+	} else if (p->ended) {
+		n = p->failed ? WR_PIPE_BROKEN : WR_PIPE_END;
+	} else {
+		n = WR_PIPE_PAUSED;
+		pause_event(p, WAKE_BYTES);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
+enum wr_pipe_state wr_pipe_ready(struct wr_pipe *p, size_t min)
+{
+	enum wr_pipe_state state = WR_PIPE_WAITING;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->aborted || (p->failed && p->counting))
+		state = WR_PIPE_ABORTED;
+	else if (p->ended)
+		state = p->failed ? WR_PIPE_BEGUN : WR_PIPE_WHOLE;
+	else if (p->len >= min || p->pushed)
+		state = WR_PIPE_BEGUN;
+	else
+		pause_event(p, min);
+	pthread_mutex_unlock(&p->lock);
+	return state;
+}
+
+void wr_pipe_collect(struct wr_pipe *p, struct wr_buf *out)
+{
+	pthread_mutex_lock(&p->lock);
+	if (p->len) {
+		char *room = wr_buf_room(out, p->len);
+
+		if (room)
+			out->len += ring_out(p, room, p->len);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+void wr_pipe_abort(struct wr_pipe *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->aborted = true;
+	wake_worker(p);
+	resume_event(p);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- as wr_source and wr_sink ---- */
+
+static enum wr_code source_read(struct wr_source *base, void *buf, size_t cap, size_t *got, struct wr_error *err)
+{
+	struct wr_pipe_source *src = (struct wr_pipe_source *)base;
+	enum wr_code code = wr_pipe_read(src->pipe, buf, cap, got, err);
+
+	if (code)
+		return code;
+	if (*got > src->left)
+		return wr_fail(err, WR_E_TOO_LARGE, "The request's body is larger than %llu bytes",
+			       (unsigned long long)src->max);
+	src->left -= *got;
+	return WR_OK;
+}
+
+void wr_pipe_source_init(struct wr_pipe_source *src, struct wr_pipe *pipe, uint64_t max)
+{
+	src->base.read = source_read;
+	src->pipe = pipe;
+	src->left = src->max = max;
+}
+
+static enum wr_code sink_write(struct wr_sink *base, const void *data, size_t len, struct wr_error *err)
+{
+	return wr_pipe_write(((struct wr_pipe_sink *)base)->pipe, data, len, err);
+}
+
+static enum wr_code sink_flush(struct wr_sink *base, struct wr_error *err)
+{
+	(void)err;
+	wr_pipe_flush(((struct wr_pipe_sink *)base)->pipe);
+	return WR_OK;
+}
+
+void wr_pipe_sink_init(struct wr_pipe_sink *sink, struct wr_pipe *pipe)
+{
+	sink->base.write = sink_write;
+	sink->base.flush = sink_flush;
+	sink->pipe = pipe;
+}

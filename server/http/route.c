@@ -1,0 +1,159 @@
+#include "server/http/route.h"
+
+enum kind { REST, PARAM, FIXED }; /* in rising order of particularity */
+
+/* The next segment of a row's path; moves *path behind it. False at its end. */
+static bool next_segment(struct wr_str *seg, struct wr_str *path)
+{
+	const char *end;
+
+	if (path->len == 0)
+		return false;
+	*path = wr_str_skip(*path, 1);
+	end = path->len ? memchr(path->ptr, '/', path->len) : NULL;
+	*seg = wr_str_n(path->ptr, end ? (size_t)(end - path->ptr) : path->len);
+	*path = wr_str_skip(*path, seg->len);
+	return true;
+}
+
+static enum kind kind_of(struct wr_str seg)
+{
+	if (!wr_str_starts(seg, WR_S("{")))
+		return FIXED;
+	return wr_str_ends(seg, WR_S("*}")) ? REST : PARAM;
+}
+
+/* The value that {repo.git} means: one ".git" at its end does not count. */
+static struct wr_str param_value(struct wr_str seg, struct wr_str value)
+{
+	if (wr_str_ends(seg, WR_S(".git}")) && wr_str_ends(value, WR_S(".git")))
+		value.len -= 4;
+	return value;
+}
+
+static bool matches(const struct wr_route *row, const struct wr_url *url)
+{
+	struct wr_str path = wr_str(row->path), seg;
+	enum kind last = FIXED;
+	size_t i = 0;
+
+	while (next_segment(&seg, &path)) {
+		last = kind_of(seg);
+		if (last == REST)
+			return true;
+		if (i == url->n_segments)
+			return false;
+		if (last == FIXED ? !wr_str_eq(seg, url->segments[i]) : param_value(seg, url->segments[i]).len == 0)
+			return false;
+		i++;
+	}
+	if (i + 1 == url->n_segments && last == FIXED && url->segments[i].len == 0)
+		i++;
+	return i == url->n_segments;
+}
+
+/* Whether row a is more particular than b, where both match the same path. */
+static bool beats(const struct wr_route *a, const struct wr_route *b)
+{
+	struct wr_str pa = wr_str(a->path), pb = wr_str(b->path), sa, sb;
+
+	for (;;) {
+		bool more_a = next_segment(&sa, &pa), more_b = next_segment(&sb, &pb);
+
+		if (!more_a || !more_b)
+			return more_a && !more_b;
+		if (kind_of(sa) != kind_of(sb))
+			return kind_of(sa) > kind_of(sb);
+	}
+}
+
+static char *join_rest(const struct wr_url *url, size_t from)
+{
+	WR_AUTO_S(wr_buf) out = WR_BUF_INIT(WR_URL_MAX);
+
+	for (size_t i = from; i < url->n_segments; i++) {
+		if (i > from)
+			wr_buf_addc(&out, '/');
+		wr_buf_adds(&out, url->segments[i]);
+	}
+	wr_buf_room(&out, 0);
+	return wr_buf_take(&out);
+}
+
+static bool fill_params(struct wr_match *m, const struct wr_url *url)
+{
+	struct wr_str path = wr_str(m->route->path), seg;
+
+	for (size_t i = 0; next_segment(&seg, &path); i++) {
+		enum kind kind = kind_of(seg);
+		struct wr_str name = wr_str_n(seg.ptr + 1, seg.len - 2);
+
+		if (kind == FIXED)
+			continue;
+		if (kind == REST) {
+			m->joined = join_rest(url, i);
+			if (!m->joined)
+				return false;
+			name.len--;
+			m->params[m->n_params].value = wr_str(m->joined);
+		} else {
+			m->params[m->n_params].value = param_value(seg, url->segments[i]);
+			if (wr_str_ends(name, WR_S(".git")))
+				name.len -= 4;
+		}
+		m->params[m->n_params++].name = name;
+	}
+	return true;
+}
+
+bool wr_route_match(struct wr_match *out, const struct wr_route_table *table, struct wr_str method,
+		    const struct wr_url *url, bool *nomem)
+{
+	struct wr_match m = {.route = NULL};
+
+	*nomem = false;
+	if (wr_str_eqz(method, "HEAD"))
+		method = WR_S("GET");
+	for (size_t i = 0; i < table->n; i++) {
+		const struct wr_route *row = &table->rows[i];
+
+		if (!matches(row, url))
+			continue;
+		if (!m.near || beats(row, m.near))
+			m.near = row;
+		if (wr_str_eqz(method, row->method) && (!m.route || beats(row, m.route)))
+			m.route = row;
+	}
+	if (!m.near)
+		return false;
+	if (m.route && !fill_params(&m, url)) {
+		*nomem = true;
+		return false;
+	}
+	*out = m;
+	return true;
+}
+
+void wr_match_fini(struct wr_match *match)
+{
+	free(match->joined);
+	match->joined = NULL;
+}
+
+void wr_route_allow(struct wr_buf *out, const struct wr_route_table *table, const struct wr_url *url)
+{
+	static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
+
+	for (size_t m = 0; m < WR_ARRAY_LEN(methods); m++) {
+		const char *wanted = m == 1 ? "GET" : methods[m];
+
+		for (size_t i = 0; i < table->n; i++) {
+			if (strcmp(table->rows[i].method, wanted) != 0 || !matches(&table->rows[i], url))
+				continue;
+			wr_buf_addz(out, methods[m]);
+			wr_buf_addz(out, ", ");
+			break;
+		}
+	}
+	wr_buf_addz(out, "OPTIONS");
+}

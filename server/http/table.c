@@ -1,0 +1,18 @@
+#include "server/api/api.h"
+#include "server/http/http.h"
+#include "server/http/route.h"
+
+/* routes.def writes bare words; these are what they mean here. */
+static const struct wr_route rows[] = {
+#define X(method, path, access, body, lane, handler)                                                                   \
+	{#method, path, WR_ACCESS_##access, WR_BODY_##body, WR_LANE_##lane, handler},
+#include "server/http/routes.def"
+#undef X
+};
+
+static const struct wr_route_table table = {rows, WR_ARRAY_LEN(rows)};
+
+enum wr_code wr_http_start(struct wr_http **out, struct wr_app *app, const struct wr_config *cfg, struct wr_error *err)
+{
+	return wr_http_start_table(out, app, cfg, &table, err);
+}

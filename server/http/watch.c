@@ -1,0 +1,271 @@
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "core/base/clock.h"
+#include "server/http/http_internal.h"
+
+#define TICK_MS 250
+
+/*
+ * Connections are shut down here and nowhere else. libmicrohttpd closes a socket only after wr_watch_connection() has
+ * taken it off the list, under the lock, so a listed fd is always this connection's own.
+ */
+
+/* ---- the list ---- */
+
+static struct wr_conn *conn_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
+static void add_conn(struct wr_http *http, struct MHD_Connection *connection, void **context)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct wr_conn *conn = calloc(1, sizeof *conn);
+
+	/* Without memory the connection is not watched; its requests are refused. */
+	*context = conn;
+	if (!conn)
+		return;
+	conn->fd = info->connect_fd;
+	conn->since_ms = wr_mono_ms();
+	conn->fresh = true;
+	pthread_mutex_lock(&http->lock);
+	conn->next = http->conns;
+	if (conn->next)
+		conn->next->prev = conn;
+	http->conns = conn;
+	http->n_conns++;
+	pthread_mutex_unlock(&http->lock);
+}
+
+static void remove_conn(struct wr_http *http, struct wr_conn *conn)
+{
+	if (!conn)
+		return;
+	pthread_mutex_lock(&http->lock);
+	*(conn->prev ? &conn->prev->next : &http->conns) = conn->next;
+	if (conn->next)
+		conn->next->prev = conn->prev;
+	http->n_conns--;
+	pthread_mutex_unlock(&http->lock);
+	free(conn);
+}
+
+void wr_watch_connection(void *cls, struct MHD_Connection *connection, void **context,
+			 enum MHD_ConnectionNotificationCode what)
+{
+	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+		add_conn(cls, connection, context);
+		return;
+	}
+	remove_conn(cls, *context);
+	*context = NULL;
+}
+
+void wr_watch_begin(struct wr_http *http, struct MHD_Connection *connection, struct wr_request *req)
+{
+	struct wr_conn *conn = conn_of(connection);
+
+	pthread_mutex_lock(&http->lock);
+	http->running++;
+	if (conn)
+		conn->request = req;
+	if (!conn || atomic_load(&http->stopping))
+		wr_request_give_up(req, conn ? "stopping" : "out of memory");
+	pthread_mutex_unlock(&http->lock);
+}
+
+void wr_watch_end(struct wr_http *http, struct MHD_Connection *connection)
+{
+	struct wr_conn *conn = conn_of(connection);
+
+	pthread_mutex_lock(&http->lock);
+	if (conn) {
+		conn->request = NULL;
+		conn->fresh = false;
+		conn->since_ms = wr_mono_ms();
+	}
+	if (--http->running == 0)
+		pthread_cond_broadcast(&http->idle);
+	pthread_mutex_unlock(&http->lock);
+}
+
+/* Under the lock. shutdown() first: when the event thread goes on, the socket is already dead. */
+static void cut(struct wr_conn *conn, const char *why)
+{
+	conn->cut = true;
+	shutdown(conn->fd, SHUT_RDWR);
+	if (conn->request)
+		wr_request_give_up(conn->request, why);
+}
+
+void wr_watch_abort_all(struct wr_http *http, const char *why)
+{
+	pthread_mutex_lock(&http->lock);
+	for (struct wr_conn *conn = http->conns; conn; conn = conn->next)
+		if (conn->request)
+			cut(conn, why);
+	pthread_mutex_unlock(&http->lock);
+}
+
+bool wr_watch_wait_idle(struct wr_http *http, int64_t timeout_ms)
+{
+	int64_t end = wr_mono_ms() + timeout_ms;
+	struct timespec until = {.tv_sec = (time_t)(end / 1000), .tv_nsec = (long)(end % 1000) * 1000000};
+	bool idle;
+
+	pthread_mutex_lock(&http->lock);
+	while (http->running && pthread_cond_timedwait(&http->idle, &http->lock, &until) == 0)
+		;
+	idle = http->running == 0;
+	pthread_mutex_unlock(&http->lock);
+	return idle;
+}
+
+/* ---- the watchdog ---- */
+
+/*
+ * Slower than min_rate over a whole window of waiting for the client; time in which we let the client wait does not
+ * count. Bytes are those that libmicrohttpd took from, or was given for, the socket.
+ */
+static bool too_slow(struct wr_request *req, int64_t dt)
+{
+	const struct wr_config *cfg = req->http->cfg;
+	int stage = atomic_load(&req->stage);
+	uint64_t bytes = stage == WR_STAGE_BODY ? atomic_load(&req->bytes_in) : atomic_load(&req->bytes_out), moved;
+
+	if (cfg->http_min_rate == 0 || (stage != WR_STAGE_BODY && stage != WR_STAGE_SEND))
+		return false;
+	if (req->rate_stage != stage) {
+		req->rate_stage = stage;
+		req->rate_ms = 0;
+		req->rate_bytes = bytes;
+	}
+	if (atomic_load(&req->paused))
+		return false;
+	req->rate_ms += dt;
+	if (req->rate_ms < (int64_t)cfg->http_min_rate_window)
+		return false;
+	moved = bytes - req->rate_bytes;
+	req->rate_bytes = bytes;
+	if (moved >= cfg->http_min_rate * (uint64_t)req->rate_ms / 1000) {
+		req->rate_ms = 0;
+		return false;
+	}
+	return true;
+}
+
+static const char *judge_request(struct wr_request *req, int64_t now, int64_t dt)
+{
+	const struct wr_config *cfg = req->http->cfg;
+	int64_t age = now - req->began_us / 1000, send_until = atomic_load(&req->send_until_ms);
+
+	if (age > (int64_t)cfg->http_request_timeout)
+		return "request timeout";
+	if (atomic_load(&req->stage) == WR_STAGE_HEAD && age > (int64_t)cfg->http_header_timeout)
+		return "header timeout";
+	/* An answer in one piece is out of sight until it is gone. */
+	if (send_until)
+		return now > send_until ? "too slow" : NULL;
+	return too_slow(req, dt) ? "too slow" : NULL;
+}
+
+static const char *judge(const struct wr_http *http, struct wr_conn *conn, int64_t now, int64_t dt)
+{
+	const struct wr_config *cfg = http->cfg;
+	int64_t patience = (int64_t)cfg->http_header_timeout;
+
+	if (conn->cut)
+		return NULL;
+	if (conn->request)
+		return judge_request(conn->request, now, dt);
+	/* libmicrohttpd closes what idles, but a byte now and then counts as life to it. */
+	if (!conn->fresh)
+		patience += (int64_t)cfg->http_idle_timeout;
+	return now - conn->since_ms > patience ? "header timeout" : NULL;
+}
+
+struct polled {
+	struct pollfd *fds;
+	struct wr_conn **conns;
+	size_t n, cap;
+};
+
+/* libmicrohttpd does not look at a suspended connection, so somebody has to see that the client is gone. */
+static void add_suspended(struct polled *p, struct wr_conn *conn)
+{
+	struct wr_request *req = conn->request;
+
+	if (conn->cut || !req || !atomic_load(&req->paused) || p->n == p->cap)
+		return;
+	p->conns[p->n] = conn;
+	p->fds[p->n].fd = conn->fd;
+	/* While the body is under way its end is seen by reading on: a FIN may stand behind bytes that are still wanted. */
+	p->fds[p->n].events = atomic_load(&req->stage) == WR_STAGE_BODY ? 0 : POLLRDHUP;
+	p->n++;
+}
+
+static void grow(struct polled *p, size_t n)
+{
+	struct pollfd *fds;
+	struct wr_conn **conns;
+
+	if (n <= p->cap)
+		return;
+	n += n / 2 + 16;
+	fds = realloc(p->fds, n * sizeof *fds);
+	if (fds)
+		p->fds = fds;
+	conns = realloc(p->conns, n * sizeof(struct wr_conn *));
+	if (conns)
+		p->conns = conns;
+	if (fds && conns)
+		p->cap = n;
+}
+
+static void look(struct wr_http *http, struct polled *p, int64_t now, int64_t dt)
+{
+	pthread_mutex_lock(&http->lock);
+	p->n = 0;
+	grow(p, http->n_conns);
+	for (struct wr_conn *conn = http->conns; conn; conn = conn->next) {
+		const char *why = judge(http, conn, now, dt);
+
+		if (why)
+			cut(conn, why);
+		add_suspended(p, conn);
+	}
+	if (p->n && poll(p->fds, (nfds_t)p->n, 0) > 0)
+		for (size_t i = 0; i < p->n; i++)
+			if (p->fds[i].revents & (POLLRDHUP | POLLHUP | POLLERR))
+				cut(p->conns[i], "client left");
+	pthread_mutex_unlock(&http->lock);
+}
+
+void wr_watch_main(void *arg)
+{
+	struct wr_http *http = arg;
+	struct polled p = {.fds = NULL};
+	struct pollfd stop = {.fd = http->watch_stop, .events = POLLIN};
+	int64_t last = wr_mono_ms();
+
+	for (;;) {
+		int rc = poll(&stop, 1, TICK_MS);
+		int64_t now = wr_mono_ms();
+
+		if (rc > 0)
+			break;
+		if (rc < 0 && errno != EINTR)
+			break;
+		look(http, &p, now, now - last);
+		last = now;
+	}
+	free(p.fds);
+	free(p.conns);
+}
