@@ -114,8 +114,8 @@ static enum wr_code key_create(json_t **out, const struct admin *a, struct wr_er
 	if (code != WR_OK)
 		return code;
 	return give(out,
-		    json_pack("{s:s, s:s, s:s, s:s}", "keyId", key.id, "accountId", account.id, "name", key.name, "apiKey",
-			      secret.z),
+		    json_pack("{s:s, s:s, s:s, s:s}", "keyId", key.id, "accountId", account.id, "name", key.name,
+			      "apiKey", secret.z),
 		    err);
 }
 

@@ -1,6 +1,6 @@
 /*
- * server/admin.h: the administrative commands, the same beside a running server (through server/control.h) and without one.
- * A command is {"cmd": "account.create", "args": {...}}:
+ * server/admin.h: the administrative commands, the same beside a running server (through server/control.h) and without
+ * one. A command is {"cmd": "account.create", "args": {...}}, where args are:
  *   account.create {name}                       {accountId, name, apiKey}; makes a first key named "default"
  *   account.list   {}                           {accounts: [{accountId, name, createdAt, repositories, keys}]}
  *   account.delete {account, withRepositories}  {accountId, name, repositories}: how many go with it
@@ -20,8 +20,8 @@
 #include "server/reaper.h"
 
 /*
- * git and reaper belong to the running server, or are NULL: the folders of repositories that are deleted then stay until
- * the next server starts and finds their rows.
+ * git and reaper belong to the running server, or are NULL: the folders of repositories that are deleted then stay
+ * until the next server starts and finds their rows.
  */
 WR_MUST_CHECK enum wr_code wr_admin_run(json_t **out, struct wr_db *db, struct wr_git *git, struct wr_reaper *reaper,
 					json_t *command, struct wr_error *err);

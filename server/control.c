@@ -34,8 +34,8 @@ struct wr_control {
 };
 
 /*
- * An address of a file in a folder. A socket's path has room for 107 bytes; a longer one is reached through the folder's
- * descriptor. Not always that way, because /proc may not be mounted.
+ * An address of a file in a folder. A socket's path has room for 107 bytes; a longer one is reached through the
+ * folder's descriptor. Not always that way, because /proc may not be mounted.
  */
 static enum wr_code fill_address(struct sockaddr_un *addr, const char *data, int folder, const char *name,
 				 struct wr_error *err)
@@ -59,7 +59,7 @@ static bool trusted(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && (peer.uid == 0 || peer.uid == geteuid());
 }
 
-/* One end of a connection, with a deadline for what is done next; stop is readable once it has to be given up, or -1. */
+/* One end of a connection, with a deadline for what is done next; stop is readable once it has to end, or -1. */
 struct end {
 	int fd, stop;
 	int64_t deadline;

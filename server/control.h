@@ -1,6 +1,7 @@
 /*
  * server/control.h: how commands reach the running server: <data>/control.sock, mode 0600.
- * One line each way: a command (server/admin.h) of at most 64 KB, then {"ok": ...} or {"error": {code, message, detail}}.
+ * One line each way: a command (server/admin.h) of at most 64 KB, then {"ok": ...} or
+ * {"error": {code, message, detail}}.
  * Ownership: wr_control_start()/wr_control_stop() by the program; what it is given outlives it.
  * Threads:   one of its own, which serves one command at a time; wr_control_call() from any.
  * Blocks on: its thread on its client (for 5 s) and SQLite; wr_control_call() on the server, for 60 s.
@@ -21,8 +22,8 @@ void wr_control_stop(struct wr_control *control);
 
 /*
  * Has the running server do a command; *out is a new reference. *no_server = true, and WR_OK without *out, where nobody
- * listens: no data folder, no socket, or one that a dead server left. Errors: what the command said; WR_E_UNAVAILABLE when
- * the server does not answer, and then it may have been done.
+ * listens: no data folder, no socket, or one that a dead server left. Errors: what the command said; WR_E_UNAVAILABLE
+ * when the server does not answer, and then it may have been done.
  */
 WR_MUST_CHECK enum wr_code wr_control_call(json_t **out, const char *data, json_t *command, bool *no_server,
 					   struct wr_error *err);

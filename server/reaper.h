@@ -1,7 +1,7 @@
 /*
  * server/reaper.h: the thread that removes the folders of deleted repositories.
- * Deletion marks a row and answers; this removes the folder, then the row. What a stop or a crash leaves, the next start
- * finds, because the rows last.
+ * Deletion marks a row and answers; this removes the folder, then the row. What a stop or a crash leaves, the next
+ * start finds, because the rows last.
  * Ownership: wr_reaper_start()/wr_reaper_stop() by the program; db and git outlive it.
  * Threads:   one of its own; wr_reaper_poke() from any.
  * Blocks on: its thread on disk and SQLite, wr_reaper_stop() until that has finished one repository.

@@ -10,8 +10,9 @@ static enum wr_code check_name(struct wr_str name, const char *what, struct wr_e
 	char id[WR_UUID_LEN + 1];
 
 	if (!wr_label_ok(name, WR_LABEL_CHARS, WR_LABEL_BYTES))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "the %s name has to be 1 to %d characters, none of them control characters",
-			       what, WR_LABEL_CHARS);
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "the %s name has to be 1 to %d characters, none of them control characters", what,
+			       WR_LABEL_CHARS);
 	if (wr_uuid_parse(name, id))
 		return wr_fail(err, WR_E_INVALID_REQUEST, "the %s name must not look like an id", what);
 	return WR_OK;
@@ -71,7 +72,8 @@ static enum wr_code run_addition(struct wr_tx *tx, void *arg, struct wr_error *e
 	enum wr_code code = WR_OK;
 
 	if (account)
-		code = wr_tx_run(tx, SQL_ACCOUNT_ADD, err, NULL, "ssi", account->id, account->name, account->created_ms);
+		code = wr_tx_run(tx, SQL_ACCOUNT_ADD, err, NULL, "ssi", account->id, account->name,
+				 account->created_ms);
 	if (code == WR_E_EXISTS)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "an account of this name exists already");
 	return code == WR_OK ? add_key(tx, add, err) : code;
@@ -167,7 +169,8 @@ static enum wr_code refuse_repos(struct wr_tx *tx, const char *account_id, struc
 	if (n == 0)
 		return WR_OK;
 	return wr_fail(err, WR_E_INVALID_REQUEST,
-		       "the account has %lld repositories; delete them first, or say that they go with it", (long long)n);
+		       "the account has %lld repositories; delete them first, or say that they go with it",
+		       (long long)n);
 }
 
 static enum wr_code bury(struct wr_tx *tx, void *arg, struct wr_error *err)

@@ -12,7 +12,7 @@
 #include "core/base/id.h"
 #include "core/store/db.h"
 
-/* Names have up to 100 code points of UTF-8, no control characters, and not the form of a UUID: commands take either. */
+/* Names have up to 100 code points of UTF-8, no control characters, and not the form of a UUID: commands take both. */
 #define WR_LABEL_CHARS 100
 #define WR_LABEL_BYTES 400
 

@@ -251,7 +251,8 @@ static enum wr_code revoke_token(struct wr_tx *tx, void *arg, struct wr_error *e
 	enum wr_code code = lock_identity(&identity, tx, c->account_id, c->identity, WR_E_CANNOT_MODIFY_MANAGED, err);
 
 	if (code == WR_OK && wr_uuid_parse(c->other, id))
-		code = wr_tx_run(tx, SQL_TOKEN_DROP, err, &changed, "ssis", c->account_id, identity.id, wr_now_ms(), id);
+		code = wr_tx_run(tx, SQL_TOKEN_DROP, err, &changed, "ssis", c->account_id, identity.id,
+				 wr_now_ms(), id);
 	return code == WR_OK && changed == 0 ? fail_plain(err, WR_E_NOT_FOUND) : code;
 }
 

@@ -3,9 +3,9 @@
  * Ownership: all by value; what callbacks get is borrowed for the call.
  * Threads:   any.
  * Blocks on: SQLite; the changing ones on a durable commit.
- * Errors:    WR_E_IDENTITY_NOT_FOUND where the account has none of this id (or it is no id); others with each function; the
- *            database's. A managed identity, one of the server itself, is neither deleted (WR_E_CANNOT_DELETE_MANAGED) nor
- *            changed (WR_E_CANNOT_MODIFY_MANAGED).
+ * Errors:    WR_E_IDENTITY_NOT_FOUND where the account has none of this id (or it is no id); others with each function;
+ *            the database's. A managed identity, one of the server itself, is neither deleted
+ *            (WR_E_CANNOT_DELETE_MANAGED) nor changed (WR_E_CANNOT_MODIFY_MANAGED).
  * Callbacks must not call this module, nor block.
  */
 #ifndef WR_IDENTITIES_H
@@ -69,8 +69,8 @@ WR_MUST_CHECK enum wr_code wr_token_revoke(struct wr_db *db, const char *account
 					   struct wr_str token, struct wr_error *err);
 
 /*
- * Grants. level is WR_LEVEL_READ or WR_LEVEL_WRITE. All: WR_E_GIT_REPO_NOT_FOUND where the account has no live repository
- * of this id; the identity is looked up before it.
+ * Grants. level is WR_LEVEL_READ or WR_LEVEL_WRITE. All: WR_E_GIT_REPO_NOT_FOUND where the account has no live
+ * repository of this id; the identity is looked up before it.
  */
 struct wr_grant {
 	char identity_id[WR_UUID_LEN + 1];

@@ -41,8 +41,8 @@ static enum wr_code create(struct wr_tx *tx, void *arg, struct wr_error *err)
 			 repo->created_ms);
 }
 
-enum wr_code wr_repo_create(struct wr_repo *out, struct wr_db *db, const char *account_id, const struct wr_repo_new *new,
-			    struct wr_error *err)
+enum wr_code wr_repo_create(struct wr_repo *out, struct wr_db *db, const char *account_id,
+			    const struct wr_repo_new *new, struct wr_error *err)
 {
 	WR_AUTO_MEM char *fold = NULL;
 	struct wr_repo repo = {.has_name = new->name.ptr != NULL, .public_ = new->public_, .created_ms = wr_now_ms()};
@@ -118,8 +118,8 @@ enum wr_code wr_repo_list(struct wr_repo *out, size_t *n, uint64_t *total, struc
 	if (all)
 		code = wr_db_query(db, SQL_REPO_LIST, err, &row, "ssii", account, fold, (int64_t)limit, skip);
 	else
-		code = wr_db_query(db, SQL_REPO_LIST_GRANTED, err, &row, "sssii", account, identity, fold, (int64_t)limit,
-				   skip);
+		code = wr_db_query(db, SQL_REPO_LIST_GRANTED, err, &row, "sssii", account, identity, fold,
+				   (int64_t)limit, skip);
 	if (code != WR_OK)
 		return code;
 	while (got < limit && (code = wr_row_next(&row, err)) == WR_OK)

@@ -23,8 +23,9 @@ WR_MUST_CHECK enum wr_code wr_repo_get(struct wr_repo *out, struct wr_db *db, co
 				       struct wr_str repo_id, struct wr_error *err);
 
 /*
- * Newest first: an API key's caller sees all of its account, a token's those of its identity's grants. search: only those
- * whose name or id contains it, letter case ignored; empty means all. *total counts all that match. out has room for limit.
+ * Newest first: an API key's caller sees all of its account, a token's those of its identity's grants. search: only
+ * those whose name or id contains it, letter case ignored; empty means all. *total counts all that match. out has room
+ * for limit.
  */
 WR_MUST_CHECK enum wr_code wr_repo_list(struct wr_repo *out, size_t *n, uint64_t *total, struct wr_db *db,
 					const struct wr_caller *caller, struct wr_str search, size_t limit,
@@ -36,8 +37,8 @@ WR_MUST_CHECK enum wr_code wr_repo_set_visibility(struct wr_db *db, const char *
 						  bool public_, struct wr_error *err);
 
 /*
- * Nobody sees the repository from now on, and its grants are gone; the row stays, in state "deleting", until its folder is
- * removed and wr_repo_purge() called.
+ * Nobody sees the repository from now on, and its grants are gone; the row stays, in state "deleting", until its folder
+ * is removed and wr_repo_purge() called.
  */
 WR_MUST_CHECK enum wr_code wr_repo_delete(struct wr_db *db, const char *account_id, const char *repo_id,
 					  struct wr_error *err);

@@ -1,6 +1,6 @@
 /*
- * core/auth/secret.h: API keys and identity tokens as text: "wrk_" or "wrt_" and 43 characters of [A-Za-z0-9], 256 random
- * bits. The prefixes tell the two apart, for the server and for scanners that look for leaked secrets.
+ * core/auth/secret.h: API keys and identity tokens as text: "wrk_" or "wrt_" and 43 characters of [A-Za-z0-9], 256
+ * random bits. The prefixes tell the two apart, for the server and for scanners that look for leaked secrets.
  * Only a secret's SHA-256 is stored: it cannot be guessed, so neither salt nor slowness would add anything.
  * Threads: values, no state.
  */

@@ -67,7 +67,8 @@ enum wr_code wr_conn_open(struct wr_tx **out, const char *path, enum wr_conn_kin
 
 	if (!conn)
 		return wr_fail_nomem(err);
-	rc = sqlite3_open_v2(path, &conn->sq, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
+	rc = sqlite3_open_v2(path, &conn->sq,
+			     SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
 	code = rc == SQLITE_OK ? set_up(conn->sq, kind, err) : wr_fail_sql(err, conn->sq, rc, "opening the database");
 	if (code != WR_OK) {
 		wr_conn_close(conn);
@@ -209,7 +210,8 @@ enum wr_code wr_tx_one(struct wr_tx *tx, enum wr_sql sql, struct wr_error *err, 
 	return code;
 }
 
-enum wr_code wr_tx_run(struct wr_tx *tx, enum wr_sql sql, struct wr_error *err, int64_t *changed, const char *types, ...)
+enum wr_code wr_tx_run(struct wr_tx *tx, enum wr_sql sql, struct wr_error *err, int64_t *changed, const char *types,
+		       ...)
 {
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
 	enum wr_code code;

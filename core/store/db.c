@@ -119,8 +119,8 @@ static int note_log_pages(void *arg, sqlite3 *sq, const char *name, int pages)
 }
 
 /*
- * SQLite's automatic checkpoint swallows what its flushes say, and a later commit could then be acknowledged on top of a log
- * with a hole. Runs when the batch has been answered.
+ * SQLite's automatic checkpoint swallows what its flushes say, and a later commit could then be acknowledged on top of
+ * a log with a hole. Runs when the batch has been answered.
  */
 static void checkpoint(struct wr_db *db)
 {
@@ -261,7 +261,8 @@ enum wr_code wr_db_write(struct wr_db *db, enum wr_durability durability, wr_db_
 	} else {
 		push(db, &job);
 		while (job.state == JOB_QUEUED && job.code == WR_OK)
-			if (pthread_cond_timedwait(&job.done, &db->lock, &until) == ETIMEDOUT && job.state == JOB_QUEUED) {
+			if (pthread_cond_timedwait(&job.done, &db->lock, &until) == ETIMEDOUT &&
+			    job.state == JOB_QUEUED) {
 				unlink_job(db, &job);
 				job.code = wr_fail(err, WR_E_UNAVAILABLE, "the database is too busy");
 			}
@@ -282,8 +283,8 @@ bool wr_db_post(struct wr_db *db, wr_db_fn fn, void *arg, void (*free_arg)(void 
 	bool room = false;
 
 	if (job && err) {
-		*job = (struct job){
-			.fn = fn, .arg = arg, .free_arg = free_arg, .posted = true, .durability = WR_DB_NORMAL, .err = err};
+		*job = (struct job){.fn = fn, .arg = arg, .free_arg = free_arg, .posted = true,
+				    .durability = WR_DB_NORMAL, .err = err};
 		pthread_mutex_lock(&db->lock);
 		room = !db->stopping && db->posted < POSTED_MAX && db->queued < QUEUE_MAX;
 		if (room)

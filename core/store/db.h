@@ -33,16 +33,17 @@ struct wr_tx;
 
 /*
  * Opens <data>/warren.db, making it (mode 0600) and the data folder (mode 0700, its parent has to exist) where they are
- * missing, and brings its tables up to date. Refuses, with a sentence in err->detail, a database that a newer program made.
+ * missing, and brings its tables up to date. Refuses, with a sentence in err->detail, a database that a newer program
+ * made.
  */
 WR_MUST_CHECK enum wr_code wr_db_open(struct wr_db **out, const char *data, struct wr_error *err);
 /* Runs what still waits in the queue, then closes. NULL is allowed. */
 void wr_db_close(struct wr_db *db);
 
 /*
- * One row of a result; released by wr_row_fini(). As long as any row of a thread is held, all that the thread reads is of
- * the same instant; so hold rows briefly, and never across a wait: the log that SQLite writes cannot shrink meanwhile.
- * A statement's row has to be released before its thread runs the same statement again.
+ * One row of a result; released by wr_row_fini(). As long as any row of a thread is held, all that the thread reads is
+ * of the same instant; so hold rows briefly, and never across a wait: the log that SQLite writes cannot shrink
+ * meanwhile. A statement's row has to be released before its thread runs the same statement again.
  */
 struct wr_row {
 	struct wr_tx *conn; /* NULL: holds nothing */
@@ -54,7 +55,7 @@ struct wr_row {
 void wr_row_fini(struct wr_row *row);
 WR_DEFINE_AUTO_S(wr_row);
 
-/* Columns by name; a name that the statement does not have is a bug. Text lives until the row moves on or is released. */
+/* Columns by name; a name that the statement does not have is a bug. Text lives until the row moves on or goes. */
 bool wr_row_null(const struct wr_row *row, const char *column);
 int64_t wr_row_int(const struct wr_row *row, const char *column);	  /* 0 for NULL */
 struct wr_str wr_row_text(const struct wr_row *row, const char *column); /* ptr is NULL for NULL */
@@ -62,9 +63,9 @@ struct wr_str wr_row_text(const struct wr_row *row, const char *column); /* ptr 
 void wr_row_copy(const struct wr_row *row, const char *column, char *out, size_t size);
 
 /*
- * Reading on the calling thread's connection. wr_db_one() gives the first row, or WR_E_NOT_THERE, which leaves *err alone
- * and the row released. wr_db_query() gives none yet: wr_row_next() moves to the next, WR_E_NOT_THERE (leaving *err alone)
- * behind the last. *row must be released or WR_ROW_INIT.
+ * Reading on the calling thread's connection. wr_db_one() gives the first row, or WR_E_NOT_THERE, which leaves *err
+ * alone and the row released. wr_db_query() gives none yet: wr_row_next() moves to the next, WR_E_NOT_THERE (leaving
+ * *err alone) behind the last. *row must be released or WR_ROW_INIT.
  */
 WR_MUST_CHECK enum wr_code wr_db_one(struct wr_db *db, enum wr_sql sql, struct wr_error *err, struct wr_row *row,
 				     const char *types, ...);
@@ -83,14 +84,15 @@ WR_MUST_CHECK enum wr_code wr_tx_run(struct wr_tx *tx, enum wr_sql sql, struct w
 enum wr_durability { WR_DB_FULL, WR_DB_NORMAL };
 
 /*
- * A piece of writing. Runs on the writer's thread: no locks, no git, no network, and no wr_db_ function. Where it returns
- * an error, all that it wrote is undone.
+ * A piece of writing. Runs on the writer's thread: no locks, no git, no network, and no wr_db_ function. Where it
+ * returns an error, all that it wrote is undone.
  */
 typedef enum wr_code (*wr_db_fn)(struct wr_tx *tx, void *arg, struct wr_error *err);
 
 /*
  * Runs fn in a transaction, which it shares with others that wait, and returns once that is committed: what fn said, or
- * what made the whole transaction fail. WR_E_UNAVAILABLE when the queue is full, or when fn could not begin within 10 s.
+ * what made the whole transaction fail. WR_E_UNAVAILABLE when the queue is full, or when fn could not begin within
+ * 10 s.
  */
 WR_MUST_CHECK enum wr_code wr_db_write(struct wr_db *db, enum wr_durability durability, wr_db_fn fn, void *arg,
 				       struct wr_error *err);

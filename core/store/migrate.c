@@ -10,7 +10,8 @@ const size_t wr_migration_count = WR_ARRAY_LEN(wr_migrations);
 
 /* These run before the named statements can be prepared: the tables that those speak of are made here. */
 static const char make_table[] = "CREATE TABLE IF NOT EXISTS migration"
-				 " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_ms INTEGER NOT NULL) STRICT";
+				 " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_ms INTEGER NOT NULL)"
+				 " STRICT";
 static const char newest[] = "SELECT max(number), name FROM migration";
 static const char record[] = "INSERT INTO migration (number, name, applied_ms) VALUES (?1, ?2, ?3)";
 
@@ -24,8 +25,8 @@ static enum wr_code find_newest(int *number, sqlite3 *sq, int known, struct wr_e
 		*number = sqlite3_column_int(stmt, 0);
 		if (*number > known)
 			code = wr_fail(err, WR_E_INTERNAL,
-				       "the database was made by a newer program: it has migration %d (%s), this program "
-				       "knows up to %d; run the newer program, or restore a backup made before it",
+				       "the database was made by a newer program: it has migration %d (%s), this "
+				       "program knows up to %d; run the newer program, or restore an older backup",
 				       *number, (const char *)sqlite3_column_text(stmt, 1), known);
 	} else {
 		code = wr_fail_sql(err, sq, rc, "reading the table of migrations");

@@ -26,8 +26,8 @@ WR_MUST_CHECK enum wr_code wr_page_read(struct wr_page *page, const struct wr_re
 					uint64_t max, struct wr_error *err);
 
 /*
- * {"<key>": rows, "total": ..., "offset": ...} as the answer; takes rows over. wr_reply() answers any body, where NULL is
- * what Jansson says without memory.
+ * {"<key>": rows, "total": ..., "offset": ...} as the answer; takes rows over. wr_reply() answers any body, where NULL
+ * is what Jansson says without memory.
  */
 WR_MUST_CHECK enum wr_code wr_reply(struct wr_request *req, json_t *body, struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_reply_page(struct wr_request *req, const char *key, json_t *rows,

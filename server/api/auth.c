@@ -9,5 +9,6 @@ enum wr_code wr_api_whoami(struct wr_app *app, struct wr_request *req, struct wr
 	if (caller->kind == WR_BY_KEY)
 		return wr_reply(req, json_pack("{s:s}", "accountId", caller->account_id), err);
 	return wr_reply(req,
-			json_pack("{s:s, s:s}", "accountId", caller->account_id, "identityId", caller->identity_id), err);
+			json_pack("{s:s, s:s}", "accountId", caller->account_id, "identityId", caller->identity_id),
+			err);
 }

@@ -3,7 +3,8 @@
 
 /*
  * One grant has three names for its level: `permission` in requests, `accessLevel` in the single read, `permissions` in
- * the list. The routes call the repository {grant}, so that it is looked up here and not before: the identity comes first.
+ * the list. The routes call the repository {grant}, so that it is looked up here and not before: the identity comes
+ * first.
  */
 
 static json_t *wr_grant_json(const struct wr_grant *grant)

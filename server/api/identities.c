@@ -20,7 +20,8 @@ enum wr_code wr_api_identity_list(struct wr_app *app, struct wr_request *req, st
 	if (code == WR_OK)
 		code = wr_request_query_bool(req, "includeManaged", false, &managed, err);
 	if (code == WR_OK)
-		code = wr_identity_list(app->db, wr_request_caller(req)->account_id, managed, &page, add_row, rows, err);
+		code = wr_identity_list(app->db, wr_request_caller(req)->account_id, managed, &page, add_row, rows,
+					err);
 	return code == WR_OK ? wr_reply_page(req, "identities", WR_STEAL(rows), &page, err) : code;
 }
 

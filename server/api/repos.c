@@ -77,13 +77,15 @@ static enum wr_code read_create_body(struct wr_repo_new *out, struct wr_request 
 		return wr_fail(err, WR_E_SOURCE_IMPORT_CONFLICT, "%s", wr_code_text(WR_E_SOURCE_IMPORT_CONFLICT));
 	if (body.source || body.import)
 		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "The field %s is not served: this version does not import yet. Create the repository empty and push to it",
+			       "The field %s is not served: this version does not import yet. Create the repository "
+			       "empty and push to it",
 			       body.source ? "source" : "import");
 	if (body.name.len == 0)
 		body.name.ptr = NULL;
 	if (body.name.ptr && !wr_label_ok(body.name, WR_REPO_NAME_MAX, WR_REPO_NAME_MAX))
 		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "The field name has at most %d bytes, none of them control characters", WR_REPO_NAME_MAX);
+			       "The field name has at most %d bytes, none of them control characters",
+			       WR_REPO_NAME_MAX);
 	if (!body.default_branch.ptr)
 		body.default_branch = WR_S("main");
 	if ((code = check_branch_name(body.default_branch, err)) != WR_OK)
@@ -232,7 +234,8 @@ static enum wr_code add_refs(json_t *branches, json_t *tags, struct listing *lis
 		list->cost += REF_COST + 2 * refs[i].name.len;
 		if (code == WR_OK && list->cost > LIST_COST_MAX)
 			code = wr_fail(err, WR_E_INVALID_REQUEST,
-				       "The repositories of this page have too many branches and tags; ask with a smaller limit");
+				       "The repositories of this page have too many branches and tags; ask with a "
+				       "smaller limit");
 	}
 	return code;
 }
@@ -281,7 +284,8 @@ enum wr_code wr_api_repo_list(struct wr_app *app, struct wr_request *req, struct
 	code = wr_repo_list(repos, &n, &page.total, app->db, wr_request_caller(req), search, page.limit, page.offset,
 			    err);
 	for (size_t i = 0; i < n && code == WR_OK; i++)
-		code = given_up(req) ? wr_fail(err, WR_E_CANCELLED, "while listing") : add_repo(rows, &list, &repos[i], err);
+		code = given_up(req) ? wr_fail(err, WR_E_CANCELLED, "while listing")
+				     : add_repo(rows, &list, &repos[i], err);
 	return code == WR_OK ? wr_reply_page(req, "repositories", WR_STEAL(rows), &page, err) : code;
 }
 

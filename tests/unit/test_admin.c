@@ -174,7 +174,8 @@ static void refusals_say_why(void **state)
 	refused(p, WR_E_INVALID_REQUEST, "account.create", json_pack("{s:s}", "name", longest));
 	refused(p, WR_E_INVALID_REQUEST, "account.create", json_pack("{s:s}", "name", ""));
 	refused(p, WR_E_INVALID_REQUEST, "account.create", json_pack("{s:s}", "name", "a\nb"));
-	refused(p, WR_E_INVALID_REQUEST, "account.create", json_pack("{s:s}", "name", "12345678-1234-4234-8234-123456789abc"));
+	refused(p, WR_E_INVALID_REQUEST, "account.create",
+		json_pack("{s:s}", "name", "12345678-1234-4234-8234-123456789abc"));
 	refused(p, WR_E_INVALID_REQUEST, "account.create", json_pack("{s:i}", "name", 1));
 	refused(p, WR_E_INVALID_REQUEST, "account.create", json_object());
 	refused(p, WR_E_INVALID_REQUEST, "account.rename", json_object());
@@ -300,7 +301,9 @@ static int connect_raw(const char *path)
 
 static void rubbish_is_answered_and_harms_nothing(void **state)
 {
-	static const char *const lines[] = {"\n", "rubbish\n", "[]\n", "{\"cmd\":1}\n", "{}\n", "{\"cmd\":\"x\",\"args\":[]}\n"};
+	static const char *const lines[] = {
+		"\n", "rubbish\n", "[]\n", "{\"cmd\":1}\n", "{}\n", "{\"cmd\":\"x\",\"args\":[]}\n",
+	};
 	struct place *p = *state;
 	struct wr_control *control = NULL;
 	json_t *c = command("account.list", json_object()), *out = NULL;
@@ -411,8 +414,8 @@ int main(void)
 		IN_PLACE(deleting_with_repositories_leaves_work_for_the_reaper),
 		IN_PLACE(the_reaper_removes_folders_and_rows),
 		IN_PLACE(commands_pass_through_the_socket),
-		{"commands_pass_through_the_socket_far_away", commands_pass_through_the_socket, open_far_place, close_place,
-		 NULL},
+		{"commands_pass_through_the_socket_far_away", commands_pass_through_the_socket, open_far_place,
+		 close_place, NULL},
 		IN_PLACE(rubbish_is_answered_and_harms_nothing),
 		IN_PLACE(a_command_that_is_too_long_is_refused),
 		IN_PLACE(a_stale_socket_means_no_server),

@@ -237,7 +237,8 @@ static void every_caller_has_its_level(void **state)
 	for (size_t i = 0; i < WR_ARRAY_LEN(rows); i++) {
 		struct wr_caller c;
 
-		assert_int_equal(call(&c, p, rows[i].secret ? WR_CRED_KEY_OR_TOKEN : WR_CRED_NONE, rows[i].secret), WR_OK);
+		assert_int_equal(call(&c, p, rows[i].secret ? WR_CRED_KEY_OR_TOKEN : WR_CRED_NONE, rows[i].secret),
+				 WR_OK);
 		check_level(p, &c, &private, false, rows[i].rest, rows[i].who);
 		check_level(p, &c, &public, false, rows[i].rest, rows[i].who);
 		check_level(p, &c, &private, true, rows[i].git_private, rows[i].who);
@@ -258,7 +259,8 @@ static void ids_that_lead_nowhere_look_alike(void **state)
 		enum wr_level level;
 		struct wr_repo repo;
 
-		assert_int_equal(wr_access_repo(&repo, &level, p->db, &c, wr_str(ids[i]), i % 2, &err), WR_E_REPO_NOT_FOUND);
+		assert_int_equal(wr_access_repo(&repo, &level, p->db, &c, wr_str(ids[i]), i % 2, &err),
+				 WR_E_REPO_NOT_FOUND);
 		assert_string_equal(json_string_value(json_object_get(err.fields, "repoId")), ids[i]);
 		assert_string_equal(wr_error_text(&err), wr_code_text(WR_E_REPO_NOT_FOUND));
 	}
@@ -363,7 +365,8 @@ static enum wr_code see_token(void *arg, const struct wr_token *token, struct wr
 	s->expires_ms = token->expires_ms;
 	s->read_only = token->read_only;
 	if (token->description.ptr)
-		snprintf(s->description, sizeof s->description, "%.*s", (int)token->description.len, token->description.ptr);
+		snprintf(s->description, sizeof s->description, "%.*s", (int)token->description.len,
+			 token->description.ptr);
 	else
 		snprintf(s->description, sizeof s->description, "(none)");
 	return WR_OK;
@@ -501,7 +504,8 @@ static void pages_and_totals(void **state)
 	assert_string_equal(s.ids[1], identities[1].id);
 	page = (struct wr_page){2, 2, 0};
 	s.n = 0;
-	assert_int_equal(wr_grant_list(p->db, p->owner.id, wr_str(identities[0].id), &page, see_grant, &s, NULL), WR_OK);
+	assert_int_equal(wr_grant_list(p->db, p->owner.id, wr_str(identities[0].id), &page, see_grant, &s, NULL),
+			 WR_OK);
 	assert_int_equal(s.n, 1);
 	assert_int_equal(page.total, 3);
 	assert_string_equal(s.ids[0], repos[0].id);
