@@ -74,6 +74,8 @@ struct wr_conn {
 	int64_t since_ms;	    /* when it opened, or its last request ended */
 	bool fresh;		    /* no request has ended on it yet */
 	bool cut;		    /* shut down by the watchdog */
+	bool at_end;		    /* at the watchdog's last look the client had sent all it will, and all was read, */
+	uint64_t at_end_bytes;	    /* with so much of the body */
 };
 
 struct wr_header {

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "core/base/clock.h"
@@ -197,18 +198,36 @@ struct polled {
 	size_t n, cap;
 };
 
-/* libmicrohttpd does not look at a suspended connection, so somebody has to see that the client is gone. */
-static void add_suspended(struct polled *p, struct wr_conn *conn)
+static void add_polled(struct polled *p, struct wr_conn *conn)
 {
-	struct wr_request *req = conn->request;
-
-	if (conn->cut || !req || !atomic_load(&req->paused) || p->n == p->cap)
+	if (conn->cut || p->n == p->cap)
 		return;
 	p->conns[p->n] = conn;
 	p->fds[p->n].fd = conn->fd;
-	/* While the body is under way its end is seen by reading on: a FIN may stand behind bytes that are still wanted. */
-	p->fds[p->n].events = atomic_load(&req->stage) == WR_STAGE_BODY ? 0 : POLLRDHUP;
-	p->n++;
+	p->fds[p->n++].events = POLLRDHUP;
+}
+
+/*
+ * Whether the client has left. libmicrohttpd does not look at a suspended connection; and of one that it reads it may
+ * never learn the end: epoll is edge-triggered there, and a FIN that comes together with the last bytes raises no second
+ * edge after they were read (0.9.75). A FIN may also stand behind bytes that are still wanted, and who reads an answer
+ * may have closed his sending half: so, but for a request that is worked on, the end only counts when no byte is left and
+ * none moved for a whole tick.
+ */
+static bool has_left(struct wr_conn *conn, short events)
+{
+	struct wr_request *req = conn->request;
+	int stage = req ? atomic_load(&req->stage) : WR_STAGE_HEAD, unread = 0;
+	bool paused = req && atomic_load(&req->paused), before = conn->at_end;
+	uint64_t bytes = req ? atomic_load(&req->bytes_in) : 0;
+
+	if (paused && ((events & (POLLHUP | POLLERR)) || stage >= WR_STAGE_WORK))
+		return true;
+	conn->at_end = !paused && stage <= WR_STAGE_BODY && ioctl(conn->fd, FIONREAD, &unread) == 0 && unread == 0;
+	if (conn->at_end && before && bytes == conn->at_end_bytes)
+		return true;
+	conn->at_end_bytes = bytes;
+	return false;
 }
 
 static void grow(struct polled *p, size_t n)
@@ -239,11 +258,12 @@ static void look(struct wr_http *http, struct polled *p, int64_t now, int64_t dt
 
 		if (why)
 			cut(conn, why);
-		add_suspended(p, conn);
+		add_polled(p, conn);
 	}
 	if (p->n && poll(p->fds, (nfds_t)p->n, 0) > 0)
 		for (size_t i = 0; i < p->n; i++)
-			if (p->fds[i].revents & (POLLRDHUP | POLLHUP | POLLERR))
+			if ((p->fds[i].revents & (POLLRDHUP | POLLHUP | POLLERR)) &&
+			    has_left(p->conns[i], p->fds[i].revents))
 				cut(p->conns[i], "client left");
 	pthread_mutex_unlock(&http->lock);
 }
