@@ -872,14 +872,30 @@ static enum wr_code inject(struct indexer *x, const struct wr_oid *oid)
 	return resolve_family(x, x->count - 1);
 }
 
+/* The base that a REF_DELTA names, or false when entry i is none or is resolved. */
+static bool open_base(struct wr_oid *out, const struct indexer *x, uint32_t i)
+{
+	const struct entry *e = &x->v[i];
+	uint64_t size;
+	unsigned kind;
+	size_t n;
+
+	if (e->kind != WR_REF_DELTA || e->type != NO_TYPE)
+		return false;
+	n = wr_entry_head(&kind, &size, x->map + e->offset, x->map_size - (size_t)e->offset);
+	memcpy(out->id, x->map + e->offset + n, WR_OID_RAW);
+	return true;
+}
+
 static enum wr_code missing_base(struct indexer *x)
 {
 	char hex[WR_OID_HEX + 1];
+	struct wr_oid base;
 
-	for (size_t i = 0; i < x->ref_count; i++) {
-		if (x->v[x->ref[i].child].type != NO_TYPE)
+	for (uint32_t i = 0; i < x->claimed; i++) {
+		if (!open_base(&base, x, i))
 			continue;
-		wr_oid_hex(hex, &x->ref[i].base);
+		wr_oid_hex(hex, &base);
 		return wr_fail(x->err, WR_E_BAD_PACK, "bad pack: missing delta base %s", hex);
 	}
 	return bad(x, "deltas without a base");
@@ -905,15 +921,20 @@ static enum wr_code finish_thin(struct indexer *x)
 static enum wr_code complete(struct indexer *x)
 {
 	enum wr_code code = WR_OK;
+	struct wr_oid base;
 
 	if (x->resolved == x->ofs_count + x->ref_count)
 		return WR_OK;
 	/* The map lies below the new end: its pages stay as they are. */
 	if (ftruncate(x->fd, (off_t)x->base) < 0 || lseek(x->fd, (off_t)x->base, SEEK_SET) < 0)
 		return wr_fail_errno(x->err, "truncate a pack");
-	for (size_t i = 0; i < x->ref_count && code == WR_OK; i++)
-		if (x->v[x->ref[i].child].type == NO_TYPE && wr_snapshot_has(x->snap, &x->ref[i].base))
-			code = inject(x, &x->ref[i].base);
+	/*
+	 * In the order of the pack, because clients write bases before their deltas: a base that the pack has as a delta
+	 * on something else is thus resolved before it is looked for in the repository.
+	 */
+	for (uint32_t i = 0; i < x->claimed && code == WR_OK; i++)
+		if (open_base(&base, x, i) && wr_snapshot_has(x->snap, &base))
+			code = inject(x, &base);
 	if (code != WR_OK)
 		return code;
 	if (x->resolved != x->ofs_count + x->ref_count)
@@ -1017,7 +1038,6 @@ static enum wr_code write_index(struct indexer *x, const char *name)
 	/* The pack's sum, whose last place in the file is its end. */
 	if (pread(x->fd, sum, SHA1_LEN, lseek(x->fd, 0, SEEK_END) - SHA1_LEN) != SHA1_LEN)
 		return wr_fail_errno(x->err, "read a pack's trailer");
-	qsort(x->v, x->count, sizeof *x->v, by_oid);
 	if (EVP_DigestInit_ex(o->sha, EVP_sha1(), NULL) != 1)
 		return wr_fail(x->err, WR_E_INTERNAL, "SHA-1 failed");
 	if ((code = idx_tables(o, x)) != WR_OK || (code = idx_put(o, sum, SHA1_LEN, x->err)) != WR_OK ||
@@ -1041,6 +1061,21 @@ static enum wr_code check_all(struct indexer *x)
 	return code == WR_OK ? wr_refs_check_end(&x->check, x->err) : code;
 }
 
+/* Twice the same object: a delta could then be its own base when it is read back, and no client sends that. */
+static enum wr_code sort_entries(struct indexer *x)
+{
+	char hex[WR_OID_HEX + 1];
+
+	qsort(x->v, x->count, sizeof *x->v, by_oid);
+	for (uint32_t i = 1; i < x->count; i++) {
+		if (!wr_oid_eq(&x->v[i - 1].oid, &x->v[i].oid))
+			continue;
+		wr_oid_hex(hex, &x->v[i].oid);
+		return wr_fail(x->err, WR_E_BAD_PACK, "bad pack: object %s comes twice", hex);
+	}
+	return WR_OK;
+}
+
 static enum wr_code run(struct indexer *x, const char *name)
 {
 	enum wr_code code = read_header(x);
@@ -1052,7 +1087,7 @@ static enum wr_code run(struct indexer *x, const char *name)
 	if ((code = resolve(x)) != WR_OK || (code = complete(x)) != WR_OK)
 		return code;
 	tell(x, true);
-	if ((code = check_all(x)) != WR_OK)
+	if ((code = check_all(x)) != WR_OK || (code = sort_entries(x)) != WR_OK)
 		return code;
 	if (fsync(x->fd) < 0)
 		return wr_fail_errno(x->err, "flush a pack");
