@@ -39,23 +39,45 @@ static enum wr_code known_roots(struct wr_oids *out, const struct wr_upload *up,
 	return WR_OK;
 }
 
-/* deepen-relative: the depth counts from the client's roots. Only from those that a ref reaches: others are not ours to give. */
+/* Which of the client's roots these ids reach; one walk, however many roots there are. */
+static enum wr_code roots_reached(struct wr_oids *out, const struct wr_cut *cut, const struct wr_snapshot *snap,
+				  const struct wr_oids *from, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	WR_AUTO_S(wr_oids) none = {0};
+
+	return wr_walk_depth(&none, out, snap, from, &cut->client, WR_DEPTH_ALL, cancel, err);
+}
+
+/*
+ * All of history, for every root of the client: a client that asks for it names only those refs as wants that moved. Roots
+ * that no ref reaches stay: what lies behind them is not ours to give.
+ */
+static enum wr_code cut_nothing(struct wr_cut *cut, const struct wr_snapshot *snap, const struct wr_cancel *cancel,
+				struct wr_error *err)
+{
+	WR_AUTO_S(wr_oids) tips = {0};
+	size_t n;
+	const struct wr_ref *refs = wr_snapshot_refs(snap, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		enum wr_code code = wr_ref_shown(&refs[i]) ? wr_oids_add(&tips, &refs[i].oid, err) : WR_OK;
+
+		if (code != WR_OK)
+			return code;
+	}
+	return cut->client.len ? roots_reached(&cut->unshallow, cut, snap, &tips, cancel, err) : WR_OK;
+}
+
+/* deepen-relative: the depth counts from those of the client's roots that the wants reach. */
 static enum wr_code cut_relative(struct wr_cut *cut, const struct wr_upload *up, const struct wr_snapshot *snap,
 				 const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO_S(wr_oids) from = {0};
-	uint32_t depth = up->depth < WR_DEPTH_ALL ? up->depth + 1 : up->depth;
+	enum wr_code code = roots_reached(&from, cut, snap, &up->wants, cancel, err);
 
-	for (size_t i = 0; i < cut->client.len; i++) {
-		bool reached;
-		enum wr_code code = wr_walk_reachable(&reached, snap, &cut->client.v[i], cancel, err);
-
-		if (code != WR_OK || (reached && (code = wr_oids_add(&from, &cut->client.v[i], err)) != WR_OK))
-			return code;
-	}
-	if (from.len == 0)
-		return WR_OK;
-	return wr_walk_depth(&cut->shallow, &cut->unshallow, snap, &from, &cut->client, depth, cancel, err);
+	if (code != WR_OK || from.len == 0)
+		return code;
+	return wr_walk_depth(&cut->shallow, &cut->unshallow, snap, &from, &cut->client, up->depth + 1, cancel, err);
 }
 
 /* deepen-not's argument: the one ref that git would understand by this name. */
@@ -235,7 +257,9 @@ enum wr_code wr_upload_cut(struct wr_cut *cut, const struct wr_upload *up, const
 	if (code != WR_OK)
 		return code;
 	cut->asked = up->depth || up->has_since || up->deepen_not.len;
-	if (up->depth && up->deepen_relative) {
+	if (up->depth == WR_DEPTH_ALL) {
+		code = cut_nothing(cut, snap, cancel, err);
+	} else if (up->depth && up->deepen_relative) {
 		code = cut_relative(cut, up, snap, cancel, err);
 	} else if (up->depth) {
 		code = wr_walk_depth(&cut->shallow, &cut->unshallow, snap, &up->wants, &cut->client, up->depth, cancel,

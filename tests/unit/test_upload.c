@@ -711,6 +711,18 @@ static void v2_depth(void **state)
 	expect(&a.rest, "unshallow %s", D);
 	expect_pack(&a, arg("--depth=1", D), "");
 
+	/* Also those roots that the wants do not reach: a client names only the refs that moved. */
+	fetch_main(&a, (const char *const[]){arg("shallow", D), arg("shallow", S), arg("shallow", X),
+					     "deepen 2147483647", arg("have", D), NULL});
+	expect(&a.rest, "shallow-info\n");
+	for (int i = 0; i < 2; i++) {
+		struct wr_pkt p;
+
+		assert_int_equal(wr_pkt_next(&p, &a.rest, NULL), WR_OK);
+		assert_true(wr_str_eqz(p.data, arg("unshallow", D)) || wr_str_eqz(p.data, arg("unshallow", S)));
+	}
+	expect(&a.rest, "0001"); /* and not X, which nothing reaches */
+
 	/* One more than the client has. */
 	fetch_main(&a, (const char *const[]){arg("shallow", D), "deepen 1", "deepen-relative", arg("have", D), NULL});
 	expect(&a.rest, "shallow-info\n");
