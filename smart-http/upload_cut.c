@@ -39,41 +39,35 @@ static enum wr_code known_roots(struct wr_oids *out, const struct wr_upload *up,
 	return WR_OK;
 }
 
-/* Which of the client's roots these ids reach; one walk, however many roots there are. */
-static enum wr_code roots_reached(struct wr_oids *out, const struct wr_cut *cut, const struct wr_snapshot *snap,
-				  const struct wr_oids *from, const struct wr_cancel *cancel, struct wr_error *err)
-{
-	WR_AUTO_S(wr_oids) none = {0};
-
-	return wr_walk_depth(&none, out, snap, from, &cut->client, WR_DEPTH_ALL, cancel, err);
-}
-
 /*
- * All of history, for every root of the client: a client that asks for it names only those refs as wants that moved. Roots
- * that no ref reaches stay: what lies behind them is not ours to give.
+ * Which of the client's roots a ref reaches, in one walk however many there are. A client that moves its roots names only
+ * those refs as wants that moved too, so the wants do not say; and what lies behind roots that no ref reaches is not ours
+ * to give.
  */
-static enum wr_code cut_nothing(struct wr_cut *cut, const struct wr_snapshot *snap, const struct wr_cancel *cancel,
-				struct wr_error *err)
+static enum wr_code roots_reached(struct wr_oids *out, const struct wr_cut *cut, const struct wr_snapshot *snap,
+				  const struct wr_cancel *cancel, struct wr_error *err)
 {
-	WR_AUTO_S(wr_oids) tips = {0};
+	WR_AUTO_S(wr_oids) tips = {0}, none = {0};
 	size_t n;
 	const struct wr_ref *refs = wr_snapshot_refs(snap, &n);
 
+	if (cut->client.len == 0)
+		return WR_OK;
 	for (size_t i = 0; i < n; i++) {
 		enum wr_code code = wr_ref_shown(&refs[i]) ? wr_oids_add(&tips, &refs[i].oid, err) : WR_OK;
 
 		if (code != WR_OK)
 			return code;
 	}
-	return cut->client.len ? roots_reached(&cut->unshallow, cut, snap, &tips, cancel, err) : WR_OK;
+	return wr_walk_depth(&none, out, snap, &tips, &cut->client, WR_DEPTH_ALL, cancel, err);
 }
 
-/* deepen-relative: the depth counts from those of the client's roots that the wants reach. */
+/* deepen-relative: the depth counts from the client's roots. */
 static enum wr_code cut_relative(struct wr_cut *cut, const struct wr_upload *up, const struct wr_snapshot *snap,
 				 const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO_S(wr_oids) from = {0};
-	enum wr_code code = roots_reached(&from, cut, snap, &up->wants, cancel, err);
+	enum wr_code code = roots_reached(&from, cut, snap, cancel, err);
 
 	if (code != WR_OK || from.len == 0)
 		return code;
@@ -258,7 +252,7 @@ enum wr_code wr_upload_cut(struct wr_cut *cut, const struct wr_upload *up, const
 		return code;
 	cut->asked = up->depth || up->has_since || up->deepen_not.len;
 	if (up->depth == WR_DEPTH_ALL) {
-		code = cut_nothing(cut, snap, cancel, err);
+		code = roots_reached(&cut->unshallow, cut, snap, cancel, err);
 	} else if (up->depth && up->deepen_relative) {
 		code = cut_relative(cut, up, snap, cancel, err);
 	} else if (up->depth) {
