@@ -97,13 +97,13 @@ void wr_watch_end(struct wr_http *http, struct MHD_Connection *connection)
 	pthread_mutex_unlock(&http->lock);
 }
 
-/* Under the lock. shutdown() first: when the event thread goes on, the socket is already dead. */
+/* Under the lock, so the socket stays open until shutdown() even when the event thread goes on at once. */
 static void cut(struct wr_conn *conn, const char *why)
 {
 	conn->cut = true;
-	shutdown(conn->fd, SHUT_RDWR);
 	if (conn->request)
 		wr_request_give_up(conn->request, why);
+	shutdown(conn->fd, SHUT_RDWR);
 }
 
 void wr_watch_abort_all(struct wr_http *http, const char *why)
