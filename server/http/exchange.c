@@ -181,7 +181,7 @@ void *wr_exchange_target(void *cls, const char *target, struct MHD_Connection *c
 	if (!req)
 		return NULL;
 	/* libmicrohttpd ends the target with a NUL and goes on with the version: another NUL was in the request line. */
-	if (text.ptr && memcmp(text.ptr + text.len + 1, "HTTP/", 5) != 0)
+	if (text.ptr && strncmp(text.ptr + text.len + 1, "HTTP/", 5) != 0)
 		(void)wr_fail(&req->target_error, WR_E_INVALID_REQUEST, "The URL has a NUL byte");
 	else
 		req->has_url = wr_url_parse(&req->url, text, &req->target_error) == WR_OK;

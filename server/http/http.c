@@ -68,8 +68,11 @@ static enum wr_code start_library(struct wr_http *http, struct wr_error *err)
 	bool tls = http->cert != NULL;
 	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET |
 			 MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0);
-	/* Threads get connections in turn; each may hold all, so that an uneven lot refuses nobody. */
-	uint64_t limit = cfg->http_max_connections * cfg->lanes_epoll_threads;
+	/*
+	 * Never to be met, for any of its threads: the library's threads wait for themselves for ever when it is
+	 * (0.9.75). listen.c counts the connections.
+	 */
+	uint64_t limit = (cfg->http_max_connections + 1024) * cfg->lanes_epoll_threads;
 	struct MHD_OptionItem tls_options[] = {
 		{MHD_OPTION_HTTPS_MEM_CERT, 0, http->cert},
 		{MHD_OPTION_HTTPS_MEM_KEY, 0, http->key},

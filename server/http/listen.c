@@ -9,6 +9,8 @@
 
 #define BACKLOG 1024
 #define FULL_WAIT_MS 20   /* between looks, while as many connections are open as may be */
+#define COUNT_WAIT_MS 2
+#define BURST 16 /* connections accepted without looking at their number again */
 #define SHORT_WAIT_MS 100 /* the process is out of descriptors or memory */
 
 /*
@@ -110,11 +112,14 @@ enum wr_code wr_listen_open(int *fd, uint16_t *port, char *url, size_t url_size,
 	return WR_OK;
 }
 
-static unsigned open_connections(const struct wr_http *http)
+static size_t places_left(struct wr_http *http)
 {
-	const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+	size_t max = (size_t)http->cfg->http_max_connections, open;
 
-	return info ? info->num_connections : 0;
+	pthread_mutex_lock(&http->lock);
+	open = http->n_conns;
+	pthread_mutex_unlock(&http->lock);
+	return open < max ? max - open : 0;
 }
 
 /* False when nothing waits, or nothing can be taken now. */
@@ -135,21 +140,25 @@ static bool accept_one(struct wr_http *http, bool *starved)
 void wr_listen_main(void *arg)
 {
 	struct wr_http *http = arg;
-	unsigned max = (unsigned)http->cfg->http_max_connections;
 	struct pollfd fds[2] = {{.fd = http->accept_stop, .events = POLLIN}, {.fd = http->listen_fd, .events = POLLIN}};
 
 	for (;;) {
-		bool full = open_connections(http) >= max, starved = false;
+		size_t left = places_left(http);
+		int burst = left > BURST ? BURST : 1;
+		bool starved = false;
 
 		/* Who comes while all places are taken waits in the kernel's queue. */
-		if (poll(fds, full ? 1 : 2, full ? FULL_WAIT_MS : -1) < 0 && errno != EINTR)
+		if (poll(fds, left ? 2 : 1, left ? -1 : FULL_WAIT_MS) < 0 && errno != EINTR)
 			return;
 		if (fds[0].revents)
 			return;
-		if (full || !fds[1].revents)
+		if (!left || !fds[1].revents)
 			continue;
-		for (int i = 0; i < 16 && accept_one(http, &starved); i++)
+		for (int i = 0; i < burst && accept_one(http, &starved); i++)
 			;
+		/* A new connection is counted when its thread has taken it over; near the limit that is worth a wait. */
+		if (left <= BURST)
+			poll(fds, 1, COUNT_WAIT_MS);
 		if (starved) {
 			WR_LOG(WR_WARN, NULL, SERVER_WARNING, WR_STR("what", "no descriptors or memory to accept with"));
 			poll(fds, 1, SHORT_WAIT_MS);
