@@ -169,8 +169,8 @@ static enum wr_code refuse_repos(struct wr_tx *tx, const char *account_id, struc
 	if (n == 0)
 		return WR_OK;
 	return wr_fail(err, WR_E_INVALID_REQUEST,
-		       "the account has %lld repositories; delete them first, or say that they go with it",
-		       (long long)n);
+		       "the account has %lld repositor%s; delete them first, or use --with-repositories", (long long)n,
+		       n == 1 ? "y" : "ies");
 }
 
 static enum wr_code bury(struct wr_tx *tx, void *arg, struct wr_error *err)
