@@ -45,7 +45,7 @@ int wr_protocol_version(enum wr_service service, struct wr_str header)
 	return service == WR_RECEIVE_PACK && best == 2 ? 0 : best;
 }
 
-/* What this server can do, in the words of gitprotocol-capabilities; each service's list says no more than it keeps. */
+/* What this server can do, in the words of gitprotocol-capabilities. */
 static void capabilities(struct wr_buf *out, enum wr_service service, const struct wr_ref *head)
 {
 	if (service == WR_UPLOAD_PACK) {

@@ -118,7 +118,7 @@ static bool is_refusal(enum wr_code code)
 	return code == WR_E_BAD_PACK || code == WR_E_TOO_LARGE;
 }
 
-/* Whether the answer shall tell of it: a refusal, or trouble that can no longer become an HTTP status or is best told in words. */
+/* The answer shall tell of it: a refusal, or trouble that can no longer become a status or is best told in words. */
 static bool report_carries(const struct push *p, enum wr_code code)
 {
 	return is_refusal(code) || (p->rx->report && (code == WR_E_STORAGE_FULL || p->sb->wrote));
@@ -186,7 +186,8 @@ static enum wr_code updates_apply(struct push *p, size_t left, struct wr_quarant
 		u = &updates[n++];
 		c->accepted = u->result == WR_OK;
 		if (!c->accepted)
-			snprintf(c->reason, sizeof(c->reason), "%s", u->reason[0] ? u->reason : wr_code_text(u->result));
+			snprintf(c->reason, sizeof(c->reason), "%s",
+				 u->reason[0] ? u->reason : wr_code_text(u->result));
 	}
 	return WR_OK;
 }

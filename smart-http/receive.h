@@ -20,8 +20,8 @@ struct wr_receive_limits {
 
 /*
  * Reads the commands up to their flush. Errors: WR_E_INVALID_REQUEST with a sentence (bad framing, no legal command
- * line, limits passed, push certificates, push options that were not announced) and what the source says. An empty body or a lone
- * flush is a request that changes nothing and answers nothing.
+ * line, limits passed, push certificates, push options that were not announced) and what the source says. An empty
+ * body or a lone flush is a request that changes nothing and answers nothing.
  */
 WR_MUST_CHECK enum wr_code wr_receive_parse(struct wr_receive **out, struct wr_source *src,
 					    const struct wr_receive_limits *limits, struct wr_error *err);
@@ -35,9 +35,9 @@ struct wr_receive_result {
 };
 
 /*
- * Reads the pack where one follows, appends, reports. A refusal that the report carries (bad pack, stale old id, illegal
- * name) is WR_OK here with result saying so. Errors before anything was written to the sink become an HTTP status;
- * *result is filled whatever is returned.
+ * Reads the pack where one follows, appends, reports. A refusal that the report carries (bad pack, stale old id,
+ * illegal name) is WR_OK here with result saying so. Errors before anything was written to the sink become an HTTP
+ * status; *result is filled whatever is returned.
  * default_branch (short name): its deletion is refused, as git does by default.
  */
 WR_MUST_CHECK enum wr_code wr_receive_run(struct wr_receive_result *result, struct wr_receive *rx,

@@ -1,5 +1,5 @@
 /*
- * smart-http/receive_internal.h: a parsed push, between receive_parse.c (commands) and receive.c (pack, append, report).
+ * smart-http/receive_internal.h: a parsed push, between receive_parse.c (commands) and receive.c (the rest).
  */
 #ifndef WR_RECEIVE_INTERNAL_H
 #define WR_RECEIVE_INTERNAL_H

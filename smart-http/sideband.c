@@ -138,7 +138,8 @@ void wr_sideband_meter(struct wr_sideband *sb, const char *stage, uint64_t done,
 	if (total) {
 		unsigned percent = done >= total ? 100 : (unsigned)((double)done * 100.0 / (double)total);
 
-		n = snprintf(line, sizeof(line), "%s: %3u%% (%" PRIu64 "/%" PRIu64 ")%s", stage, percent, done, total, end);
+		n = snprintf(line, sizeof(line), "%s: %3u%% (%" PRIu64 "/%" PRIu64 ")%s", stage, percent, done, total,
+			     end);
 	} else {
 		n = snprintf(line, sizeof(line), "%s: %" PRIu64 "%s", stage, done, end);
 	}

@@ -40,9 +40,9 @@ static enum wr_code known_roots(struct wr_oids *out, const struct wr_upload *up,
 }
 
 /*
- * Which of the client's roots a ref reaches, in one walk however many there are. A client that moves its roots names only
- * those refs as wants that moved too, so the wants do not say; and what lies behind roots that no ref reaches is not ours
- * to give.
+ * Which of the client's roots a ref reaches, in one walk however many there are. A client that moves its roots names
+ * only those refs as wants that moved too, so the wants do not say; and what lies behind roots that no ref reaches is
+ * not ours to give.
  */
 static enum wr_code roots_reached(struct wr_oids *out, const struct wr_cut *cut, const struct wr_snapshot *snap,
 				  const struct wr_cancel *cancel, struct wr_error *err)
@@ -75,7 +75,8 @@ static enum wr_code cut_relative(struct wr_cut *cut, const struct wr_upload *up,
 }
 
 /* deepen-not's argument: the one ref that git would understand by this name. */
-static const struct wr_ref *ref_by_name(const struct wr_snapshot *snap, struct wr_str name, struct wr_str default_branch)
+static const struct wr_ref *ref_by_name(const struct wr_snapshot *snap, struct wr_str name,
+					struct wr_str default_branch)
 {
 	static const char *const prefixes[] = {"", "refs/", "refs/tags/", "refs/heads/", "refs/remotes/"};
 	const struct wr_ref *found = wr_str_eqz(name, "HEAD") ? wr_ref_head(snap, default_branch) : NULL;
@@ -110,8 +111,8 @@ static enum wr_code commit_read(struct wr_commit *out, const struct wr_snapshot 
 }
 
 /*
- * Which commits stay: values of state. A commit counts as too old by its own date, and what lies behind it is not looked
- * at, so that the walk costs what is kept and not the whole history.
+ * Which commits stay: values of state. A commit counts as too old by its own date, and what lies behind it is not
+ * looked at, so that the walk costs what is kept and not the whole history.
  */
 enum { KEPT = 1, LEFT = 2 };
 

@@ -221,12 +221,13 @@ static enum wr_code v0_haves(struct wr_upload *up, struct wr_str *body, struct w
 		if (code != WR_OK)
 			return code;
 		if (pkt.kind == WR_PKT_EOF)
-			return open ? wr_fail(err, WR_E_INVALID_REQUEST, "The haves end with neither flush nor done") : WR_OK;
+			return !open ? WR_OK
+				     : wr_fail(err, WR_E_INVALID_REQUEST, "The haves end with neither flush nor done");
 		if (pkt.kind == WR_PKT_FLUSH) {
 			code = round_add(up, err);
 			open = false;
 		} else if (pkt.kind != WR_PKT_LINE) {
-			code = wr_fail(err, WR_E_INVALID_REQUEST, "A packet of version 2 in a request of version 0 or 1");
+			code = wr_fail(err, WR_E_INVALID_REQUEST, "A packet of version 2 in a request of another");
 		} else {
 			line = wr_pkt_text(&pkt);
 			if (wr_str_eqz(line, "done")) {

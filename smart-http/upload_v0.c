@@ -1,6 +1,6 @@
 /*
- * Versions 0 and 1 without a state between requests (gitprotocol-pack, gitprotocol-http): each request repeats the wants
- * and what was found in common, so one request is one conversation.
+ * Versions 0 and 1 without a state between requests (gitprotocol-pack, gitprotocol-http): each request repeats the
+ * wants and what was found in common, so one request is one conversation.
  *
  *   shallow <oid> ... 0000          when a depth was asked for
  *   ACK <oid> common|continue|ready, NAK      for each round of haves
@@ -41,7 +41,7 @@ static enum wr_code answer_have(struct talk *t, const struct wr_oid *have, struc
 			ack(t, have, "");
 		return WR_OK;
 	}
-	/* Once there is enough in common, saying "we have it" of what we lack makes the client stop looking further back. */
+	/* Once there is enough in common, acknowledging what we lack makes the client stop looking further back. */
 	if (t->up->ack == WR_ACK_ONE || before == 0)
 		return WR_OK;
 	code = wr_common_ready(t->common, t->up, t->snap, t->cut, false, t->cancel, err);

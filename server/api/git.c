@@ -96,7 +96,7 @@ enum wr_code wr_api_git_upload_pack(struct wr_app *app, struct wr_request *req, 
 	code = wr_upload_answer(up, snap, wr_str(wr_request_repo(req)->default_branch), sink, wr_request_cancel(req),
 				err);
 	if (code != WR_OK && wr_upload_told(up)) {
-		/* The answer is whole and says what is wrong; cutting the connection would take that from the client. */
+		/* The answer is whole and says what is wrong; cutting the connection would lose it. */
 		wr_log_error(wr_request_trace(req), WR_EV_REQUEST_FAILED, err);
 		return WR_OK;
 	}

@@ -1,4 +1,4 @@
-/* A fetch request of any bytes; the first says which version. What parses keeps its limits and has a sentence if not. */
+/* A fetch request of any bytes; the first says which version. What parses keeps its limits. */
 #include <assert.h>
 
 #include "smart-http/upload_internal.h"

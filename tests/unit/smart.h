@@ -27,7 +27,7 @@ struct world {
 };
 
 /* Runs a shell command in the world's folder; its output replaces what out holds (may be NULL). */
-static inline int sh_status(const struct world *w, struct wr_buf *out, const char *fmt, va_list ap)
+static inline int WR_PRINTF(3, 0) sh_status(const struct world *w, struct wr_buf *out, const char *fmt, va_list ap)
 {
 	WR_AUTO_S(wr_buf) cmd = WR_BUF_INIT(1 << 16);
 	char *tail = NULL, part[65536];
@@ -36,7 +36,8 @@ static inline int sh_status(const struct world *w, struct wr_buf *out, const cha
 
 	assert_true(vasprintf(&tail, fmt, ap) >= 0);
 	wr_buf_printf(&cmd,
-		      "set -e; cd '%s'; export HOME=$PWD GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@example.org "
+		      "set -e; cd '%s'; export HOME=$PWD GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=A "
+		      "GIT_AUTHOR_EMAIL=a@example.org "
 		      "GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@example.org; %s",
 		      w->dir, tail);
 	free(tail);

@@ -64,7 +64,8 @@ static void packets_from_memory(void **state)
 }
 
 static const char *const broken[] = {
-	"0", "000", "000x", "0003", "0005", "0009don", "fff1", "ffff", "zzzz", "-001", " 009done\n", "+009done\n", "0x09done\n",
+	"0", "000", "000x", "0003", "0005", "0009don", "fff1", "ffff", "zzzz", "-001",
+	" 009done\n", "+009done\n", "0x09done\n",
 };
 
 static void broken_framing(void **state)
@@ -116,7 +117,8 @@ static void longest_packet(void **state)
 		}
 		/* What follows the packets comes from the reader, whether it had read ahead or not. */
 		do {
-			assert_int_equal(wr_source_read(&reader->base, tail + have, sizeof(tail) - have, &got, NULL), WR_OK);
+			assert_int_equal(wr_source_read(&reader->base, tail + have, sizeof(tail) - have, &got, NULL),
+					 WR_OK);
 			have += got;
 		} while (got);
 		assert_true(wr_str_eqz(wr_str_n(tail, have), "tail"));

@@ -133,7 +133,8 @@ static void pack(struct wr_buf *body, const char *revs)
 {
 	WR_AUTO_S(wr_buf) bytes = WR_BUF_INIT(16u << 20);
 
-	sh_raw(&world, &bytes, "printf '%s\\n' | git -C work pack-objects --revs --stdout -q --thin --delta-base-offset", revs);
+	sh_raw(&world, &bytes, "printf '%s\\n' | git -C work pack-objects --revs --stdout -q --thin --delta-base-offset",
+	       revs);
 	wr_buf_adds(body, wr_buf_str(&bytes));
 }
 

@@ -59,7 +59,8 @@ static void ask(struct answer *a, int version, const struct wr_buf *body)
 static void expect_end(const struct answer *a)
 {
 	if (a->rest.len)
-		fail_msg("%zu bytes too many: %.*s", a->rest.len, (int)(a->rest.len < 80 ? a->rest.len : 80), a->rest.ptr);
+		fail_msg("%zu bytes too many: %.*s", a->rest.len, (int)(a->rest.len < 80 ? a->rest.len : 80),
+			 a->rest.ptr);
 }
 
 /* What side-bands hold up to their flush. */
@@ -98,9 +99,12 @@ static unsigned judge(struct wr_str pack, const char *has, const char *want, con
 	assert_non_null(f);
 	assert_int_equal(fwrite(pack.ptr, 1, pack.len, f), pack.len);
 	assert_int_equal(fclose(f), 0);
-	sh(&world, &out, "cd judge; git index-pack --stdin --fix-thin <in.pack >/dev/null; rm in.pack; "
-			 "for w in %s; do git update-ref refs/tags/$w $w; done; git fsck --full --strict 2>&1 | grep -Ev '^(dangling|notice)' "
-			 "|| true; git rev-list --objects --all >/dev/null || echo broken", want);
+	sh(&world, &out,
+	   "cd judge; git index-pack --stdin --fix-thin <in.pack >/dev/null; rm in.pack; "
+	   "for w in %s; do git update-ref refs/tags/$w $w; done; "
+	   "git fsck --full --strict 2>&1 | grep -Ev '^(dangling|notice)' || true; "
+	   "git rev-list --objects --all >/dev/null || echo broken",
+	   want);
 	if (out.len)
 		fail_msg("fsck: %s", out.ptr);
 	sh(&world, &out, "git -C judge cat-file --batch-all-objects --batch-check | wc -l");
