@@ -15,10 +15,11 @@
 struct wr_lane;
 
 struct wr_lane_config {
-	const char *name;  /* of its threads */
+	const char *name; /* of its threads */
 	unsigned threads;
 	unsigned queue_max; /* jobs that wait, all accounts together */
-	unsigned account_share; /* percent of threads and of queue_max that one account may take; at least one of each */
+	unsigned
+		account_share; /* percent of threads and of queue_max that one account may take; at least one of each */
 	int niceness;
 };
 

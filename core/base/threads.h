@@ -14,7 +14,8 @@
  * | reaper                      | 1                      | disk, SQLite                                              |
  *
  * Rules: nobody waits for another request. A lane's thread that waits for its client's bytes or for room in the reply
- * holds no place in the cpu gate. Who suspends a connection owns its deadline and its resume: the watchdog does, for all.
+ * holds no place in the cpu gate; it takes one again before it goes on, so it holds no lock meanwhile either, and not a
+ * repository's turn. Who suspends a connection owns its deadline and its resume: the watchdog does, for all.
  *
  * Threads:   any.
  * Errors:    WR_E_UNAVAILABLE when the system gives no thread.

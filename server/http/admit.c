@@ -18,8 +18,8 @@ static enum wr_code who(struct wr_request *req, struct wr_error *err)
 	struct wr_credential_buf cred;
 	enum wr_code code;
 
-	wr_credential_read(&cred, raw_header(req, "Authorization"), raw_header(req, "X-Freestyle-Identity-Access-Token"),
-			   wr_request_is_git(req));
+	wr_credential_read(&cred, raw_header(req, "Authorization"),
+			   raw_header(req, "X-Freestyle-Identity-Access-Token"), wr_request_is_git(req));
 	code = wr_access_caller(&req->caller, req->http->app->db, &cred.cred, err);
 	wr_credential_wipe(&cred);
 	return code;
@@ -104,9 +104,8 @@ static enum wr_code judge_caller(struct wr_request *req, struct wr_error *err)
 	if (access == WR_ACCESS_ANY)
 		return WR_OK;
 	if (access == WR_ACCESS_ACCOUNT)
-		return req->caller.kind == WR_BY_KEY
-			       ? WR_OK
-			       : wr_fail(err, WR_E_FORBIDDEN, "%s", wr_code_text(WR_E_FORBIDDEN));
+		return req->caller.kind == WR_BY_KEY ? WR_OK
+						     : wr_fail(err, WR_E_FORBIDDEN, "%s", wr_code_text(WR_E_FORBIDDEN));
 	return judge_repo(req, err);
 }
 

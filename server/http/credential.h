@@ -2,8 +2,8 @@
  * server/http/credential.h: which secret a request brings along, by Authorization or the SDK's own header.
  * REST takes Bearer, Git URLs take Bearer and Basic (any user name, the secret is the password). Where both headers are
  * sent, Authorization alone counts.
- * Ownership: wr_credential_read() fills *out, which holds a copy; wr_credential_wipe() clears it as soon as it was used.
- * Threads:   values, no shared state.
+ * Ownership: wr_credential_read() fills *out, which holds a copy; wr_credential_wipe() clears it as soon as it was
+ * used. Threads:   values, no shared state.
  */
 #ifndef WR_CREDENTIAL_H
 #define WR_CREDENTIAL_H

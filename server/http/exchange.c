@@ -77,8 +77,7 @@ static enum MHD_Result on_head(struct wr_request *req, const char *method, const
 		return MHD_YES;
 	wr_pipe_end(&req->out, false);
 	/* Nobody has to send what nobody wants; and a body that is too large to read first is not read at all. */
-	if (req->broken_framing ||
-	    (has_body(req) && (req->expects_continue || req->content_length > WR_DISCARD_MAX)))
+	if (req->broken_framing || (has_body(req) && (req->expects_continue || req->content_length > WR_DISCARD_MAX)))
 		return wr_reply_send(req);
 	discard_rest(req);
 	return MHD_YES;
@@ -180,7 +179,8 @@ void *wr_exchange_target(void *cls, const char *target, struct MHD_Connection *c
 
 	if (!req)
 		return NULL;
-	/* libmicrohttpd ends the target with a NUL and goes on with the version: another NUL was in the request line. */
+	/* libmicrohttpd ends the target with a NUL and goes on with the version: another NUL was in the request line.
+	 */
 	if (text.ptr && strncmp(text.ptr + text.len + 1, "HTTP/", 5) != 0)
 		(void)wr_fail(&req->target_error, WR_E_INVALID_REQUEST, "The URL has a NUL byte");
 	else

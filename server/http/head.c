@@ -7,7 +7,7 @@ struct scan {
 	size_t lengths, encodings, hosts, credentials;
 	bool bad_name, bad_value;
 	struct wr_request *req; /* the second pass copies to here, */
-	char *at;		/* and its text to here */
+	char *at;               /* and its text to here */
 };
 
 /* RFC 9110 section 5.6.2. A name with a space before its colon would hide a header that a proxy in front has seen. */
@@ -84,7 +84,8 @@ static enum MHD_Result copy_header(void *cls, enum MHD_ValueKind kind, const cha
 }
 
 /*
- * The lines are copied, because a worker may read them when the connection, and with it libmicrohttpd's memory, has gone.
+ * The lines are copied, because a worker may read them when the connection, and with it libmicrohttpd's memory, has
+ * gone.
  */
 static enum wr_code copy_headers(struct wr_request *req, struct scan *scan, struct wr_error *err)
 {
@@ -101,7 +102,8 @@ static enum wr_code copy_headers(struct wr_request *req, struct scan *scan, stru
 
 /*
  * RFC 9112 section 6: a message whose end is uncertain is how requests are smuggled past a proxy. libmicrohttpd takes
- * the first Content-Length of several, prefers Transfer-Encoding, and reads an unknown encoding to the connection's end.
+ * the first Content-Length of several, prefers Transfer-Encoding, and reads an unknown encoding to the connection's
+ * end.
  */
 static enum wr_code check_framing(struct wr_request *req, const struct scan *scan, struct wr_error *err)
 {

@@ -19,7 +19,7 @@
 #define ABORT_GRACE_MS 2000
 #define GIT_NICENESS 5
 
-static void library_log(void *cls, const char *fmt, va_list ap)
+static void WR_PRINTF(2, 0) library_log(void *cls, const char *fmt, va_list ap)
 {
 	char line[400];
 	size_t n;
@@ -76,7 +76,7 @@ static enum wr_code start_library(struct wr_http *http, struct wr_error *err)
 	struct MHD_OptionItem tls_options[] = {
 		{MHD_OPTION_HTTPS_MEM_CERT, 0, http->cert},
 		{MHD_OPTION_HTTPS_MEM_KEY, 0, http->key},
-		{MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
+		{MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
 		{MHD_OPTION_END, 0, NULL},
 	};
 	struct MHD_OptionItem pool_options[] = {
@@ -95,10 +95,11 @@ static enum wr_code start_library(struct wr_http *http, struct wr_error *err)
 		wr_watch_connection, http, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)(limit < UINT32_MAX ? limit : UINT32_MAX),
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((cfg->http_idle_timeout + 999) / 1000), MHD_OPTION_ARRAY,
-		cfg->lanes_epoll_threads > 1 ? pool_options : no_options, MHD_OPTION_ARRAY, tls ? tls_options : no_options,
-		MHD_OPTION_END);
+		cfg->lanes_epoll_threads > 1 ? pool_options : no_options, MHD_OPTION_ARRAY,
+		tls ? tls_options : no_options, MHD_OPTION_END);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return http->daemon ? WR_OK : wr_fail(err, WR_E_INTERNAL, "libmicrohttpd does not start (log level debug says why)");
+	return http->daemon ? WR_OK
+			    : wr_fail(err, WR_E_INTERNAL, "libmicrohttpd does not start (log level debug says why)");
 }
 
 static enum wr_code start_threads(struct wr_http *http, struct wr_error *err)

@@ -34,8 +34,8 @@ const char *wr_http_url(const struct wr_http *http);
 void wr_http_drain(struct wr_http *http);
 
 /*
- * Aborts what runs, joins all threads and releases everything. False when a handler has not come back within 15 s: then its
- * thread still runs, nothing was released, and the process has to end without taking the app apart.
+ * Aborts what runs, joins all threads and releases everything. False when a handler has not come back within 15 s: then
+ * its thread still runs, nothing was released, and the process has to end without taking the app apart.
  */
 bool wr_http_stop(struct wr_http *http);
 

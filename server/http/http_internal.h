@@ -2,15 +2,15 @@
  * server/http/http_internal.h: what the files of server/http share: the server, its connections, its requests.
  *
  * A request's life. The event thread (libmicrohttpd's) makes it when the request line is there (exchange.c), admits it
- * when the head is there (admit.c), gathers the body or passes it through the pipe `in`, and then runs the handler itself
- * or hands it to a lane. Whoever ran the handler ends the pipe `out`; the event thread, paused there, sends the answer.
- * The watchdog (watch.c) looks at all of them and gives up what takes too long.
+ * when the head is there (admit.c), gathers the body or passes it through the pipe `in`, and then runs the handler
+ * itself or hands it to a lane. Whoever ran the handler ends the pipe `out`; the event thread, paused there, sends the
+ * answer. The watchdog (watch.c) looks at all of them and gives up what takes too long.
  *
- * References: libmicrohttpd holds one (until notify_completed), a job one, a streamed answer one. Whoever drops the last
- * one writes the access line.
+ * References: libmicrohttpd holds one (until notify_completed), a job one, a streamed answer one. Whoever drops the
+ * last one writes the access line.
  *
- * Lock order: wr_http.lock, then a pipe's lock; libmicrohttpd's own locks are taken under both, and it calls us under none
- * of those.
+ * Lock order: wr_http.lock, then a pipe's lock; libmicrohttpd's own locks are taken under both, and it calls us under
+ * none of those.
  */
 #ifndef WR_HTTP_INTERNAL_H
 #define WR_HTTP_INTERNAL_H
@@ -28,12 +28,12 @@
 
 #define WR_RING_BYTES ((size_t)256 * 1024)
 #define WR_GATHER_BYTES ((size_t)64 * 1024)  /* a streamed answer that ends before this goes out in one piece */
-#define WR_INLINE_MAX ((size_t)1 << 20)	     /* a streamed answer of an INLINE route */
+#define WR_INLINE_MAX ((size_t)1 << 20)      /* a streamed answer of an INLINE route */
 #define WR_IGNORED_MAX ((uint64_t)64 * 1024) /* body of a route that wants none */
 #define WR_JSON_MAX ((uint64_t)64 * 1024)
 #define WR_STREAM_MARGIN ((uint64_t)64 << 20) /* what a push may carry besides its pack */
 #define WR_DISCARD_MAX ((uint64_t)64 << 20)   /* refused bodies are read and dropped up to here, */
-#define WR_DISCARD_MS 30000		      /* and for so long */
+#define WR_DISCARD_MS 30000                   /* and for so long */
 #define WR_REPLY_HEADERS 16
 #define WR_LOG_EXTRAS 8
 
@@ -71,11 +71,11 @@ struct wr_conn {
 	struct wr_conn *prev, *next;
 	int fd;
 	struct wr_request *request; /* not counted: notify_completed clears it before it drops its reference */
-	int64_t since_ms;	    /* when it opened, or its last request ended */
-	bool fresh;		    /* no request has ended on it yet */
-	bool cut;		    /* shut down by the watchdog */
-	bool at_end;		    /* at the watchdog's last look the client had sent all it will, and all was read, */
-	uint64_t at_end_bytes;	    /* with so much of the body */
+	int64_t since_ms;           /* when it opened, or its last request ended */
+	bool fresh;                 /* no request has ended on it yet */
+	bool cut;                   /* shut down by the watchdog */
+	bool at_end;                /* at the watchdog's last look the client had sent all it will, and all was read, */
+	uint64_t at_end_bytes;      /* with so much of the body */
 };
 
 struct wr_header {
@@ -127,7 +127,7 @@ struct wr_request {
 	bool has_repo;
 
 	/* The body. */
-	bool refused;	 /* the reply is there, no handler runs */
+	bool refused;    /* the reply is there, no handler runs */
 	bool discarding; /* what still comes of the body is dropped */
 	uint64_t discarded;
 	int64_t discard_until_ms;

@@ -9,8 +9,8 @@
 
 #define BACKLOG 1024
 #define FULL_WAIT_MS 20   /* between looks, while as many connections are open as may be */
-#define COUNT_WAIT_MS 2
-#define BURST 16 /* connections accepted without looking at their number again */
+#define COUNT_WAIT_MS 2   /* for new connections to be counted */
+#define BURST 16          /* connections accepted without looking at their number again */
 #define SHORT_WAIT_MS 100 /* the process is out of descriptors or memory */
 
 /*
@@ -48,8 +48,8 @@ static int open_one(const struct addrinfo *a)
 
 	if (fd < 0)
 		return -1;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-	    bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 && bind(fd, a->ai_addr, a->ai_addrlen) == 0 &&
+	    listen(fd, BACKLOG) == 0)
 		return fd;
 	on = errno;
 	close(fd);
@@ -156,11 +156,12 @@ void wr_listen_main(void *arg)
 			continue;
 		for (int i = 0; i < burst && accept_one(http, &starved); i++)
 			;
-		/* A new connection is counted when its thread has taken it over; near the limit that is worth a wait. */
+		/* A new connection counts once its thread has taken it over; near the limit that is worth a wait. */
 		if (left <= BURST)
 			poll(fds, 1, COUNT_WAIT_MS);
 		if (starved) {
-			WR_LOG(WR_WARN, NULL, SERVER_WARNING, WR_STR("what", "no descriptors or memory to accept with"));
+			WR_LOG(WR_WARN, NULL, SERVER_WARNING,
+			       WR_STR("what", "no descriptors or memory to accept with"));
 			poll(fds, 1, SHORT_WAIT_MS);
 		}
 	}

@@ -10,9 +10,9 @@
  * Ownership: the struct is the caller's: init, fini. The ring's memory comes with the first byte.
  * Threads:   one worker, one event thread; wr_pipe_abort() from any.
  * Blocks on: the worker's calls wait for the other side. They have no deadline of their own: the watchdog owns the
- *            request's and ends all waits by wr_pipe_abort(). Before a wait hooks.block runs, after it hooks.unblock (no
- *            lock held): that is where a thread gives its place in the cpu gate back.
- * Errors:    WR_E_CANCELLED once aborted; WR_E_UNAVAILABLE without memory.
+ *            request's and ends all waits by wr_pipe_abort(). Before a wait hooks.block runs, after it hooks.unblock
+ * (no lock held): that is where a thread gives its place in the cpu gate back. Errors:    WR_E_CANCELLED once aborted;
+ * WR_E_UNAVAILABLE without memory.
  */
 #ifndef WR_PIPE_H
 #define WR_PIPE_H
@@ -36,13 +36,13 @@ struct wr_pipe {
 	pthread_cond_t moved; /* for the worker */
 	char *ring;
 	size_t cap, head, len;
-	size_t wake; /* bytes (answer) that the paused event side waits for */
+	size_t wake;    /* bytes (answer) that the paused event side waits for */
 	uint64_t total; /* bytes that were ever written to it */
-	bool paused;	/* the event side waits, by hooks.pause */
-	bool waiting;	/* the worker waits on moved */
-	bool ended;	/* its writer is done */
-	bool failed;	/* ... in the middle of it */
-	bool shut;	/* its reader is done: what still comes is dropped */
+	bool paused;    /* the event side waits, by hooks.pause */
+	bool waiting;   /* the worker waits on moved */
+	bool ended;     /* its writer is done */
+	bool failed;    /* ... in the middle of it */
+	bool shut;      /* its reader is done: what still comes is dropped */
 	bool aborted;
 	bool pushed;   /* flushed before the answer's first byte was taken */
 	bool counting; /* bytes are counted and dropped: the answer to HEAD */
@@ -81,9 +81,9 @@ bool wr_pipe_is_shut(struct wr_pipe *pipe);
 ssize_t wr_pipe_take(struct wr_pipe *pipe, void *buf, size_t cap);
 
 enum wr_pipe_state {
-	WR_PIPE_WAITING,  /* paused */
-	WR_PIPE_WHOLE,	  /* the answer is complete, and all of it is here */
-	WR_PIPE_BEGUN,	  /* there is enough to begin with, or it was flushed, or it will end badly */
+	WR_PIPE_WAITING, /* paused */
+	WR_PIPE_WHOLE,   /* the answer is complete, and all of it is here */
+	WR_PIPE_BEGUN,   /* there is enough to begin with, or it was flushed, or it will end badly */
 	WR_PIPE_ABORTED,
 };
 /* Asked before the first take: is the answer whole, or are min bytes of it there? Else pauses. */

@@ -123,8 +123,8 @@ static void error_text(struct wr_request *req, const struct wr_error *err)
 	wr_buf_fini(&reply->body);
 	reply->body = (struct wr_buf)WR_BUF_INIT(4096);
 	snprintf(reply->type, sizeof reply->type, "text/plain; charset=utf-8");
-	wr_buf_addz(&reply->body, err->code == WR_E_UNAUTHORIZED ? "This repository needs a valid credential"
-								 : wr_error_text(err));
+	wr_buf_addz(&reply->body,
+		    err->code == WR_E_UNAUTHORIZED ? "This repository needs a valid credential" : wr_error_text(err));
 	for (size_t i = 0; i < reply->body.len; i++)
 		if ((unsigned char)reply->body.ptr[i] < ' ')
 			reply->body.ptr[i] = ' ';
@@ -281,8 +281,8 @@ static struct MHD_Response *whole(struct wr_request *req)
 	if (!req->is_head)
 		atomic_store(&req->bytes_out, len);
 	if (cfg->http_min_rate)
-		atomic_store(&req->send_until_ms, now + (int64_t)cfg->http_min_rate_window +
-							  (int64_t)(len * 1000 / cfg->http_min_rate));
+		atomic_store(&req->send_until_ms,
+			     now + (int64_t)cfg->http_min_rate_window + (int64_t)(len * 1000 / cfg->http_min_rate));
 	return response;
 }
 

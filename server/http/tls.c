@@ -67,7 +67,8 @@ static enum wr_code check_pair(const char *cert, const char *key, const char *ce
 		return wr_fail(err, WR_E_INVALID_REQUEST, "tls-cert: %s holds no certificate in PEM form", cert_file);
 	if (!pkey)
 		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "tls-key: %s holds no private key in PEM form that opens without a passphrase", key_file);
+			       "tls-key: %s holds no private key in PEM form that opens without a passphrase",
+			       key_file);
 	if (!match)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "The key in %s does not belong to the certificate in %s",
 			       key_file, cert_file);

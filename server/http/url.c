@@ -135,7 +135,8 @@ enum wr_code wr_url_parse(struct wr_url *out, struct wr_str target, struct wr_er
 		query = wr_str_skip(rest, (size_t)(mark - rest.ptr) + 1);
 	n_segments = count(rest, '/');
 	n_pairs = count(query, '&') + 1;
-	/* One block: the arrays, the path as sent, then all decoded text, which is never longer than what it came from. */
+	/* One block: the arrays, the path as sent, then all decoded text, which is never longer than what it came from.
+	 */
 	url.memory = malloc(n_segments * sizeof *url.segments + n_pairs * sizeof *url.pairs + 2 * rest.len);
 	if (!url.memory)
 		return wr_fail_nomem(err);

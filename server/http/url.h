@@ -20,7 +20,7 @@ struct wr_url_pair {
 
 struct wr_url {
 	void *memory;
-	struct wr_str path;	 /* as it was sent, without the query */
+	struct wr_str path;      /* as it was sent, without the query */
 	struct wr_str *segments; /* "/a/b/" has three: "a", "b" and "" */
 	size_t n_segments;
 	struct wr_url_pair *pairs;

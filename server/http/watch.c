@@ -17,16 +17,14 @@
 
 static struct wr_conn *conn_of(struct MHD_Connection *connection)
 {
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
 	return info ? info->socket_context : NULL;
 }
 
 static void add_conn(struct wr_http *http, struct MHD_Connection *connection, void **context)
 {
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct wr_conn *conn = calloc(1, sizeof *conn);
 
 	/* Without memory the connection is not watched; its requests are refused. */
@@ -209,10 +207,10 @@ static void add_polled(struct polled *p, struct wr_conn *conn)
 
 /*
  * Whether the client has left. libmicrohttpd does not look at a suspended connection; and of one that it reads it may
- * never learn the end: epoll is edge-triggered there, and a FIN that comes together with the last bytes raises no second
- * edge after they were read (0.9.75). A FIN may also stand behind bytes that are still wanted, and who reads an answer
- * may have closed his sending half: so, but for a request that is worked on, the end only counts when no byte is left and
- * none moved for a whole tick.
+ * never learn the end: epoll is edge-triggered there, and a FIN that comes together with the last bytes raises no
+ * second edge after they were read (0.9.75). A FIN may also stand behind bytes that are still wanted, and who reads an
+ * answer may have closed his sending half: so, but for a request that is worked on, the end only counts when no byte is
+ * left and none moved for a whole tick.
  */
 static bool has_left(struct wr_conn *conn, short events)
 {

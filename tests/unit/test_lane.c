@@ -191,8 +191,8 @@ static void load_main(void *arg)
 		char key[60];
 
 		load->seed = load->seed * 1103515245 + 12345;
-		snprintf(key, sizeof key, "%s%u", load->seed & 0x100000 ? "an account with a name longer than any id " : "",
-			 load->seed >> 24);
+		snprintf(key, sizeof key, "%s%u",
+			 load->seed & 0x100000 ? "an account with a name longer than any id " : "", load->seed >> 24);
 		if (wr_lane_submit(load->lane, wr_str(key), count, NULL, NULL) == WR_OK)
 			atomic_fetch_add(&taken, 1);
 	}
@@ -258,7 +258,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_full_queue), cmocka_unit_test(test_share), cmocka_unit_test(test_turns),
-		cmocka_unit_test(test_stop),	   cmocka_unit_test(test_load),	 cmocka_unit_test(test_gate),
+		cmocka_unit_test(test_stop),       cmocka_unit_test(test_load),  cmocka_unit_test(test_gate),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

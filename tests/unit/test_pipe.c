@@ -1,6 +1,6 @@
 /*
- * The pipe and the unzipping source, without a server: an event loop of the test's own stands in for libmicrohttpd. It has
- * the same rule that the real one has: a paused side is not run again until it was resumed.
+ * The pipe and the unzipping source, without a server: an event loop of the test's own stands in for libmicrohttpd. It
+ * has the same rule that the real one has: a paused side is not run again until it was resumed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -376,7 +376,10 @@ static enum wr_code drip_read(struct wr_source *base, void *buf, size_t cap, siz
 
 static size_t zip(unsigned char *out, size_t cap, const void *in, size_t n)
 {
-	z_stream z = {.next_in = (unsigned char *)(uintptr_t)in, .avail_in = (uInt)n, .next_out = out, .avail_out = (uInt)cap};
+	z_stream z = {.next_in = (unsigned char *)(uintptr_t)in,
+		      .avail_in = (uInt)n,
+		      .next_out = out,
+		      .avail_out = (uInt)cap};
 
 	assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
 	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
@@ -445,9 +448,9 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_upload),	      T(test_upload_shut),  T(test_upload_too_large), T(test_upload_abort),
-		T(test_paused_abort), T(test_answer),	    T(test_whole_answer),     T(test_flush_begins),
-		T(test_answer_abort), T(test_counting),	    T(test_gunzip),
+		T(test_upload),       T(test_upload_shut), T(test_upload_too_large), T(test_upload_abort),
+		T(test_paused_abort), T(test_answer),      T(test_whole_answer),     T(test_flush_begins),
+		T(test_answer_abort), T(test_counting),    T(test_gunzip),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,8 +51,10 @@ static void test_decoding(void **state)
 
 static void test_refusals(void **state)
 {
-	static const char *const bad[] = {"", "a", "*", "http://host", "http://host?x", "/%", "/%1", "/%zz", "/%0", "/%00",
-					  "/a%00b", "/a?x=%00", "/a?%=1", "/a b", "/a\tb", "/a\x7f", "/a#b", "ftp://h/a", "?x"};
+	static const char *const bad[] = {"",       "a",        "*",         "http://host", "http://host?x",
+					  "/%",     "/%1",      "/%zz",      "/%0",         "/%00",
+					  "/a%00b", "/a?x=%00", "/a?%=1",    "/a b",        "/a\tb",
+					  "/a\x7f", "/a#b",     "ftp://h/a", "?x"};
 	char *target = malloc(WR_URL_MAX + 2);
 
 	(void)state;
@@ -186,12 +188,12 @@ static void test_credentials(void **state)
 	assert_string_equal(read_as("Bearerabc", NULL, false), "unreadable");
 	assert_string_equal(read_as("Token abc", NULL, true), "unreadable");
 	assert_string_equal(read_as("Basic YTpi", NULL, false), "unreadable");
-	assert_string_equal(read_as("Basic YTpi", NULL, true), "any b");	      /* a:b */
-	assert_string_equal(read_as("basic YTpiOmM=", NULL, true), "any b:c");	      /* a:b:c */
-	assert_string_equal(read_as("Basic OmFi", NULL, true), "any ab");	      /* :ab */
-	assert_string_equal(read_as("Basic YTpiYw==", NULL, true), "any bc");	      /* a:bc */
-	assert_string_equal(read_as("Basic YWJj", NULL, true), "unreadable");	      /* abc */
-	assert_string_equal(read_as("Basic YTo=", NULL, true), "unreadable");	      /* a: */
+	assert_string_equal(read_as("Basic YTpi", NULL, true), "any b");       /* a:b */
+	assert_string_equal(read_as("basic YTpiOmM=", NULL, true), "any b:c"); /* a:b:c */
+	assert_string_equal(read_as("Basic OmFi", NULL, true), "any ab");      /* :ab */
+	assert_string_equal(read_as("Basic YTpiYw==", NULL, true), "any bc");  /* a:bc */
+	assert_string_equal(read_as("Basic YWJj", NULL, true), "unreadable");  /* abc */
+	assert_string_equal(read_as("Basic YTo=", NULL, true), "unreadable");  /* a: */
 	assert_string_equal(read_as("Basic YTpi=", NULL, true), "unreadable");
 	assert_string_equal(read_as("Basic YTp", NULL, true), "unreadable");
 	assert_string_equal(read_as("Basic =", NULL, true), "unreadable");
