@@ -125,17 +125,17 @@ static void version2_write(struct wr_pkt_writer *w)
 		wr_pkt_write(w, wr_str(lines[i]));
 }
 
-enum wr_code wr_advert_write(struct wr_sink *sink, const struct wr_snapshot *snap, enum wr_service service, int version,
-			     struct wr_str default_branch, struct wr_error *err)
+enum wr_code wr_advert_write(struct wr_sink *sink, const struct wr_snapshot *snap, enum wr_service service,
+			     int version, struct wr_str default_branch, struct wr_error *err)
 {
 	WR_AUTO_S(wr_pkt_writer) w;
 
 	wr_pkt_writer_init(&w, sink, err);
-	wr_pkt_printf(&w, "# service=%s\n", wr_service_name(service));
-	wr_pkt_flush(&w);
 	if (version == 2) {
-		version2_write(&w);
+		version2_write(&w); /* without the service line: gitprotocol-v2, "HTTP Transport" */
 	} else {
+		wr_pkt_printf(&w, "# service=%s\n", wr_service_name(service));
+		wr_pkt_flush(&w);
 		if (version == 1)
 			wr_pkt_write(&w, WR_S("version 1\n"));
 		refs_write(&w, snap, service, wr_ref_head(snap, default_branch));
