@@ -10,8 +10,9 @@
  * | watchdog (wr-watch)         | 1                      | the clock, a quarter of a second at a time                |
  * | commit lane (wr-commit)     | [lanes] commit_threads | disk, SQLite's writer, never the network                  |
  * | git lane (wr-git)           | [lanes] git_threads    | disk, the cpu gate, its client's bytes                    |
- * | database writer             | 1                      | disk                                                      |
- * | reaper                      | 1                      | disk, SQLite                                              |
+ * | database writer (wr-db)     | 1                      | disk                                                      |
+ * | reaper (wr-reaper)          | 1                      | disk, SQLite                                              |
+ * | control (wr-control)        | 1                      | its socket, by deadlines; SQLite's writer                 |
  *
  * Rules: nobody waits for another request. A lane's thread that waits for its client's bytes or for room in the reply
  * holds no place in the cpu gate; it takes one again before it goes on, so it holds no lock meanwhile either, and not a
