@@ -3,19 +3,10 @@
 #include <assert.h>
 #include <stdarg.h>
 
+#include "core/base/id.h"
+
 /* Enough to make writes rare, little enough to have one for every request. */
 #define GATHER 32768
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 /* The kind that four digits announce, and of a line how many bytes follow them. */
 static enum wr_code header_parse(enum wr_pkt_kind *kind, size_t *len, const char *head, struct wr_error *err)
@@ -23,7 +14,7 @@ static enum wr_code header_parse(enum wr_pkt_kind *kind, size_t *len, const char
 	size_t n = 0;
 
 	for (int i = 0; i < 4; i++) {
-		int d = hex_digit(head[i]);
+		int d = wr_hex_digit(head[i]);
 
 		if (d < 0)
 			return wr_fail(err, WR_E_INVALID_REQUEST, "A packet does not begin with its length");

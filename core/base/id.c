@@ -30,7 +30,7 @@ void wr_hex(char *out, const void *bytes, size_t n)
 	out[2 * n] = '\0';
 }
 
-static int digit(char c)
+int wr_hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -48,7 +48,7 @@ bool wr_unhex(void *out, size_t n, struct wr_str s)
 	if (s.len != 2 * n)
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		int hi = digit(s.ptr[2 * i]), lo = digit(s.ptr[2 * i + 1]);
+		int hi = wr_hex_digit(s.ptr[2 * i]), lo = wr_hex_digit(s.ptr[2 * i + 1]);
 
 		if (hi < 0 || lo < 0)
 			return false;
@@ -87,7 +87,7 @@ bool wr_uuid_parse(struct wr_str s, char out[WR_UUID_LEN + 1])
 		if (i == 8 || i == 13 || i == 18 || i == 23) {
 			if (c != '-')
 				return false;
-		} else if (digit(c) < 0) {
+		} else if (wr_hex_digit(c) < 0) {
 			return false;
 		}
 		lowered[i] = (char)(c >= 'A' && c <= 'F' ? c | 0x20 : c);

@@ -27,6 +27,9 @@ void wr_trace_new(char out[WR_TRACE_LEN + 1]);
 /* Lower-case hexadecimal, 2 n characters and a NUL. */
 void wr_hex(char *out, const void *bytes, size_t n);
 
+/* The value of a hexadecimal digit of either case, or -1. */
+int wr_hex_digit(char c);
+
 /* 2 n hexadecimal digits of either case into n bytes; false when s has another length or another character. */
 bool wr_unhex(void *out, size_t n, struct wr_str s);
 

@@ -1,15 +1,6 @@
 #include "server/http/url.h"
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+#include "core/base/id.h"
 
 /* Decodes s to *at, which moves on. False for an escape that is none or means NUL. */
 static bool decode(struct wr_str *out, char **at, struct wr_str s, bool form)
@@ -27,7 +18,7 @@ static bool decode(struct wr_str *out, char **at, struct wr_str s, bool form)
 			*p++ = s.ptr[i];
 			continue;
 		}
-		if (s.len - i < 3 || (high = hex_value(s.ptr[i + 1])) < 0 || (low = hex_value(s.ptr[i + 2])) < 0 ||
+		if (s.len - i < 3 || (high = wr_hex_digit(s.ptr[i + 1])) < 0 || (low = wr_hex_digit(s.ptr[i + 2])) < 0 ||
 		    (high == 0 && low == 0))
 			return false;
 		*p++ = (char)(high << 4 | low);
