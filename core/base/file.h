@@ -16,8 +16,8 @@
 WR_MUST_CHECK enum wr_code wr_file_write_all(int fd, const void *data, size_t len, struct wr_error *err);
 
 /*
- * Makes the file's content data, durably: written beside it under a name of its own, flushed, renamed over it, the folder
- * flushed. After an error from the last step the new content may be in place all the same.
+ * Makes the file's content data, durably: written beside it under a name of its own, flushed, renamed over it, the
+ * folder flushed. After an error from the last step the new content may be in place all the same.
  */
 WR_MUST_CHECK enum wr_code wr_file_replace(int dir, const char *name, struct wr_str data, struct wr_error *err);
 
@@ -31,7 +31,8 @@ WR_MUST_CHECK enum wr_code wr_file_read(char **out, size_t *len, int dir, const 
 /* Flushes a folder: names made, renamed or removed in it last from then on. */
 WR_MUST_CHECK enum wr_code wr_file_sync_dir(int dir, const char *path, struct wr_error *err);
 
-/* Makes the folder and those above it (mode 0700); the folder above each one made is flushed. There already: success. */
+/* Makes the folder and those above it (mode 0700); the folder above each one made is flushed. There already: success.
+ */
 WR_MUST_CHECK enum wr_code wr_file_mkdirs(const char *path, struct wr_error *err);
 
 /* Removes a file or a folder with all in it; symbolic links are removed, never followed. Absent is success. */

@@ -19,8 +19,8 @@ struct judge {
 	const struct wr_snapshot *objects; /* now's packs and the quarantine's */
 	struct wr_ref_update *updates;
 	size_t count;
-	size_t *sorted;		/* indexes of updates by name */
-	struct wr_oid *peeled;	/* of each update's new value */
+	size_t *sorted;	       /* indexes of updates by name */
+	struct wr_oid *peeled; /* of each update's new value */
 	bool *decided;
 };
 
@@ -177,11 +177,12 @@ static bool exists(const struct judge *j, struct wr_str name)
 static bool has_below(const struct judge *j, const struct wr_ref_update *update)
 {
 	char folder[WR_REFNAME_MAX + 1];
-	struct wr_str below = wr_str_n(folder, update->name.len + 1);
+	struct wr_str below;
 	size_t lo = 0, hi = j->now->ref_count;
 
 	memcpy(folder, update->name.ptr, update->name.len);
 	folder[update->name.len] = '/';
+	below = wr_str_n(folder, update->name.len + 1);
 	for (size_t k = first_update(j, below); k < j->count; k++) {
 		const struct wr_ref_update *u = &j->updates[j->sorted[k]];
 

@@ -1,10 +1,9 @@
 /*
  * core/git/append.h: the only way in: objects through a quarantine, then ref updates that make them visible.
  * Ownership: a quarantine is the caller's until wr_quarantine_free(); freed without an append it leaves nothing behind.
- * Threads:   one per quarantine; appends from any thread, those of one repository take turns in the order of their calls.
- * Blocks on: disk, the source, the turn.
- * Errors:    WR_E_BAD_PACK, WR_E_TOO_LARGE, WR_E_STORAGE_FULL, WR_E_NOT_THERE (the repository was deleted),
- *            WR_E_CANCELLED, and what the source says.
+ * Threads:   one per quarantine; appends from any thread, those of one repository take turns in the order of their
+ * calls. Blocks on: disk, the source, the turn. Errors:    WR_E_BAD_PACK, WR_E_TOO_LARGE, WR_E_STORAGE_FULL,
+ * WR_E_NOT_THERE (the repository was deleted), WR_E_CANCELLED, and what the source says.
  */
 #ifndef WR_APPEND_H
 #define WR_APPEND_H
@@ -22,8 +21,8 @@ WR_DEFINE_AUTO(wr_quarantine);
 /*
  * Reads one pack to the end of the source, indexes it, completes a thin one from the repository, and checks it whole:
  * ids by recomputing them with SHA-1 collision detection, and that everything which a new commit, tree or tag refers to
- * is in the pack or in the repository and of the right type (submodule entries refer to nothing). A pack of zero objects is
- * fine. Once per quarantine, and not together with wr_quarantine_add().
+ * is in the pack or in the repository and of the right type (submodule entries refer to nothing). A pack of zero
+ * objects is fine. Once per quarantine, and not together with wr_quarantine_add().
  */
 WR_MUST_CHECK enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src,
 					      const struct wr_progress *progress, const struct wr_cancel *cancel,
@@ -40,14 +39,14 @@ struct wr_ref_update {
 	bool any_old;	    /* do not compare with old */
 	/* Outputs of wr_git_append(): */
 	enum wr_code result;
-	char reason[160]; /* for the report to the pusher; "" when result is WR_OK */
+	char reason[160];     /* for the report to the pusher; "" when result is WR_OK */
 	struct wr_oid before; /* what the ref was; zero: absent */
 };
 
 struct wr_change {
 	struct wr_ref_update *updates;
 	size_t count;
-	bool atomic;		     /* all or none; else each alone */
+	bool atomic;		       /* all or none; else each alone */
 	struct wr_quarantine *objects; /* NULL: no new objects */
 	/*
 	 * NULL, or called when the turn comes, with the repository as it then is; fills updates, count and objects

@@ -15,7 +15,8 @@
 struct wr_git {
 	char *data;
 	struct wr_git_config cfg;
-	pthread_mutex_t mutex; /* table, buckets, count, idle list, and next, older, newer and users of each repository */
+	pthread_mutex_t
+		mutex; /* table, buckets, count, idle list, and next, older, newer and users of each repository */
 	struct wr_git_repo **table;
 	size_t buckets, count;
 	struct wr_git_repo *oldest, *newest; /* without a user */
@@ -37,7 +38,7 @@ struct wr_git_repo {
 	pthread_mutex_t mutex; /* loading, swept, snap, turns */
 	pthread_cond_t cond;
 	bool loading, swept;
-	struct wr_snapshot *snap; /* NULL: not loaded, or no folder when last looked at */
+	struct wr_snapshot *snap;	   /* NULL: not loaded, or no folder when last looked at */
 	struct wr_turn *turns, *turns_end; /* the first one runs */
 };
 

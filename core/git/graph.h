@@ -13,10 +13,10 @@
 
 struct wr_node {
 	struct wr_oid oid;
-	struct wr_oid tree;	      /* once loaded */
-	int64_t date;		      /* once loaded */
+	struct wr_oid tree;		/* once loaded */
+	int64_t date;			/* once loaded */
 	uint32_t parents, parent_count; /* a range of the graph's edges, once loaded */
-	uint32_t flags;		      /* the walk's own, but WR_NODE_LOADED */
+	uint32_t flags;			/* the walk's own, but WR_NODE_LOADED */
 };
 #define WR_NODE_LOADED 0x80000000u
 

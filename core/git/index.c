@@ -355,7 +355,8 @@ static enum wr_code read_full(struct indexer *x, struct entry *e, uint64_t size)
 		return code;
 	if (fd < 0)
 		return settle(x, e, (enum wr_type)e->kind, p ? p : (const uint8_t *)"", (size_t)size);
-	if ((code = wr_file_write_all(fd, "", 1, x->err)) != WR_OK || (code = spool_map(&b, x, fd, (size_t)size)) != WR_OK)
+	if ((code = wr_file_write_all(fd, "", 1, x->err)) != WR_OK ||
+	    (code = spool_map(&b, x, fd, (size_t)size)) != WR_OK)
 		return code;
 	code = settle(x, e, (enum wr_type)e->kind, b.p, b.size);
 	blob_free(&b);
@@ -929,8 +930,8 @@ static enum wr_code complete(struct indexer *x)
 	if (ftruncate(x->fd, (off_t)x->base) < 0 || lseek(x->fd, (off_t)x->base, SEEK_SET) < 0)
 		return wr_fail_errno(x->err, "truncate a pack");
 	/*
-	 * In the order of the pack, because clients write bases before their deltas: a base that the pack has as a delta
-	 * on something else is thus resolved before it is looked for in the repository.
+	 * In the order of the pack, because clients write bases before their deltas: a base that the pack has as a
+	 * delta on something else is thus resolved before it is looked for in the repository.
 	 */
 	for (uint32_t i = 0; i < x->claimed && code == WR_OK; i++)
 		if (open_base(&base, x, i) && wr_snapshot_has(x->snap, &base))
@@ -1098,8 +1099,15 @@ enum wr_code wr_index_pack(uint32_t *count, int dir, const char *name, struct wr
 			   const struct wr_snapshot *snap, const struct wr_index_limits *limits,
 			   const struct wr_progress *progress, const struct wr_cancel *cancel, struct wr_error *err)
 {
-	struct indexer x = {.dir = dir, .fd = -1, .src = src, .snap = snap, .limits = limits, .progress = progress,
-			    .cancel = cancel, .err = err, .check = {.snap = snap}};
+	struct indexer x = {.dir = dir,
+			    .fd = -1,
+			    .src = src,
+			    .snap = snap,
+			    .limits = limits,
+			    .progress = progress,
+			    .cancel = cancel,
+			    .err = err,
+			    .check = {.snap = snap}};
 	char file[NAME_MAX + 1];
 	enum wr_code code;
 

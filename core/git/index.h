@@ -4,11 +4,12 @@
  *            the caller removes as a whole.
  * Threads:   one per call.
  * Blocks on: disk, the source.
- * Errors:    WR_E_BAD_PACK with a sentence, WR_E_TOO_LARGE, WR_E_STORAGE_FULL, WR_E_CANCELLED, and what the source says.
+ * Errors:    WR_E_BAD_PACK with a sentence, WR_E_TOO_LARGE, WR_E_STORAGE_FULL, WR_E_CANCELLED, and what the source
+ * says.
  *
  * Checked: framing and trailer, every zlib stream, every delta, ids (recomputed with collision detection), the
- * structure of commits, trees and tags, and that what they refer to is in the pack or in the snapshot with the right type.
- * Memory is about 100 bytes an object and some 100 MB at most for contents: larger ones lie in mapped files.
+ * structure of commits, trees and tags, and that what they refer to is in the pack or in the snapshot with the right
+ * type. Memory is about 100 bytes an object and some 100 MB at most for contents: larger ones lie in mapped files.
  */
 #ifndef WR_INDEX_H
 #define WR_INDEX_H
@@ -16,7 +17,7 @@
 #include "core/git/append.h"
 
 struct wr_index_limits {
-	uint64_t max_bytes;  /* of the pack as it arrives */
+	uint64_t max_bytes; /* of the pack as it arrives */
 	uint32_t max_objects;
 	uint64_t max_object; /* inflated size of one */
 };

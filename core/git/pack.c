@@ -14,8 +14,8 @@
 #define IDX_HEAD (8 + 256 * 4)
 #define SHA1_LEN 20
 
-static enum wr_code map_file(const uint8_t **out, size_t *size, int dir, const char *name, const char *ext, size_t least,
-			     struct wr_error *err)
+static enum wr_code map_file(const uint8_t **out, size_t *size, int dir, const char *name, const char *ext,
+			     size_t least, struct wr_error *err)
 {
 	char file[WR_PACK_NAME + 8];
 	WR_AUTO_FD int fd = -1;
@@ -283,7 +283,8 @@ enum wr_code wr_pack_entry(struct wr_entry *out, const struct wr_pack *p, uint32
 	if (e.kind == WR_OFS_DELTA) {
 		n = wr_entry_distance(&distance, p->data + e.data, (size_t)(e.end - e.data));
 		if (n == 0 || distance == 0 || distance > at || !rank_of(&rank, p, at - distance))
-			return wr_fail(err, WR_E_INTERNAL, "%s: bad delta base at %llu", p->name, (unsigned long long)at);
+			return wr_fail(err, WR_E_INTERNAL, "%s: bad delta base at %llu", p->name,
+				       (unsigned long long)at);
 		e.base = p->order[rank];
 		e.data += n;
 	} else if (e.kind == WR_REF_DELTA) {
@@ -291,7 +292,8 @@ enum wr_code wr_pack_entry(struct wr_entry *out, const struct wr_pack *p, uint32
 			return wr_fail(err, WR_E_INTERNAL, "%s: bad entry at %llu", p->name, (unsigned long long)at);
 		memcpy(base.id, p->data + e.data, WR_OID_RAW);
 		if (!wr_pack_find(&e.base, p, &base))
-			return wr_fail(err, WR_E_INTERNAL, "%s: no delta base for %llu", p->name, (unsigned long long)at);
+			return wr_fail(err, WR_E_INTERNAL, "%s: no delta base for %llu", p->name,
+				       (unsigned long long)at);
 		e.data += WR_OID_RAW;
 	} else if (e.kind < WR_COMMIT || e.kind > WR_TAG) {
 		return wr_fail(err, WR_E_INTERNAL, "%s: bad kind of entry at %llu", p->name, (unsigned long long)at);

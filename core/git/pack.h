@@ -44,10 +44,10 @@ void wr_pack_oid(struct wr_oid *out, const struct wr_pack *p, uint32_t pos);
 uint64_t wr_pack_offset(const struct wr_pack *p, uint32_t pos);
 
 struct wr_entry {
-	unsigned kind;	     /* enum wr_type, WR_OFS_DELTA or WR_REF_DELTA */
-	uint64_t size;	     /* inflated; of the delta itself for a delta */
-	uint64_t data, end;  /* the zlib stream, as offsets */
-	uint32_t base;	     /* a delta's base, as position in the index */
+	unsigned kind;	    /* enum wr_type, WR_OFS_DELTA or WR_REF_DELTA */
+	uint64_t size;	    /* inflated; of the delta itself for a delta */
+	uint64_t data, end; /* the zlib stream, as offsets */
+	uint32_t base;	    /* a delta's base, as position in the index */
 };
 WR_MUST_CHECK enum wr_code wr_pack_entry(struct wr_entry *out, const struct wr_pack *p, uint32_t pos,
 					 struct wr_error *err);

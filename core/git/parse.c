@@ -29,7 +29,8 @@ static struct wr_str line(struct wr_str *s)
 	return out;
 }
 
-/* "committer Name <mail> 1700000000 +0100"; old histories have lines without a mail, or with a date of their own kind. */
+/* "committer Name <mail> 1700000000 +0100"; old histories have lines without a mail, or with a date of their own kind.
+ */
 static int64_t committer_date(struct wr_str s)
 {
 	struct wr_str author = line(&s), who = line(&s);

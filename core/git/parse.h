@@ -47,7 +47,8 @@ enum wr_code wr_tree_next(struct wr_tree_entry *out, struct wr_str *rest, struct
  */
 bool wr_refname_ok(struct wr_str name);
 
-/* Whether name is a legal short branch name: refs/heads/<name> is a legal ref, and it is neither "HEAD" nor begins with "-". */
+/* Whether name is a legal short branch name: refs/heads/<name> is a legal ref, and it is neither "HEAD" nor begins with
+ * "-". */
 bool wr_branchname_ok(struct wr_str name);
 
 #endif

@@ -55,7 +55,7 @@ uint32_t wr_plan_objects(const struct wr_plan *plan)
 /* ---- what one planning needs ---- */
 
 #define SEEN 1u
-#define OLD 2u	      /* the client has it */
+#define OLD 2u /* the client has it */
 #define QUEUED 4u
 #define STOP_WANT 8u  /* history is cut here for the wants */
 #define STOP_HAVE 16u /* and here for the haves */
@@ -193,7 +193,8 @@ static enum wr_code walk_commits(struct planner *p)
 		if (n->flags & OLD) {
 			int64_t date = n->date;
 
-			if ((code = spread_old(p, node)) != WR_OK || (code = enqueue_parents(p, node, STOP_HAVE)) != WR_OK)
+			if ((code = spread_old(p, node)) != WR_OK ||
+			    (code = enqueue_parents(p, node, STOP_HAVE)) != WR_OK)
 				return code;
 			if (p->young || date >= oldest_wanted)
 				slop = SLOP;
@@ -512,8 +513,12 @@ enum wr_code wr_plan_new(struct wr_plan **out, struct wr_snapshot *snap, const s
 			 const struct wr_progress *progress, const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO(wr_plan) *plan = calloc(1, sizeof *plan);
-	struct planner p = {.plan = plan, .req = req, .progress = progress, .g = {.snap = snap, .cancel = cancel},
-			    .told = wr_mono_ms(), .err = err};
+	struct planner p = {.plan = plan,
+			    .req = req,
+			    .progress = progress,
+			    .g = {.snap = snap, .cancel = cancel},
+			    .told = wr_mono_ms(),
+			    .err = err};
 	enum wr_code code;
 
 	if (!plan)

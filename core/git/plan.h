@@ -16,21 +16,23 @@
 struct wr_plan;
 
 struct wr_plan_request {
-	const struct wr_oids *wants;	      /* commits, tags or anything a ref names; checked by the caller */
-	const struct wr_oids *haves;	      /* commits that the client has and this snapshot too */
-	const struct wr_oids *client_shallow; /* roots at which the client's history ends now; the haves' walk stops there */
+	const struct wr_oids *wants; /* commits, tags or anything a ref names; checked by the caller */
+	const struct wr_oids *haves; /* commits that the client has and this snapshot too */
+	const struct wr_oids
+		*client_shallow; /* roots at which the client's history ends now; the haves' walk stops there */
 	/*
-	 * NULL, or further roots at which the wants' walk shall stop. It stops at those of client_shallow as well, unless
-	 * they are in unshallow.
+	 * NULL, or further roots at which the wants' walk shall stop. It stops at those of client_shallow as well,
+	 * unless they are in unshallow.
 	 */
 	const struct wr_oids *new_shallow;
 	const struct wr_oids *unshallow; /* NULL, or roots of the client whose parents are now wanted as well */
-	bool include_tag; /* also annotated tags of the snapshot that lead to an object of the pack */
-	bool thin;	  /* deltas may refer to objects that the client has */
-	bool ofs_delta;	  /* the client reads OFS_DELTA entries */
+	bool include_tag;		 /* also annotated tags of the snapshot that lead to an object of the pack */
+	bool thin;			 /* deltas may refer to objects that the client has */
+	bool ofs_delta;			 /* the client reads OFS_DELTA entries */
 };
 
-/* Progress in units of the stage; total is 0 while it is not known. Called at most some hundred times. NULL fn: none. */
+/* Progress in units of the stage; total is 0 while it is not known. Called at most some hundred times. NULL fn: none.
+ */
 struct wr_progress {
 	void (*fn)(void *arg, const char *stage, uint64_t done, uint64_t total, bool last);
 	void *arg;

@@ -37,7 +37,8 @@ static enum wr_code missing(const struct wr_oid *oid, enum wr_type type, struct 
 }
 
 /* Something new refers to oid as an object of this type. */
-static enum wr_code refer(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type, struct wr_error *err)
+static enum wr_code refer(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
+			  struct wr_error *err)
 {
 	uint32_t *slot = wr_oidmap_slot(&check->seen, oid), value = type;
 	enum wr_type stored;
@@ -47,13 +48,12 @@ static enum wr_code refer(struct wr_refs_check *check, const struct wr_oid *oid,
 		stored = (enum wr_type)((*slot - 1) & TYPE);
 		return stored == type ? WR_OK : wrong_type(oid, stored, type, err);
 	}
-	code = wr_snapshot_stat(check->snap, oid, &stored, NULL, err);
-	if (code == WR_OK) {
+	if (wr_snapshot_has(check->snap, oid)) {
+		if ((code = wr_snapshot_stat(check->snap, oid, &stored, NULL, err)) != WR_OK)
+			return code;
 		if (stored != type)
 			return wrong_type(oid, stored, type, err);
 		value |= EXISTS;
-	} else if (code != WR_E_NOT_THERE) {
-		return code;
 	} else if (++check->missing > check->limit) {
 		return missing(oid, type, err);
 	}

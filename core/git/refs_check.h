@@ -24,8 +24,8 @@ WR_DEFINE_AUTO_S(wr_refs_check);
 
 WR_MUST_CHECK enum wr_code wr_refs_check_object(struct wr_refs_check *check, const struct wr_oid *oid,
 						enum wr_type type, struct wr_str bytes, struct wr_error *err);
-WR_MUST_CHECK enum wr_code wr_refs_check_found(struct wr_refs_check *check, const struct wr_oid *oid,
-					       enum wr_type type, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_refs_check_found(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
+					       struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_refs_check_end(const struct wr_refs_check *check, struct wr_error *err);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * core/git/snapshot.h: what a repository was at one instant: its refs and every object they reach.
  * Ownership: counted; wr_snapshot_take() gives one reference. Borrowed results live as long as the snapshot.
- * Threads:   a snapshot may be used by many threads at once; it never changes, never locks a writer, never waits for one.
- * Blocks on: disk (mapped packs).
- * Errors:    WR_E_NOT_THERE for an absent object; WR_E_TOO_LARGE past max_object_bytes; WR_E_INTERNAL for damage.
+ * Threads:   a snapshot may be used by many threads at once; it never changes, never locks a writer, never waits for
+ * one. Blocks on: disk (mapped packs). Errors:    WR_E_NOT_THERE for an absent object; WR_E_TOO_LARGE past
+ * max_object_bytes; WR_E_INTERNAL for damage.
  */
 #ifndef WR_SNAPSHOT_H
 #define WR_SNAPSHOT_H

@@ -16,7 +16,7 @@ struct wr_snapshot {
 	uint64_t max_object;
 	struct wr_ref *refs; /* sorted by name */
 	size_t ref_count;
-	char *text; /* where the names of the refs lie */
+	char *text;		/* where the names of the refs lie */
 	struct wr_pack **packs; /* oldest first */
 	size_t pack_count;
 };

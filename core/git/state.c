@@ -141,8 +141,7 @@ static enum wr_code parse_lines(struct wr_state *state, struct wr_str s, struct 
 	if (!state->refs)
 		return wr_fail_nomem(err);
 	for (size_t i = 0; i < state->ref_count; i++)
-		if (!ref_line(&state->refs[i], &s) ||
-		    (i && !in_order(state->refs[i - 1].name, state->refs[i].name)))
+		if (!ref_line(&state->refs[i], &s) || (i && !in_order(state->refs[i - 1].name, state->refs[i].name)))
 			return wr_fail(err, WR_E_INTERNAL, "the state file has a bad line for ref %zu", i);
 	return s.len ? wr_fail(err, WR_E_INTERNAL, "the state file has lines too many") : WR_OK;
 }

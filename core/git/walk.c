@@ -84,7 +84,7 @@ enum wr_code wr_walk_reachable(bool *out, const struct wr_snapshot *snap, const 
 
 /* ---- ready ---- */
 
-#define YES 1u	/* has an ancestor among the commons, or is one */
+#define YES 1u /* has an ancestor among the commons, or is one */
 #define NO 2u
 #define OPEN 4u /* on the stack */
 #define STOP 8u /* the client's history ends here */

@@ -17,7 +17,8 @@ struct wr_cancel {
 	void *arg;
 };
 
-/* Whether a ref of the snapshot reaches this commit, or is this object (a tag or anything that a ref names directly). */
+/* Whether a ref of the snapshot reaches this commit, or is this object (a tag or anything that a ref names directly).
+ */
 WR_MUST_CHECK enum wr_code wr_walk_reachable(bool *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
 					     const struct wr_cancel *cancel, struct wr_error *err);
 

@@ -176,7 +176,8 @@ struct dribble {
 	size_t step;
 };
 
-static inline enum wr_code dribble_read(struct wr_source *base, void *buf, size_t cap, size_t *got, struct wr_error *err)
+static inline enum wr_code dribble_read(struct wr_source *base, void *buf, size_t cap, size_t *got,
+					struct wr_error *err)
 {
 	struct dribble *d = (struct dribble *)base;
 	size_t n = d->rest.len < d->step ? d->rest.len : d->step;
@@ -292,14 +293,15 @@ static inline void make_history(struct fx *f, const char *name, unsigned commits
 		if (chance(f, 8) == 0)
 			wr_buf_printf(&in, "M 160000 %040u sub%u\n", i, chance(f, 2));
 		if (chance(f, 9) == 0)
-			wr_buf_printf(&in, "tag t%u\nfrom :%u\ntagger T <t@example.org> %u +0000\ndata 1\nt\n", tags++, i,
-				      date);
+			wr_buf_printf(&in, "tag t%u\nfrom :%u\ntagger T <t@example.org> %u +0000\ndata 1\nt\n", tags++,
+				      i, date);
 	}
 	assert_true(wr_buf_ok(&in));
 	write_whole(f, "import", wr_buf_str(&in));
 	sh(f, "git init -q --bare %s; git -C %s fast-import --quiet --force < import; rm import", name, name);
 	if (tags)
-		sh(f, "git -C %s -c advice.nestedTag=false tag -a -m x nested t0; git -C %s tag light t0^{}", name, name);
+		sh(f, "git -C %s -c advice.nestedTag=false tag -a -m x nested t0; git -C %s tag light t0^{}", name,
+		   name);
 	sh(f, "git -C %s repack -adfq --depth=20 --window=20", name);
 }
 

@@ -22,8 +22,8 @@ static void make_small(struct small *s)
 	s->tree_text = wr_str_n(s->tree_bytes, 9 + WR_OID_RAW);
 	oid_of(&s->tree, WR_TREE, s->tree_text);
 	wr_oid_hex(hex, &s->tree);
-	n = snprintf(s->commit_bytes, sizeof(s->commit_bytes), "tree %s\nauthor A <a> 1 +0000\ncommitter A <a> 1 +0000\n\nm\n",
-		     hex);
+	n = snprintf(s->commit_bytes, sizeof(s->commit_bytes),
+		     "tree %s\nauthor A <a> 1 +0000\ncommitter A <a> 1 +0000\n\nm\n", hex);
 	s->commit_text = wr_str_n(s->commit_bytes, (size_t)n);
 	oid_of(&s->commit, WR_COMMIT, s->commit_text);
 }
@@ -103,7 +103,8 @@ static void every_flipped_bit(void **state)
 			fail_msg("byte %zu", i);
 		b.out.ptr[i] ^= (char)(1 << (i % 8));
 	}
-	/* With a trailer that fits: zlib's own sums and the ids must notice, but for bits that zlib does not look at. */
+	/* With a trailer that fits: zlib's own sums and the ids must notice, but for bits that zlib does not look at.
+	 */
 	for (size_t i = 0; i + 20 < pack.len; i++) {
 		b.out.ptr[i] ^= (char)(1 << (i % 8));
 		b.out.len -= 20;
@@ -503,7 +504,8 @@ static void wrong_types(void **state)
 			if (!stored)
 				put_small(&b, &s);
 			assert_int_equal(try_pack(f, pb_end(&b)), WR_E_BAD_PACK);
-			if (!strstr(f->err.text, tries[i].words) && !strstr(f->err.text, "is a tree where a blob is needed") &&
+			if (!strstr(f->err.text, tries[i].words) &&
+			    !strstr(f->err.text, "is a tree where a blob is needed") &&
 			    !strstr(f->err.text, "is a commit where a tree is needed"))
 				fail_msg("%zu: %s", i, f->err.text);
 			wr_buf_fini(&b.out);
@@ -607,7 +609,8 @@ static void large_objects(void **state)
 	struct wr_oid oid;
 
 	sh(f, "git init -q work; cd work; head -c 20000000 /dev/zero | tr '\\0' x > big; echo one >> big; git add big; "
-	      "git commit -qm 1; (cat big; head -c 100000 /dev/urandom) > b2; mv b2 big; git commit -qam 2; git repack -adfq");
+	      "git commit -qm 1; (cat big; head -c 100000 /dev/urandom) > b2; mv b2 big; git commit -qam 2; git repack "
+	      "-adfq");
 	sh_out(f, &back, "cd work; git verify-pack -v .git/objects/pack/*.idx | grep -c ' blob .* 1 '");
 	assert_string_equal(back.ptr, "1\n");
 	push_all(f, "work");
@@ -646,7 +649,8 @@ static void thin_pack_is_completed(void **state)
 	assert_ok(push(f, wr_buf_str(&full), "refs/heads/main", &old));
 	assert_ok(push(f, wr_buf_str(&thin), "refs/heads/main", &new));
 	sh(f, "cd data/repos/01/23/*.git && for i in objects/pack/*.idx; do git verify-pack $i; done");
-	sh(f, "cd data/repos/01/23/*.git && git update-ref refs/heads/main $(git -C ../../../../../work rev-parse HEAD) && "
+	sh(f, "cd data/repos/01/23/*.git && git update-ref refs/heads/main $(git -C ../../../../../work rev-parse "
+	      "HEAD) && "
 	      "git fsck --strict");
 }
 
@@ -695,14 +699,27 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 	const struct CMUnitTest tests[] = {
-		T(a_sound_pack),	T(every_flipped_bit),	 T(every_truncation_and_extension),
-		T(wrong_counts),	T(empty_packs),		 T(limits),
-		T(claimed_sizes),	T(delta_bomb),		 T(deltas),
-		T(duplicates),		T(base_in_pack_and_store), T(delta_circle),
+		T(a_sound_pack),
+		T(every_flipped_bit),
+		T(every_truncation_and_extension),
+		T(wrong_counts),
+		T(empty_packs),
+		T(limits),
+		T(claimed_sizes),
+		T(delta_bomb),
+		T(deltas),
+		T(duplicates),
+		T(base_in_pack_and_store),
+		T(delta_circle),
 		T(long_chains),
-		T(missing_objects),	T(the_store_completes),	 T(wrong_types),
-		T(tree_structure),	T(malformed_objects),	 T(large_objects),
-		T(thin_pack_is_completed), T(progress_and_cancel),
+		T(missing_objects),
+		T(the_store_completes),
+		T(wrong_types),
+		T(tree_structure),
+		T(malformed_objects),
+		T(large_objects),
+		T(thin_pack_is_completed),
+		T(progress_and_cancel),
 	};
 
 	return cmocka_run_group_tests_name("git_index", tests, NULL, NULL);

@@ -210,7 +210,8 @@ static void old_ids_are_compared(void **state)
 static void names_and_values(void **state)
 {
 	struct fx *f = *state;
-	static const char *const names[] = {"HEAD", "refs/heads/a..b", "refs/warren/x", "main", "refs/heads/", "refs/stash"};
+	static const char *const names[] = {"HEAD", "refs/heads/a..b", "refs/warren/x",
+					    "main", "refs/heads/",     "refs/stash"};
 	struct wr_oid a, tree, none = {{9}};
 	struct wr_ref_update u;
 
@@ -230,7 +231,10 @@ static void names_and_values(void **state)
 	assert_ok(one(f, &u));
 }
 
-#define UP(n, value) {.name = WR_S(n), .new = (value), .any_old = true}
+#define UP(n, value)                                                                                                   \
+	{                                                                                                              \
+		.name = WR_S(n), .new = (value), .any_old = true                                                       \
+	}
 
 static void folders(void **state)
 {
@@ -255,8 +259,9 @@ static void folders(void **state)
 	}
 	{
 		/* Room made in the same change, whatever the order; and two of one change against each other. */
-		struct wr_ref_update u[] = {UP("refs/heads/a/b", a), UP("refs/heads/d", a), UP("refs/heads/d/e", zero),
-					    UP("refs/heads/a", zero), UP("refs/heads/n/m", a), UP("refs/heads/n", a)};
+		struct wr_ref_update u[] = {UP("refs/heads/a/b", a),	UP("refs/heads/d", a),
+					    UP("refs/heads/d/e", zero), UP("refs/heads/a", zero),
+					    UP("refs/heads/n/m", a),	UP("refs/heads/n", a)};
 		struct wr_change change = {.updates = u, .count = 6};
 
 		assert_ok(wr_git_append(f->repo, &change, &f->err));
@@ -492,7 +497,9 @@ static void writers_take_turns(void **state)
 		wr_snapshot_refs(snap, &n);
 		assert_int_equal(n, WRITERS + 1);
 	}
-	sh(f, "cd " REPO " && for i in objects/pack/*.idx; do git verify-pack $i; done; test $(ls objects/pack/*.idx | wc -l) = %d",
+	sh(f,
+	   "cd " REPO
+	   " && for i in objects/pack/*.idx; do git verify-pack $i; done; test $(ls objects/pack/*.idx | wc -l) = %d",
 	   WRITERS * TRIES);
 }
 
@@ -595,13 +602,14 @@ static void leftovers_are_swept(void **state)
 
 	append_commit(f, &a, "refs/heads/main", "a");
 	fx_stop(f);
-	sh(f, "mkdir -p data/run/x/y; touch data/run/x/y/z; cd data/repos/01/23; mkdir -p " REPO_ID ".new-abc/objects " REPO_ID
-	      ".gone-q 01234567-89ab-4def-8123-000000000000.new-a; cd " REPO_ID
+	sh(f, "mkdir -p data/run/x/y; touch data/run/x/y/z; cd data/repos/01/23; mkdir -p " REPO_ID
+	      ".new-abc/objects " REPO_ID ".gone-q 01234567-89ab-4def-8123-000000000000.new-a; cd " REPO_ID
 	      ".git/objects/pack; touch pack-stray.pack pack-stray.idx tmp");
 	fx_start(f);
 	assert_ref(f, "refs/heads/main", &a);
-	sh(f, "test -z \"$(ls data/run)\"; cd data/repos/01/23; test \"$(ls | wc -l)\" = 2; "
-	      "test $(ls " REPO_ID ".git/objects/pack | wc -l) = 2; test -d 01234567-89ab-4def-8123-000000000000.new-a");
+	sh(f,
+	   "test -z \"$(ls data/run)\"; cd data/repos/01/23; test \"$(ls | wc -l)\" = 2; "
+	   "test $(ls " REPO_ID ".git/objects/pack | wc -l) = 2; test -d 01234567-89ab-4def-8123-000000000000.new-a");
 }
 
 static void reopen_expecting(struct fx *f, enum wr_code expected)

@@ -58,8 +58,14 @@ static void odd_commits(void **state)
 static void bad_commits(void **state)
 {
 	static const char *const texts[] = {
-		"", "tree", "tree " HEX, "tree 0123\n", "parent " HEX "\n", "tree " HEX "x\n",
-		"tree " HEX "\nparent 12\nauthor", "tree zz23456789abcdef0123456789abcdef01234567\n",
+		"",
+		"tree",
+		"tree " HEX,
+		"tree 0123\n",
+		"parent " HEX "\n",
+		"tree " HEX "x\n",
+		"tree " HEX "\nparent 12\nauthor",
+		"tree zz23456789abcdef0123456789abcdef01234567\n",
 	};
 	struct wr_commit c;
 
@@ -147,14 +153,16 @@ static bool git_says(const char *name)
 static void ref_names_as_git_judges(void **state)
 {
 	static const char *const names[] = {
-		"refs/heads/main",   "refs/heads/a/b/c",  "refs/heads/",	 "refs/heads//a",   "refs/heads/a/",
-		"refs/heads/.a",     "refs/heads/a.",	  "refs/heads/a./b",	 "refs/heads/a..b", "refs/heads/a.lock",
-		"refs/heads/a.lock/b", "refs/heads/a b",  "refs/heads/a~b",	 "refs/heads/a^",   "refs/heads/a:b",
-		"refs/heads/a?",     "refs/heads/a*",	  "refs/heads/a[b",	 "refs/heads/a]b",  "refs/heads/a\\b",
-		"refs/heads/@",	     "refs/heads/@{",	  "refs/heads/a@{b",	 "refs/heads/a@b",  "refs/heads/\x7f",
-		"refs/heads/a\tb",   "refs/heads/\xc3\xa4", "refs/heads/\xff",	 "refs/heads/-a",   "refs/heads/a.b",
-		"refs/heads/...",    "refs/heads/.",	  "refs/heads/a/.b",	 "refs/heads/a/..", "refs/heads/{a}",
-		"refs/tags/v1.0",    "refs/x/y",	  "refs/heads/a.lock.",	 "refs/heads/lock", "refs/heads/.lock",
+		"refs/heads/main", "refs/heads/a/b/c",	 "refs/heads/",		"refs/heads//a",
+		"refs/heads/a/",   "refs/heads/.a",	 "refs/heads/a.",	"refs/heads/a./b",
+		"refs/heads/a..b", "refs/heads/a.lock",	 "refs/heads/a.lock/b", "refs/heads/a b",
+		"refs/heads/a~b",  "refs/heads/a^",	 "refs/heads/a:b",	"refs/heads/a?",
+		"refs/heads/a*",   "refs/heads/a[b",	 "refs/heads/a]b",	"refs/heads/a\\b",
+		"refs/heads/@",	   "refs/heads/@{",	 "refs/heads/a@{b",	"refs/heads/a@b",
+		"refs/heads/\x7f", "refs/heads/a\tb",	 "refs/heads/\xc3\xa4", "refs/heads/\xff",
+		"refs/heads/-a",   "refs/heads/a.b",	 "refs/heads/...",	"refs/heads/.",
+		"refs/heads/a/.b", "refs/heads/a/..",	 "refs/heads/{a}",	"refs/tags/v1.0",
+		"refs/x/y",	   "refs/heads/a.lock.", "refs/heads/lock",	"refs/heads/.lock",
 	};
 
 	(void)state;
@@ -195,10 +203,14 @@ static void branch_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(commits),	      cmocka_unit_test(odd_commits),
-		cmocka_unit_test(bad_commits),	      cmocka_unit_test(tags),
-		cmocka_unit_test(trees),	      cmocka_unit_test(bad_trees),
-		cmocka_unit_test(ref_names_as_git_judges), cmocka_unit_test(long_ref_names),
+		cmocka_unit_test(commits),
+		cmocka_unit_test(odd_commits),
+		cmocka_unit_test(bad_commits),
+		cmocka_unit_test(tags),
+		cmocka_unit_test(trees),
+		cmocka_unit_test(bad_trees),
+		cmocka_unit_test(ref_names_as_git_judges),
+		cmocka_unit_test(long_ref_names),
 		cmocka_unit_test(branch_names),
 	};
 
