@@ -1,58 +1,13 @@
 #include "core/git/git.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <git2/global.h>
-#include <sys/stat.h>
 
-#include "core/base/clock.h"
 #include "core/base/file.h"
-#include "core/base/log.h"
 #include "core/git/git_internal.h"
-#include "core/git/state.h"
 
 #define FIRST_BUCKETS 256
-#define WAIT_MS 60000
-
-static enum wr_code join(char out[PATH_MAX], const char *data, const char *rest, struct wr_error *err)
-{
-	int n = snprintf(out, PATH_MAX, "%s/%s", data, rest);
-
-	return n > 0 && n < PATH_MAX ? WR_OK : wr_fail(err, WR_E_INTERNAL, "path too long: %s", rest);
-}
-
-enum wr_code wr_repo_shard(char out[PATH_MAX], const struct wr_git *git, const char *id, struct wr_error *err)
-{
-	char rest[16];
-
-	snprintf(rest, sizeof rest, "repos/%.2s/%.2s", id, id + 2);
-	return join(out, git->data, rest, err);
-}
-
-enum wr_code wr_repo_path(char out[PATH_MAX], const struct wr_git *git, const char *id, const char *suffix,
-			  struct wr_error *err)
-{
-	char rest[WR_UUID_LEN + 64];
-
-	snprintf(rest, sizeof rest, "repos/%.2s/%.2s/%s%s", id, id + 2, id, suffix);
-	return join(out, git->data, rest, err);
-}
-
-enum wr_code wr_repo_sync_shard(const struct wr_git *git, const char *id, struct wr_error *err)
-{
-	char path[PATH_MAX];
-	enum wr_code code = wr_repo_shard(path, git, id, err);
-
-	for (int i = 0; i < 4 && code == WR_OK; i++) {
-		char *slash;
-
-		code = wr_file_sync_dir(AT_FDCWD, path, err);
-		if ((slash = strrchr(path, '/')) && slash != path)
-			*slash = '\0';
-	}
-	return code;
-}
 
 /* ---- opening and closing ---- */
 
@@ -64,7 +19,7 @@ static enum wr_code clean_run(const struct wr_git *git, struct wr_error *err)
 	struct dirent *e;
 	DIR *d;
 
-	if ((code = join(path, git->data, "run", err)) != WR_OK || (code = wr_file_mkdirs(path, err)) != WR_OK)
+	if ((code = wr_git_path(path, git->data, "run", err)) != WR_OK || (code = wr_file_mkdirs(path, err)) != WR_OK)
 		return code;
 	d = opendir(path);
 	if (!d)
@@ -97,7 +52,8 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 	pthread_mutex_init(&git->mutex, NULL);
 	if (!git->data || !git->table)
 		code = wr_fail_nomem(err);
-	else if ((code = join(repos, git->data, "repos", err)) == WR_OK && (code = wr_file_mkdirs(repos, err)) == WR_OK)
+	else if ((code = wr_git_path(repos, git->data, "repos", err)) == WR_OK &&
+		 (code = wr_file_mkdirs(repos, err)) == WR_OK)
 		code = clean_run(git, err);
 	if (code != WR_OK) {
 		wr_git_close(git);
@@ -316,199 +272,6 @@ void wr_git_kill(struct wr_git *git, const char *id)
 	wr_snapshot_unref(snap);
 }
 
-/* ---- loading ---- */
-
-struct sweep {
-	const char *id;
-	unsigned removed;
-};
-
-/* What a crash left of first pushes and removals: UUID.new-*, UUID.gone-*. */
-static enum wr_code sweep_shard(const struct wr_git *git, struct sweep *sweep, struct wr_error *err)
-{
-	char path[PATH_MAX];
-	enum wr_code code;
-	struct dirent *e;
-	DIR *d;
-
-	if ((code = wr_repo_shard(path, git, sweep->id, err)) != WR_OK)
-		return code;
-	d = opendir(path);
-	if (!d)
-		return errno == ENOENT ? WR_OK : wr_fail_errno(err, "open folder %s", path);
-	while (code == WR_OK && (e = readdir(d))) {
-		const char *rest = e->d_name + WR_UUID_LEN;
-
-		if (strncmp(e->d_name, sweep->id, WR_UUID_LEN) != 0 ||
-		    (strncmp(rest, ".new-", 5) != 0 && strncmp(rest, ".gone-", 6) != 0))
-			continue;
-		code = wr_file_remove(dirfd(d), e->d_name, err);
-		sweep->removed++;
-	}
-	closedir(d);
-	return code;
-}
-
-static bool named(const struct wr_state *state, const char *file)
-{
-	for (size_t i = 0; i < state->pack_count; i++) {
-		const struct wr_str *name = &state->packs[i];
-
-		if (strncmp(file, name->ptr, name->len) == 0 &&
-		    (strcmp(file + name->len, ".pack") == 0 || strcmp(file + name->len, ".idx") == 0))
-			return true;
-	}
-	return false;
-}
-
-/* Packs of pushes that a crash cut off before the state named them. */
-static enum wr_code sweep_packs(int packs, const struct wr_state *state, struct sweep *sweep, struct wr_error *err)
-{
-	int fd = openat(packs, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	enum wr_code code = WR_OK;
-	struct dirent *e;
-
-	if (!d) {
-		code = wr_fail_errno(err, "open the folder of packs");
-		if (fd >= 0)
-			close(fd);
-		return code;
-	}
-	while (code == WR_OK && (e = readdir(d))) {
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || named(state, e->d_name))
-			continue;
-		code = wr_file_remove(packs, e->d_name, err);
-		sweep->removed++;
-	}
-	closedir(d);
-	return code;
-}
-
-static enum wr_code load_folder(struct wr_snapshot **out, const struct wr_git *git, int dir, bool swept,
-				struct sweep *sweep, struct wr_error *err)
-{
-	WR_AUTO_FD int packs = openat(dir, "objects/pack", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	WR_AUTO_S(wr_state) state = {.text = NULL};
-	WR_AUTO(wr_snapshot) *snap = NULL;
-	char name[WR_PACK_NAME + 1], *text;
-	enum wr_code code;
-	size_t len;
-
-	if (packs < 0)
-		return wr_fail_errno(err, "repository %s: open objects/pack", sweep->id);
-	code = wr_file_read(&text, &len, dir, "warren/state", WR_STATE_MAX, err);
-	if (code == WR_E_NOT_THERE || code == WR_E_TOO_LARGE)
-		return wr_fail(err, WR_E_INTERNAL, "repository %s has no usable state file", sweep->id);
-	if (code != WR_OK || (code = wr_state_parse(&state, text, len, err)) != WR_OK ||
-	    (code = wr_snapshot_new(&snap, git->cfg.max_object_bytes, err)) != WR_OK ||
-	    (code = wr_snapshot_room(snap, state.pack_count, err)) != WR_OK)
-		return code;
-	for (size_t i = 0; i < state.pack_count; i++) {
-		memcpy(name, state.packs[i].ptr, WR_PACK_NAME);
-		name[WR_PACK_NAME] = '\0';
-		if ((code = wr_pack_open(&snap->packs[i], packs, name, err)) != WR_OK)
-			return code;
-		snap->pack_count++;
-	}
-	if (!swept && (code = sweep_packs(packs, &state, sweep, err)) != WR_OK)
-		return code;
-	snap->refs = WR_STEAL(state.refs);
-	snap->ref_count = state.ref_count;
-	snap->text = WR_STEAL(state.text);
-	*out = WR_STEAL(snap);
-	return WR_OK;
-}
-
-/*
- * *out stays NULL when there is no folder. Sweeping is for the handle's first look only: an append begins after it, and
- * from then on files that nothing names may be ones that an append is about to name.
- */
-static enum wr_code load(struct wr_snapshot **out, const struct wr_git *git, const char *id, bool swept,
-			 struct wr_error *err)
-{
-	struct sweep sweep = {id, 0};
-	WR_AUTO_FD int dir = -1;
-	char path[PATH_MAX];
-	enum wr_code code;
-
-	if ((code = wr_repo_path(path, git, id, ".git", err)) != WR_OK ||
-	    (!swept && (code = sweep_shard(git, &sweep, err)) != WR_OK))
-		return code;
-	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (dir >= 0)
-		code = load_folder(out, git, dir, swept, &sweep, err);
-	else if (errno != ENOENT)
-		code = wr_fail_errno(err, "open repository %s", id);
-	if (sweep.removed)
-		WR_LOG(WR_INFO, NULL, REPO_SWEPT, WR_STR("repo", id), WR_INT("files", sweep.removed));
-	return code;
-}
-
-static void deadline_in(struct timespec *ts, int64_t ms)
-{
-	int64_t at = wr_mono_ms() + ms;
-
-	ts->tv_sec = at / 1000;
-	ts->tv_nsec = at % 1000 * 1000000;
-}
-
-/* One thread loads while the others wait for it. Called and left with repo->mutex held; lets it go meanwhile. */
-static enum wr_code load_once(struct wr_git_repo *repo, struct wr_error *err)
-{
-	WR_AUTO(wr_snapshot) *snap = NULL;
-	struct timespec deadline;
-	enum wr_code code;
-	bool swept;
-
-	deadline_in(&deadline, WAIT_MS);
-	while (repo->loading)
-		if (pthread_cond_timedwait(&repo->cond, &repo->mutex, &deadline) == ETIMEDOUT)
-			return wr_fail(err, WR_E_UNAVAILABLE, "repository %s takes too long to open", repo->id);
-	if (repo->snap)
-		return WR_OK;
-	repo->loading = true;
-	swept = repo->swept;
-	pthread_mutex_unlock(&repo->mutex);
-	code = load(&snap, repo->git, repo->id, swept, err);
-	pthread_mutex_lock(&repo->mutex);
-	repo->loading = false;
-	repo->swept = repo->swept || code == WR_OK;
-	/* A first push may have published what came after it while this thread read. */
-	if (!repo->snap)
-		repo->snap = WR_STEAL(snap);
-	pthread_cond_broadcast(&repo->cond);
-	return code;
-}
-
-enum wr_code wr_repo_current(struct wr_snapshot **out, bool *exists, struct wr_git_repo *repo, struct wr_error *err)
-{
-	struct wr_snapshot *snap = NULL;
-	enum wr_code code = WR_OK;
-
-	if (!atomic_load(&repo->dead)) {
-		pthread_mutex_lock(&repo->mutex);
-		if (!repo->snap)
-			code = load_once(repo, err);
-		if (repo->snap)
-			snap = wr_snapshot_ref_more(repo->snap);
-		pthread_mutex_unlock(&repo->mutex);
-	}
-	if (code != WR_OK)
-		return code;
-	if (exists)
-		*exists = snap != NULL;
-	if (!snap && (code = wr_snapshot_new(&snap, repo->git->cfg.max_object_bytes, err)) != WR_OK)
-		return code;
-	*out = snap;
-	return WR_OK;
-}
-
-enum wr_code wr_snapshot_take(struct wr_snapshot **out, struct wr_git_repo *repo, struct wr_error *err)
-{
-	return wr_repo_current(out, NULL, repo, err);
-}
-
 enum wr_code wr_git_repo_open(struct wr_git_repo **out, struct wr_git *git, const char *id, struct wr_error *err)
 {
 	WR_AUTO(wr_git_repo) *repo = NULL;
@@ -527,89 +290,6 @@ enum wr_code wr_git_repo_open(struct wr_git_repo **out, struct wr_git *git, cons
 	return WR_OK;
 }
 
-void wr_repo_publish(struct wr_git_repo *repo, struct wr_snapshot *snap)
-{
-	struct wr_snapshot *old;
-
-	pthread_mutex_lock(&repo->mutex);
-	old = repo->snap;
-	repo->snap = snap;
-	pthread_mutex_unlock(&repo->mutex);
-	wr_snapshot_unref(old);
-}
-
-/* ---- turns ---- */
-
-static void leave(struct wr_git_repo *repo, struct wr_turn *turn)
-{
-	struct wr_turn *before = NULL, *t = repo->turns;
-
-	while (t != turn) {
-		before = t;
-		t = t->next;
-	}
-	if (before)
-		before->next = turn->next;
-	else
-		repo->turns = turn->next;
-	if (repo->turns_end == turn)
-		repo->turns_end = before;
-	pthread_cond_broadcast(&repo->cond);
-}
-
-enum wr_code wr_repo_turn_begin(struct wr_git_repo *repo, struct wr_turn *turn, struct wr_error *err)
-{
-	struct timespec deadline;
-	enum wr_code code = WR_OK;
-
-	deadline_in(&deadline, WAIT_MS);
-	turn->next = NULL;
-	pthread_mutex_lock(&repo->mutex);
-	if (repo->turns_end)
-		repo->turns_end->next = turn;
-	else
-		repo->turns = turn;
-	repo->turns_end = turn;
-	while (code == WR_OK && repo->turns != turn) {
-		if (pthread_cond_timedwait(&repo->cond, &repo->mutex, &deadline) != ETIMEDOUT || repo->turns == turn)
-			continue;
-		leave(repo, turn);
-		code = wr_fail(err, WR_E_UNAVAILABLE, "repository %s: too many writers", repo->id);
-	}
-	pthread_mutex_unlock(&repo->mutex);
-	return code;
-}
-
-void wr_repo_turn_end(struct wr_git_repo *repo, struct wr_turn *turn)
-{
-	pthread_mutex_lock(&repo->mutex);
-	leave(repo, turn);
-	pthread_mutex_unlock(&repo->mutex);
-}
-
-/* ---- removal ---- */
-
-/* Out of sight by one rename first, so that a crash leaves all of it or a leftover, never half a repository. */
-static enum wr_code remove_folder(const struct wr_git *git, const char *id, struct wr_error *err)
-{
-	char from[PATH_MAX], to[PATH_MAX], suffix[32] = ".gone-";
-	struct sweep sweep = {id, 0};
-	enum wr_code code;
-
-	wr_random_text(suffix + 6, 12);
-	if ((code = wr_repo_path(from, git, id, ".git", err)) != WR_OK ||
-	    (code = wr_repo_path(to, git, id, suffix, err)) != WR_OK)
-		return code;
-	if (rename(from, to) < 0) {
-		if (errno != ENOENT)
-			return wr_fail_errno(err, "rename %s", from);
-	} else if ((code = wr_repo_sync_shard(git, id, err)) != WR_OK) {
-		return code;
-	}
-	/* Also what an earlier try left. */
-	return sweep_shard(git, &sweep, err);
-}
-
 enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *err)
 {
 	WR_AUTO(wr_git_repo) *repo = handle(git, id);
@@ -621,7 +301,7 @@ enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *
 	/* An append that began before the repository was killed may be writing. */
 	if ((code = wr_repo_turn_begin(repo, &turn, err)) != WR_OK)
 		return code;
-	code = remove_folder(git, id, err);
+	code = wr_repo_remove(git, id, err);
 	wr_repo_publish(repo, NULL);
 	wr_repo_turn_end(repo, &turn);
 	return code;

@@ -55,6 +55,9 @@ void wr_repo_publish(struct wr_git_repo *repo, struct wr_snapshot *snap);
 WR_MUST_CHECK enum wr_code wr_repo_turn_begin(struct wr_git_repo *repo, struct wr_turn *turn, struct wr_error *err);
 void wr_repo_turn_end(struct wr_git_repo *repo, struct wr_turn *turn);
 
+/* <data>/<rest>. */
+WR_MUST_CHECK enum wr_code wr_git_path(char out[PATH_MAX], const char *data, const char *rest, struct wr_error *err);
+
 /* <data>/repos/ab/cd, and with suffix (".git") <data>/repos/ab/cd/UUID<suffix>. */
 WR_MUST_CHECK enum wr_code wr_repo_shard(char out[PATH_MAX], const struct wr_git *git, const char *id,
 					 struct wr_error *err);
@@ -63,5 +66,8 @@ WR_MUST_CHECK enum wr_code wr_repo_path(char out[PATH_MAX], const struct wr_git 
 
 /* Flushes <data>/repos/ab/cd and every folder above it, down from the data folder's own name. */
 WR_MUST_CHECK enum wr_code wr_repo_sync_shard(const struct wr_git *git, const char *id, struct wr_error *err);
+
+/* Removes the repository's folder, and what crashes left beside it. For the holder of the turn. */
+WR_MUST_CHECK enum wr_code wr_repo_remove(const struct wr_git *git, const char *id, struct wr_error *err);
 
 #endif

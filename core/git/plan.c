@@ -1,41 +1,19 @@
 /*
  * Planning: commits by a walk from wants and haves together, youngest first, then the trees and blobs of what is left
- * over. Writing: in the order of the stored packs, entries as they are wherever the client can resolve them.
+ * over.
  */
 #include "core/git/plan.h"
 
-#include <limits.h>
-#include <openssl/evp.h>
-
 #include "core/base/clock.h"
-#include "core/git/delta.h"
 #include "core/git/graph.h"
-#include "core/git/pack.h"
 #include "core/git/parse.h"
-#include "core/git/snapshot_internal.h"
+#include "core/git/plan_internal.h"
 
-#define SHA1_LEN 20
 #define TELL_MS 250
 /* The haves whose trees are compared in full, beside those next to what is sent. More only makes the pack smaller. */
 #define MAX_HAVE_TREES 256
 /* Commits looked at after the last one that seems wanted, because dates need not go down along the history. */
 #define SLOP 5
-
-struct item {
-	uint32_t pack, pos;
-	uint64_t out; /* offset in the pack that is written */
-};
-
-/* Values in the map of objects: the client has it, else 1 + its place among the items. */
-#define KNOWN 0u
-
-struct wr_plan {
-	struct wr_snapshot *snap;
-	bool thin, ofs_delta, written;
-	struct wr_oidmap objects;
-	struct item *items;
-	uint32_t count, cap;
-};
 
 void wr_plan_free(struct wr_plan *plan)
 {
@@ -263,7 +241,7 @@ static enum wr_code start_haves(struct planner *p, const struct wr_oids *haves)
 			return code;
 	}
 	for (size_t i = 0; i < tags.len; i++)
-		if ((code = wr_oidmap_add(&p->plan->objects, &tags.v[i], KNOWN, NULL, p->err)) != WR_OK)
+		if ((code = wr_oidmap_add(&p->plan->objects, &tags.v[i], WR_PLAN_KNOWN, NULL, p->err)) != WR_OK)
 			return code;
 	return WR_OK;
 }
@@ -296,7 +274,7 @@ static enum wr_code add_item(struct planner *p, const struct wr_oid *oid, bool *
 
 	if (plan->count == plan->cap) {
 		uint32_t cap = plan->cap ? plan->cap * 2 : 256;
-		struct item *v = cap > plan->cap ? reallocarray(plan->items, cap, sizeof *v) : NULL;
+		struct wr_plan_item *v = cap > plan->cap ? reallocarray(plan->items, cap, sizeof *v) : NULL;
 
 		if (!v)
 			return wr_fail_nomem(p->err);
@@ -307,7 +285,7 @@ static enum wr_code add_item(struct planner *p, const struct wr_oid *oid, bool *
 		return code;
 	if (!wr_snapshot_find(&pack, &pos, plan->snap, oid))
 		return lost(oid, p->err);
-	plan->items[plan->count++] = (struct item){(uint32_t)pack, pos, 0};
+	plan->items[plan->count++] = (struct wr_plan_item){(uint32_t)pack, pos, 0};
 	return step(p);
 }
 
@@ -328,7 +306,7 @@ static enum wr_code read_tree(struct planner *p, const struct wr_oid *oid, bool 
 	while ((code = wr_tree_next(&e, &rest, NULL)) == WR_OK) {
 		if (e.mode == WR_MODE_LINK)
 			continue;
-		code = known ? wr_oidmap_add(&p->plan->objects, &e.oid, KNOWN, &added, p->err)
+		code = known ? wr_oidmap_add(&p->plan->objects, &e.oid, WR_PLAN_KNOWN, &added, p->err)
 			     : add_item(p, &e.oid, &added);
 		if (code == WR_OK && added && e.mode == WR_MODE_TREE)
 			code = wr_oids_add(&p->trees, &e.oid, p->err);
@@ -344,7 +322,8 @@ static enum wr_code walk_tree(struct planner *p, const struct wr_oid *root, bool
 	enum wr_code code;
 	bool added;
 
-	code = known ? wr_oidmap_add(&p->plan->objects, root, KNOWN, &added, p->err) : add_item(p, root, &added);
+	code = known ? wr_oidmap_add(&p->plan->objects, root, WR_PLAN_KNOWN, &added, p->err)
+		     : add_item(p, root, &added);
 	if (code != WR_OK || !added)
 		return code;
 	p->trees.len = 0;
@@ -423,7 +402,7 @@ static enum wr_code add_tags(struct planner *p)
 		if (wr_oid_zero(&refs[i].peeled) || !wr_str_starts(refs[i].name, WR_S("refs/tags/")))
 			continue;
 		slot = wr_oidmap_slot(&p->plan->objects, &refs[i].peeled);
-		if (!slot || *slot - 1 == KNOWN)
+		if (!slot || *slot - 1 == WR_PLAN_KNOWN)
 			continue;
 		if ((code = wr_peel(&target, &type, &chain, p->plan->snap, &refs[i].oid, p->err)) != WR_OK)
 			return code == WR_E_NOT_THERE ? lost(&refs[i].oid, p->err) : code;
@@ -460,7 +439,7 @@ static enum wr_code add_objects(struct planner *p)
 
 struct sort_key {
 	uint64_t offset;
-	struct item item;
+	struct wr_plan_item item;
 };
 
 static int by_place(const void *a, const void *b)
@@ -481,7 +460,7 @@ static enum wr_code sort_items(struct planner *p)
 	if (!keys)
 		return wr_fail_nomem(p->err);
 	for (uint32_t i = 0; i < plan->count; i++) {
-		const struct item *it = &plan->items[i];
+		const struct wr_plan_item *it = &plan->items[i];
 
 		keys[i] = (struct sort_key){wr_pack_offset(plan->snap->packs[it->pack], it->pos), *it};
 	}
@@ -530,184 +509,5 @@ enum wr_code wr_plan_new(struct wr_plan **out, struct wr_snapshot *snap, const s
 	planner_fini(&p);
 	if (code == WR_OK)
 		*out = WR_STEAL(plan);
-	return code;
-}
-
-/* ---- writing ---- */
-
-struct writer {
-	struct wr_plan *plan;
-	struct wr_sink *sink;
-	const struct wr_cancel *cancel;
-	struct wr_error *err;
-	EVP_MD_CTX *sha;
-	uint64_t written; /* handed to put() */
-	size_t len;
-	uint8_t buf[65536];
-};
-
-static enum wr_code flush(struct writer *w)
-{
-	size_t n = w->len;
-
-	w->len = 0;
-	if (EVP_DigestUpdate(w->sha, w->buf, n) != 1)
-		return wr_fail(w->err, WR_E_INTERNAL, "SHA-1 failed");
-	return wr_sink_write(w->sink, w->buf, n, w->err);
-}
-
-static enum wr_code put(struct writer *w, const uint8_t *data, size_t n)
-{
-	enum wr_code code;
-
-	w->written += n;
-	while (n) {
-		size_t step_len = sizeof w->buf - w->len < n ? sizeof w->buf - w->len : n;
-
-		memcpy(w->buf + w->len, data, step_len);
-		w->len += step_len;
-		data += step_len;
-		n -= step_len;
-		if (w->len == sizeof w->buf && (code = flush(w)) != WR_OK)
-			return code;
-	}
-	return WR_OK;
-}
-
-static enum wr_code put_whole(struct writer *w, const struct item *it)
-{
-	WR_AUTO_S(wr_object) obj = {.data = NULL};
-	const struct wr_snapshot *snap = w->plan->snap;
-	uint8_t head[16], out[16384];
-	z_stream z = {0};
-	size_t left;
-	enum wr_code code;
-	int rc = Z_OK;
-
-	if ((code = wr_pack_read(&obj, snap->packs[it->pack], it->pos, snap->max_object, w->err)) != WR_OK ||
-	    (code = put(w, head, wr_entry_put(head, obj.type, obj.size))) != WR_OK)
-		return code;
-	if (deflateInit(&z, Z_DEFAULT_COMPRESSION) != Z_OK)
-		return wr_fail_nomem(w->err);
-	left = obj.size;
-	while (code == WR_OK && rc == Z_OK) {
-		size_t now = left > UINT_MAX / 2 ? UINT_MAX / 2 : left;
-
-		z.next_in = obj.data + (obj.size - left);
-		z.avail_in = (uInt)now;
-		z.next_out = out;
-		z.avail_out = sizeof out;
-		rc = deflate(&z, now == left ? Z_FINISH : Z_NO_FLUSH);
-		left -= now - z.avail_in;
-		code = put(w, out, sizeof out - z.avail_out);
-	}
-	deflateEnd(&z);
-	if (code == WR_OK && rc != Z_STREAM_END)
-		code = wr_fail(w->err, WR_E_INTERNAL, "deflate failed");
-	return code;
-}
-
-/* A delta as it is stored, with its base named anew. */
-static enum wr_code put_delta(struct writer *w, const struct wr_pack *pack, const struct wr_entry *e, unsigned kind,
-			      const struct wr_oid *base, uint64_t distance)
-{
-	uint8_t head[16 + WR_OID_RAW];
-	size_t n = wr_entry_put(head, kind, e->size);
-	enum wr_code code;
-
-	if (kind == WR_OFS_DELTA) {
-		n += wr_entry_put_distance(head + n, distance);
-	} else {
-		memcpy(head + n, base->id, WR_OID_RAW);
-		n += WR_OID_RAW;
-	}
-	if ((code = put(w, head, n)) != WR_OK)
-		return code;
-	return put(w, pack->data + e->data, (size_t)(e->end - e->data));
-}
-
-/*
- * A stored delta serves if the client gets its base from the same pack (bases from elsewhere could make a circle), or
- * has it already.
- */
-static enum wr_code put_item(struct writer *w, uint32_t i)
-{
-	struct wr_plan *plan = w->plan;
-	struct item *it = &plan->items[i];
-	const struct wr_pack *pack = plan->snap->packs[it->pack];
-	const uint32_t *slot;
-	struct wr_entry e;
-	struct wr_oid base;
-	enum wr_code code;
-
-	it->out = w->written;
-	if ((code = wr_pack_entry(&e, pack, it->pos, w->err)) != WR_OK)
-		return code;
-	if (e.kind <= WR_TAG) {
-		uint64_t at = wr_pack_offset(pack, it->pos);
-
-		return put(w, pack->data + at, (size_t)(e.end - at));
-	}
-	wr_pack_oid(&base, pack, e.base);
-	slot = wr_oidmap_slot(&plan->objects, &base);
-	if (slot && *slot - 1 != KNOWN) {
-		uint32_t b = *slot - 2;
-
-		if (plan->items[b].pack != it->pack || plan->items[b].pos != e.base)
-			return put_whole(w, it);
-		if (plan->ofs_delta && b < i)
-			return put_delta(w, pack, &e, WR_OFS_DELTA, NULL, it->out - plan->items[b].out);
-		return put_delta(w, pack, &e, WR_REF_DELTA, &base, 0);
-	}
-	if (slot && plan->thin)
-		return put_delta(w, pack, &e, WR_REF_DELTA, &base, 0);
-	return put_whole(w, it);
-}
-
-static enum wr_code write_all(struct writer *w)
-{
-	unsigned char sum[EVP_MAX_MD_SIZE];
-	uint8_t head[WR_PACK_HEADER] = "PACK\0\0\0\2";
-	enum wr_code code;
-
-	wr_put_be32(head + 8, w->plan->count);
-	if ((code = put(w, head, sizeof head)) != WR_OK)
-		return code;
-	for (uint32_t i = 0; i < w->plan->count; i++)
-		if ((i % 256 == 0 && (code = wr_cancelled(w->cancel, w->err)) != WR_OK) ||
-		    (code = put_item(w, i)) != WR_OK)
-			return code;
-	if ((code = flush(w)) != WR_OK)
-		return code;
-	if (EVP_DigestFinal_ex(w->sha, sum, NULL) != 1)
-		return wr_fail(w->err, WR_E_INTERNAL, "SHA-1 failed");
-	return wr_sink_write(w->sink, sum, SHA1_LEN, w->err);
-}
-
-enum wr_code wr_plan_write(struct wr_plan *plan, struct wr_sink *sink, const struct wr_progress *progress,
-			   const struct wr_cancel *cancel, struct wr_error *err)
-{
-	WR_AUTO_MEM struct writer *w = malloc(sizeof *w);
-	enum wr_code code;
-
-	/* The client shows the progress of what it receives itself. */
-	(void)progress;
-	if (!w)
-		return wr_fail_nomem(err);
-	if (plan->written)
-		return wr_fail(err, WR_E_INTERNAL, "a plan is written once");
-	plan->written = true;
-	w->plan = plan;
-	w->sink = sink;
-	w->cancel = cancel;
-	w->err = err;
-	w->written = 0;
-	w->len = 0;
-	w->sha = EVP_MD_CTX_new();
-	if (!w->sha)
-		return wr_fail_nomem(err);
-	code = EVP_DigestInit_ex(w->sha, EVP_sha1(), NULL) == 1 ? write_all(w)
-								: wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
-	EVP_MD_CTX_free(w->sha);
 	return code;
 }
