@@ -20,8 +20,6 @@ import threading
 import time
 from base64 import b64encode
 
-TICK = os.sysconf("SC_CLK_TCK")
-
 
 def git(*args, cwd=None, stdin=None):
     env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1",
@@ -72,30 +70,37 @@ def make_pushes(path, n):
     return bodies
 
 
-class Processes:
-    """CPU seconds of a process and all its children, ended ones included."""
+class Account:
+    """CPU seconds of a server and all that it starts, by a control group of its own (version 2 or 1; needs root).
 
-    def __init__(self, pid):
-        self.pid = pid
+    Sums over /proc would miss the children that fcgiwrap never waits for, which are most of the peer's work.
+    """
+
+    def __init__(self, name):
+        for base, usage, unit in (("/sys/fs/cgroup/cpuacct", "cpuacct.usage", 1e9), ("/sys/fs/cgroup", "cpu.stat", 1e6)):
+            self.folder, self.usage, self.unit = os.path.join(base, f"warren-bench-{name}-{os.getpid()}"), usage, unit
+            if os.path.isdir(base) and os.access(base, os.W_OK):
+                os.mkdir(self.folder)
+                if os.path.exists(os.path.join(self.folder, usage)):
+                    return
+                os.rmdir(self.folder)
+        sys.exit("bench: no control group to count CPU with; run it as root")
+
+    def join(self):
+        with open(os.path.join(self.folder, "cgroup.procs"), "w") as f:
+            f.write(str(os.getpid()))
 
     def cpu(self):
-        stats, total = {}, 0
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                try:
-                    with open(f"/proc/{name}/stat") as f:
-                        text = f.read()
-                except OSError:
-                    continue
-                fields = text[text.rindex(")") + 2:].split()
-                stats[int(name)] = (int(fields[1]), sum(int(x) for x in fields[11:15]))
-        for pid in stats:
-            walk = pid
-            while walk in stats and walk != self.pid:
-                walk = stats[walk][0]
-            if walk == self.pid:
-                total += stats[pid][1]
-        return total / TICK
+        with open(os.path.join(self.folder, self.usage)) as f:
+            return int(f.read().replace("usage_usec ", "").split()[0]) / self.unit
+
+    def close(self):
+        deadline = time.monotonic() + 10
+        while os.path.isdir(self.folder) and time.monotonic() < deadline:
+            try:
+                os.rmdir(self.folder)
+            except OSError:
+                time.sleep(0.05)
 
 
 class Warren:
@@ -104,13 +109,15 @@ class Warren:
     def __init__(self, binary, tmp):
         data = os.path.join(tmp, "warren-data")
         env = dict(os.environ, WARREN_SERVER_DATA=data, WARREN_SERVER_LISTEN="127.0.0.1:0", WARREN_SERVER_LOG_LEVEL="warn")
-        self.account = json.loads(subprocess.check_output([binary, "account", "create", "bench"], env=env))
+        self.account = json.loads(subprocess.check_output([binary, "account", "create", "bench"], env=env,
+                                                           stderr=subprocess.DEVNULL))
+        self.account_cpu = Account("warren")
         self.process = subprocess.Popen([binary, "serve"], env=env, stdout=subprocess.PIPE, text=True,
+                                        preexec_fn=self.account_cpu.join,
                                         stderr=open(os.path.join(tmp, "warren.log"), "w"))
         line = self.process.stdout.readline()
         self.host, port = line.strip().rpartition("//")[2].rsplit(":", 1)
         self.port = int(port)
-        self.cpu = Processes(self.process.pid).cpu
         self.auth = {"Authorization": "Basic " + b64encode(b"x:" + self.account["apiKey"].encode()).decode()}
 
     def add(self, source, name):
@@ -124,6 +131,7 @@ class Warren:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
+        self.account_cpu.close()
 
 
 class Peer:
@@ -134,8 +142,9 @@ class Peer:
         os.makedirs(os.path.join(self.root, "tmp"))
         sock = os.path.join(self.root, "fcgi.sock")
         self.host, self.port, self.auth = "127.0.0.1", free_port(), {}
+        user = "user root;" if os.getuid() == 0 else ""  # the workers have to reach the socket
         conf = f"""
-daemon off; worker_processes 2; pid {self.root}/nginx.pid; error_log {self.root}/error.log;
+{user} daemon off; worker_processes 2; pid {self.root}/nginx.pid; error_log {self.root}/error.log;
 events {{ worker_connections 1024; }}
 http {{ access_log off; client_body_temp_path {self.root}/tmp; fastcgi_temp_path {self.root}/tmp;
  proxy_temp_path {self.root}/tmp; uwsgi_temp_path {self.root}/tmp; scgi_temp_path {self.root}/tmp;
@@ -148,11 +157,10 @@ http {{ access_log off; client_body_temp_path {self.root}/tmp; fastcgi_temp_path
 """
         with open(os.path.join(self.root, "nginx.conf"), "w") as f:
             f.write(conf)
-        # One parent for both, so that their CPU is one sum.
         script = f"fcgiwrap -c {workers} -s unix:{sock} & nginx -e {self.root}/error.log -c {self.root}/nginx.conf & wait"
-        self.process = subprocess.Popen(["bash", "-c", script], start_new_session=True,
+        self.account_cpu = Account("peer")
+        self.process = subprocess.Popen(["bash", "-c", script], start_new_session=True, preexec_fn=self.account_cpu.join,
                                         stderr=open(os.path.join(self.root, "stderr"), "w"))
-        self.cpu = Processes(self.process.pid).cpu
         deadline = time.monotonic() + 10
         while True:
             try:
@@ -178,6 +186,7 @@ http {{ access_log off; client_body_temp_path {self.root}/tmp; fastcgi_temp_path
     def stop(self):
         os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait()
+        self.account_cpu.close()
 
 
 def call(conn, server, method, path, body=None, headers=None):
@@ -238,7 +247,7 @@ def measure(server, jobs, clients):
         except Exception as e:
             errors.append(e)
 
-    cpu, start = server.cpu(), time.perf_counter()
+    cpu, start = server.account_cpu.cpu(), time.perf_counter()
     threads = [threading.Thread(target=work) for _ in range(clients)]
     for t in threads:
         t.start()
@@ -246,7 +255,7 @@ def measure(server, jobs, clients):
         t.join()
     if errors:
         raise errors[0]
-    return time.perf_counter() - start, statistics.median(latencies), server.cpu() - cpu
+    return time.perf_counter() - start, statistics.median(latencies), server.account_cpu.cpu() - cpu
 
 
 def compare(title, ours, peer, make, count, clients, rounds):
