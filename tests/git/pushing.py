@@ -93,7 +93,7 @@ def an_atomic_push_is_all_or_nothing(t):
 def names_that_are_ours_are_refused(t):
     repo, work = begin(t)
     before = t.git.remote_refs(repo.url())
-    for name in ("refs/warren/x", "refs/warren/a/b", "HEAD"):
+    for name in ("refs/warren/x", "refs/warren/a/b", "refs/one-level"):
         t.git.fails("push", repo.url(), f"main:{name}", cwd=work)
     same(t.git.remote_refs(repo.url()), before, "refs")
     t.git("push", "-q", repo.url(), "main:refs/warrens/x", cwd=work)

@@ -60,7 +60,7 @@ def deepen_and_unshallow(t):
         copy = t.path(f"c{version}")
         t.git(*v(version), "clone", "-q", "--depth", "1", repo.url(), copy)
         for depth in (2, 4, 3):
-            t.git(*v(version), "fetch", "-q", "--depth", str(depth), cwd=copy)
+            t.git(*v(version), "fetch", "-q", "--no-tags", "--depth", str(depth), cwd=copy)
             same(count(t, copy, "origin/main"), depth_of(t, work, depth), f"version {version}: depth {depth}")
             t.git("fsck", "--full", "--no-dangling", cwd=copy)
         t.git(*v(version), "fetch", "-q", "--deepen", "2", cwd=copy)

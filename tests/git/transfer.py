@@ -49,7 +49,7 @@ def the_version_asked_for_is_spoken(t):
     repo = account.repo()
     work = history(t, t.path("work"), 1)
     t.git("push", "-q", repo.url(), "main", cwd=work)
-    for version, mark in ((0, r"clone< [0-9a-f]{40} HEAD"), (1, r"clone< version 1"), (2, r"clone< version 2")):
+    for version, mark in ((0, r"< [0-9a-f]{40} HEAD"), (1, r"< version 1"), (2, r"< version 2")):
         _, _, err = t.git.run(*v(version), "clone", "-q", repo.url(), t.path(f"v{version}"), env={"GIT_TRACE_PACKET": "2"})
         expect(re.search(mark, err.decode(errors="replace")), f"version {version}", err.decode(errors="replace")[:1000])
     _, _, err = t.git.run(*v(1), "ls-remote", repo.url(), env={"GIT_TRACE_PACKET": "2"})
@@ -185,9 +185,9 @@ def refs_outside_heads_and_tags(t):
     repo = account.repo()
     work = history(t, t.path("work"), 3)
     t.git("push", "-q", repo.url(), "main", "HEAD~1:refs/notes/commits", "HEAD~2:refs/changes/01/1/1",
-          "HEAD:refs/for-me", cwd=work)
+          cwd=work)
     refs = t.git.remote_refs(repo.url())
-    same(sorted(refs), ["refs/changes/01/1/1", "refs/for-me", "refs/heads/main", "refs/notes/commits"], "refs")
+    same(sorted(refs), ["refs/changes/01/1/1", "refs/heads/main", "refs/notes/commits"], "refs")
     mirror = t.git.mirror(repo.url(), t.path("mirror"))
     same(t.git.refs(mirror), refs, "a mirror has them")
 

@@ -105,7 +105,7 @@ class Git:
 
     def objects(self, path, *what):
         """The ids of all that the refs (or the given revisions) reach."""
-        return {line.split(" ", 1)[0] for line in self("rev-list", "--objects", *(what or ["--all"]), cwd=path).splitlines()}
+        return {line.split(" ", 1)[0] for line in self("rev-list", "--objects", *(what or ["--all"]), "--", cwd=path).splitlines()}
 
     def mirror(self, url, path, version=2, *options):
         self("-c", f"protocol.version={version}", "clone", "-q", "--mirror", *options, url, path)

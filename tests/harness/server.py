@@ -150,7 +150,7 @@ class Server:
             return f.read()
 
     def log_tail(self):
-        return "log of the server:\n" + self.log()[-4000:].decode(errors="replace")
+        return "log of the server:\n" + self.log()[-2000:].decode(errors="replace")
 
     def log_lines(self):
         """The log as objects; a line that is none fails."""

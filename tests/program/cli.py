@@ -80,7 +80,7 @@ def accounts_and_keys(t, data, server=None):
     same(len(keys), 3, "keys")
     expect({"ci", "by id"} < {k["name"] for k in keys}, "names of keys", keys)
     for k in keys:
-        expect(UUID.match(k["id"]) and TIME.match(k["createdAt"]), "a row", k)
+        expect(UUID.match(k["keyId"]) and TIME.match(k["createdAt"]), "a row", k)
     expect(key["apiKey"] not in json.dumps(keys), "no secret in the list")
     if server:
         server.keep_secret(key["apiKey"]), server.keep_secret(by_id["apiKey"]), server.keep_secret(made["apiKey"])
@@ -91,8 +91,8 @@ def accounts_and_keys(t, data, server=None):
         api.get("/auth/v1/whoami").error("UNAUTHORIZED_ERROR")
         server.api(made["apiKey"]).get("/auth/v1/whoami").ok()
     refused("key", "revoke", "first", "ci", "--data", data)
-    run("key", "revoke", "first", next(k["id"] for k in keys if k["name"] == "by id"))
-    refused("key", "revoke", second["name"], next(k["id"] for k in keys if k["name"] == "default"), "--data", data)
+    run("key", "revoke", "first", next(k["keyId"] for k in keys if k["name"] == "by id"))
+    refused("key", "revoke", second["name"], next(k["keyId"] for k in keys if k["name"] == "default"), "--data", data)
     same(len(run("key", "list", "first")["keys"]), 1, "keys left")
     run("account", "delete", second["name"])
     refused("account", "delete", second["name"], "--data", data)

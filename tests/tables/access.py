@@ -1,32 +1,13 @@
 """Every route of server/http/routes.def by every kind of caller. What has to come out is computed here from the access
 column alone, by rules written down from the reference and not from the server."""
 import base64
-import os
-import re
 import uuid
 
 from harness import expect, same, test, wait_for
 from harness.api import Api
+from harness.routes import routes
 
 COST = 8
-ROUTES_DEF = os.path.join(os.path.dirname(__file__), "../../server/http/routes.def")
-ROW = re.compile(r'^X\((\w+), "([^"]+)", (\w+), (\w+), (\w+), (\w+)\)', re.M)
-
-
-class Route:
-    def __init__(self, method, path, access, body, _lane, handler):
-        self.method, self.path, self.access, self.body, self.handler = method, path, access, body, handler
-        self.git = access.startswith("GIT_")
-        self.name = f"{method} {path}"
-
-
-def routes():
-    with open(ROUTES_DEF, encoding="ascii") as f:
-        found = [Route(*row) for row in ROW.findall(f.read())]
-    expect(len(found) > 30, "routes.def could not be read", len(found))
-    return found
-
-
 NEED = {"REPO_READ": 1, "REPO_WRITE": 2, "REPO_ADMIN": 3, "GIT_READ": 1, "GIT_WRITE": 2}
 
 

@@ -1,12 +1,8 @@
 """405 with Allow, preflights, unknown routes: from the same table, on every path."""
-import os
-import sys
 import uuid
 
 from harness import expect, same, test
-
-sys.path.insert(0, os.path.dirname(__file__))
-from access import routes  # noqa: E402
+from harness.routes import routes
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 REQUEST_HEADERS = ("authorization", "content-type", "git-protocol", "x-freestyle-identity-access-token", "x-freestyle-sdk",
