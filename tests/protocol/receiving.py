@@ -264,9 +264,11 @@ def deltas_in_a_circle_leave_nothing(t):
 
 @test
 def one_object_many_times(t):
-    """Duplicates in a pack and objects that are there already do no harm."""
+    """A pack that holds an object twice is refused (as git index-pack --strict does); what is there already does no harm."""
     w = World(t)
-    w.expect_ok(w.tip, "refs/heads/x", pack(w.entries + w.entries[2:] + [entry(k, d) for k, d in w.base_objects]))
+    refs, files = w.refs(), w.folder()
+    w.refused("an object twice", w.push(w.tip, "refs/heads/x", pack(w.entries + w.entries[2:])), refs, files)
+    w.expect_ok(w.tip, "refs/heads/x", pack(w.entries + [entry(k, d) for k, d in w.base_objects]))
     w.expect_ok(w.tip, "refs/heads/y", w.good)
     w.expect_ok(w.base, "refs/heads/z", pack([]))
     copy = t.git.mirror(w.repo.url(), t.path("copy"))
