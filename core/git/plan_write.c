@@ -102,8 +102,9 @@ static enum wr_code put_delta(struct writer *w, const struct wr_pack *pack, cons
 }
 
 /*
- * A stored delta serves if the client gets its base from the same pack (bases from elsewhere could make a circle), or
- * has it already.
+ * A stored delta serves if its base is sent as well, or the client has it already. No circle can come of that, though
+ * the base may be sent from another pack than it has here: wr_snapshot_find() takes the youngest pack with an object,
+ * so a base never comes from an older pack than its delta, and within one pack there are no circles.
  */
 static enum wr_code put_item(struct writer *w, uint32_t i)
 {
@@ -128,8 +129,6 @@ static enum wr_code put_item(struct writer *w, uint32_t i)
 	if (slot && *slot - 1 != WR_PLAN_KNOWN) {
 		uint32_t b = *slot - 2;
 
-		if (plan->items[b].pack != it->pack || plan->items[b].pos != e.base)
-			return put_whole(w, it);
 		if (plan->ofs_delta && b < i)
 			return put_delta(w, pack, &e, WR_OFS_DELTA, NULL, it->out - plan->items[b].out);
 		return put_delta(w, pack, &e, WR_REF_DELTA, &base, 0);

@@ -33,7 +33,7 @@ WR_MUST_CHECK enum wr_code wr_snapshot_extend(struct wr_snapshot **out, const st
 
 struct wr_snapshot *wr_snapshot_ref_more(struct wr_snapshot *snap);
 
-/* Where the object lies; always the same place for the same snapshot. */
+/* Where the object lies: the youngest of the packs that have it. */
 bool wr_snapshot_find(size_t *pack, uint32_t *pos, const struct wr_snapshot *snap, const struct wr_oid *oid);
 
 #endif

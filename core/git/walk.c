@@ -146,6 +146,7 @@ static enum wr_code path_push(struct path *path, struct wr_graph *g, uint32_t no
 	}
 	path->v[path->len++] = (struct visit){node, 0};
 	g->nodes[node].flags |= OPEN;
+	/* One that is not loaded has no parents here. */
 	return g->nodes[node].flags & STOP ? WR_OK : wr_graph_load(g, node, err);
 }
 
@@ -167,7 +168,7 @@ static enum wr_code decide(struct path *path, struct wr_graph *g, uint32_t want,
 		struct wr_node *n = &g->nodes[at->node];
 		uint32_t parent;
 
-		if ((n->flags & STOP) || at->next == n->parent_count) {
+		if (at->next == n->parent_count) {
 			n->flags |= NO;
 			path->len--;
 			continue;

@@ -410,6 +410,50 @@ static void long_chains(void **state)
 	chain_of(*state, WR_DELTA_DEPTH + 1, WR_E_BAD_PACK);
 }
 
+/* "Copy all of the base, then these six bytes." */
+static struct wr_str copy_and_add(char *out, size_t base, const char *text)
+{
+	size_t n = 0, made = base + 6;
+
+	for (size_t v = base, i = 0; i < 4; v >>= 7, i++)
+		out[n++] = (char)((v & 0x7f) | (i < 3 ? 0x80 : 0));
+	for (size_t i = 0; i < 4; made >>= 7, i++)
+		out[n++] = (char)((made & 0x7f) | (i < 3 ? 0x80 : 0));
+	out[n++] = (char)0xf0;
+	for (size_t i = 0; i < 3; i++)
+		out[n++] = (char)(base >> (8 * i));
+	out[n++] = 6;
+	memcpy(out + n, text, 6);
+	return wr_str_n(out, n + 6);
+}
+
+/* More of bases than may be held at once, and a second delta on each that comes when it is gone. */
+static void bases_make_room(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_buf) content = WR_BUF_INIT(16u << 20);
+	WR_AUTO(wr_quarantine) *q = NULL;
+	size_t at[9], size = 12u << 20;
+	char delta[64], text[16];
+	struct pb b;
+
+	memset(wr_buf_room(&content, size), 'x', size);
+	content.len = size;
+	pb_begin(&b, 17);
+	at[0] = pb_object(&b, WR_BLOB, wr_buf_str(&content));
+	for (unsigned i = 1; i <= 8; i++) {
+		snprintf(text, sizeof(text), "%06u", i);
+		at[i] = b.out.len;
+		pb_ofs_delta(&b, b.out.len - at[i - 1], copy_and_add(delta, size + 6 * (i - 1), text));
+	}
+	for (unsigned i = 1; i <= 8; i++) {
+		snprintf(text, sizeof(text), "%06u", i + 100);
+		pb_ofs_delta(&b, b.out.len - at[i - 1], copy_and_add(delta, size + 6 * (i - 1), text));
+	}
+	assert_ok(take_pack(&q, f, pb_end(&b)));
+	wr_buf_fini(&b.out);
+}
+
 /* ---- connectivity ---- */
 
 static void missing_objects(void **state)
@@ -712,6 +756,7 @@ int main(void)
 		T(base_in_pack_and_store),
 		T(delta_circle),
 		T(long_chains),
+		T(bases_make_room),
 		T(missing_objects),
 		T(the_store_completes),
 		T(wrong_types),

@@ -371,6 +371,9 @@ static void shallow_clone_and_on(struct fx *f, struct hist *h, unsigned round)
 		plan_to(f, "out.pack", h->snap, &req);
 		client_takes(f, &now, hex);
 		sh(f, "git -C client rev-list main | sort > a; git -C theirs.git rev-list pick | sort > b; cmp a b");
+		/* Nothing from behind the cut. */
+		sh(f, "git -C client cat-file --batch-all-objects --batch-check | cut -c1-40 | sort > a; "
+		      "git -C theirs.git rev-list --objects pick | cut -c1-40 | sort > b; test -z \"$(comm -23 a b)\"");
 	}
 	sh(f, "git -C work update-ref -d refs/heads/pick");
 }
@@ -433,6 +436,56 @@ static void what_lies_behind_the_cut(void **state)
 		assert_ok(wr_walk_ready(&ready, snap, &wants, &haves, &none, NULL, &f->err));
 		assert_true(ready);
 	}
+}
+
+/*
+ * The have is dated long before its own parents, so that the walk has taken these for wanted before it comes to the
+ * have.
+ */
+static void dates_that_lie(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_oids) wants = {NULL, 0, 0};
+	WR_AUTO_S(wr_oids) haves = {NULL, 0, 0};
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_plan_request req = {.wants = &wants, .haves = &haves, .client_shallow = &none};
+	struct wr_oid oid;
+
+	sh(f, "git init -q work; cd work; echo 1 > f; git add f; for i in 1 2 3 4 5 6 7 8 9; do "
+	      "GIT_COMMITTER_DATE=\"17000000${i}0 +0000\" git commit -q --allow-empty -m $i; done; git branch want; "
+	      "git checkout -q want~1; GIT_COMMITTER_DATE='1500000000 +0000' git commit -q --allow-empty -m have; git "
+	      "branch have");
+	push_all(f, "work");
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	sh_oid(f, &oid, "git -C work rev-parse want");
+	assert_ok(wr_oids_add(&wants, &oid, NULL));
+	sh_oid(f, &oid, "git -C work rev-parse have");
+	assert_ok(wr_oids_add(&haves, &oid, NULL));
+	assert_int_equal(plan_to(f, "out.pack", snap, &req), 1);
+}
+
+/* A shallow client fetches on, and is not given what it did not ask for. */
+static void a_shallow_client_fetches_on(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_oids) wants = {NULL, 0, 0};
+	WR_AUTO_S(wr_oids) haves = {NULL, 0, 0};
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_plan_request req = {.wants = &wants, .haves = &haves, .client_shallow = &haves};
+	struct wr_oid oid;
+
+	sh(f, "git init -q work; cd work; for i in 1 2 3 4 5; do git commit -q --allow-empty -m $i; done");
+	push_all(f, "work");
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	sh_oid(f, &oid, "git -C work rev-parse HEAD");
+	assert_ok(wr_oids_add(&wants, &oid, NULL));
+	sh_oid(f, &oid, "git -C work rev-parse HEAD~2");
+	assert_ok(wr_oids_add(&haves, &oid, NULL));
+	assert_int_equal(plan_to(f, "out.pack", snap, &req), 2);
+	/* Also when it wants the cut itself, having nothing. */
+	req.haves = &none;
+	wants.v[0] = oid;
+	assert_int_equal(plan_to(f, "out.pack", snap, &req), 2);
 }
 
 /* ---- walks ---- */
@@ -522,8 +575,11 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 	const struct CMUnitTest tests[] = {
-		T(fetches),	   T(a_whole_clone),	   T(tags_go_along),  T(other_wants),
-		T(nested_folders), T(cancelling),	   T(shallow_clones), T(what_lies_behind_the_cut),
+		T(fetches),	   T(a_whole_clone),
+		T(tags_go_along),  T(other_wants),
+		T(nested_folders), T(cancelling),
+		T(shallow_clones), T(what_lies_behind_the_cut),
+		T(dates_that_lie), T(a_shallow_client_fetches_on),
 		T(reachable),	   T(ready_as_git_judges),
 	};
 
