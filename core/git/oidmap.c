@@ -4,22 +4,31 @@
 
 #define FIRST_CAP 64
 
-static uint64_t seed;
+static uint64_t seeds[3];
 static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
 
-static void make_seed(void)
+static void make_seeds(void)
 {
-	wr_random_bytes(&seed, sizeof seed);
+	wr_random_bytes(seeds, sizeof seeds);
+}
+
+/* All bits of x and y in all bits of the result, by which nobody who lacks the seeds can pick ids that meet. */
+static uint64_t mix(uint64_t x, uint64_t y)
+{
+	unsigned __int128 p = (unsigned __int128)x * y;
+
+	return (uint64_t)p ^ (uint64_t)(p >> 64);
 }
 
 static size_t home(const struct wr_oid *key, size_t cap)
 {
-	uint64_t h;
+	uint64_t head, middle;
+	uint32_t tail;
 
-	memcpy(&h, key->id, sizeof h);
-	h = (h ^ seed) * UINT64_C(0x9e3779b97f4a7c15);
-	h ^= h >> 32;
-	return (size_t)h & (cap - 1);
+	memcpy(&head, key->id, sizeof head);
+	memcpy(&middle, key->id + 8, sizeof middle);
+	memcpy(&tail, key->id + 16, sizeof tail);
+	return (size_t)mix(mix(head ^ seeds[0], middle ^ seeds[1]), tail ^ seeds[2]) & (cap - 1);
 }
 
 /* The slot that holds key, or the free one where it belongs. cap > 0, and never all slots are taken. */
@@ -43,7 +52,7 @@ static enum wr_code grow(struct wr_oidmap *map, struct wr_error *err)
 {
 	struct wr_oidmap big = {NULL, NULL, map->cap ? map->cap * 2 : FIRST_CAP, map->len};
 
-	pthread_once(&seed_once, make_seed);
+	pthread_once(&seed_once, make_seeds);
 	big.keys = malloc(big.cap * sizeof *big.keys);
 	big.values = calloc(big.cap, sizeof *big.values);
 	if (!big.keys || !big.values) {

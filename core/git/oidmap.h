@@ -2,8 +2,8 @@
  * core/git/oidmap.h: a map from object id to a 32-bit value; also serves as a set.
  * Ownership: the struct is the caller's; wr_oidmap_fini() releases its memory. Zero-initialised is empty.
  * Threads:   one writer, or many readers.
- * The ids come from outside, but they are SHA-1 sums of content with collision detection, so their first bytes serve as
- * the hash, mixed with a random seed of the process against ids picked to collide.
+ * Ids come from outside and need not be sums of anything: a tree, a commit or a want may name whatever its author likes.
+ * So all of their bytes are hashed, with random seeds of the process against ids picked to collide.
  */
 #ifndef WR_OIDMAP_H
 #define WR_OIDMAP_H
