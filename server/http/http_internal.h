@@ -36,6 +36,7 @@
 #define WR_DISCARD_MS 30000                   /* and for so long */
 #define WR_REPLY_HEADERS 16
 #define WR_LOG_EXTRAS 8
+#define WR_BUFFER_SHARES 1024 /* two accounts that fall into one have one share together */
 
 struct wr_conn;
 
@@ -58,6 +59,7 @@ struct wr_http {
 	_Atomic bool draining;
 	_Atomic bool stopping;
 	_Atomic uint64_t buffered; /* bytes of bodies and answers held in memory */
+	_Atomic uint64_t buffered_by[WR_BUFFER_SHARES]; /* the same, by the hash of the account */
 
 	pthread_mutex_t lock; /* conns, all of each wr_conn, running */
 	pthread_cond_t idle;  /* running fell to 0 */
@@ -175,7 +177,10 @@ void wr_request_ref(struct wr_request *req);
 void wr_request_unref(struct wr_request *req);
 /* Nobody waits for it any more. Wakes everyone who waits on its pipes; why is a literal. */
 void wr_request_give_up(struct wr_request *req, const char *why);
-/* Takes n more bytes of [http] max_buffered, given back with the request. False when there is no room. */
+/*
+ * Takes n more bytes of [http] max_buffered, given back with the request. False when there is no room, or the account
+ * has its share of it already. Only once the request was admitted.
+ */
 bool wr_request_charge(struct wr_request *req, uint64_t n);
 bool wr_request_is_git(const struct wr_request *req);
 /* The header's value; ptr is NULL when it is absent. Authorization and the token's header are never kept. */

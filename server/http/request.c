@@ -107,13 +107,26 @@ static void log_access(const struct wr_request *req)
 	wr_log_write(WR_INFO, req->trace, WR_EV_REQUEST, fields);
 }
 
+/* The bytes that the request's account holds. */
+static _Atomic uint64_t *buffered_by(const struct wr_request *req)
+{
+	struct wr_str account = wr_admit_account(req);
+	uint32_t h = 2166136261u;
+
+	for (size_t i = 0; i < account.len; i++)
+		h = (h ^ (unsigned char)account.ptr[i]) * 16777619u;
+	return &req->http->buffered_by[h % WR_BUFFER_SHARES];
+}
+
 void wr_request_unref(struct wr_request *req)
 {
 	if (atomic_fetch_sub(&req->refs, 1) != 1)
 		return;
 	log_access(req);
-	if (req->charged)
+	if (req->charged) {
 		atomic_fetch_sub(&req->http->buffered, req->charged);
+		atomic_fetch_sub(buffered_by(req), req->charged);
+	}
 	if (req->gunzip)
 		wr_gunzip_fini(req->gunzip);
 	free(req->gunzip);
@@ -138,13 +151,25 @@ void wr_request_give_up(struct wr_request *req, const char *why)
 	wr_pipe_abort(&req->out);
 }
 
+static bool take(_Atomic uint64_t *used, uint64_t n, uint64_t max)
+{
+	uint64_t before = atomic_fetch_add(used, n);
+
+	if (before <= max && n <= max - before)
+		return true;
+	atomic_fetch_sub(used, n);
+	return false;
+}
+
 bool wr_request_charge(struct wr_request *req, uint64_t n)
 {
-	uint64_t max = req->http->cfg->http_max_buffered;
-	uint64_t before = atomic_fetch_add(&req->http->buffered, n);
+	const struct wr_config *cfg = req->http->cfg;
+	uint64_t max = cfg->http_max_buffered, share = max / 100 * cfg->lanes_account_share;
 
-	if (before > max || n > max - before) {
-		atomic_fetch_sub(&req->http->buffered, n);
+	if (!take(buffered_by(req), n, share))
+		return false;
+	if (!take(&req->http->buffered, n, max)) {
+		atomic_fetch_sub(buffered_by(req), n);
 		return false;
 	}
 	req->charged += n;
