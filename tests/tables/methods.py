@@ -61,6 +61,17 @@ def preflights_need_no_credential_and_say_everything(t):
 
 
 @test
+def preflights_of_unknown_routes_are_answered(t):
+    """Else a page on another origin could not read the 404."""
+    for path in ("/nowhere", "/git/v1/repo/x/nothing", "/"):
+        for method in ("GET", "POST"):
+            reply = t.server.api().request("OPTIONS", path, headers={
+                "Origin": "https://app.example.com", "Access-Control-Request-Method": method,
+                "Access-Control-Request-Headers": "authorization"})
+            expect(reply.status in (200, 204), f"{reply.what}: status", reply.status)
+
+
+@test
 def cors_is_on_every_kind_of_reply(t):
     """The checks are in the client of these tests (harness.api.check_every); here are the replies from all corners."""
     account, _, _ = paths(t)
