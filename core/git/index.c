@@ -6,7 +6,6 @@
 #include "core/git/index_internal.h"
 
 #include <fcntl.h>
-#include <git2/odb.h>
 #include <limits.h>
 
 #include "core/base/file.h"
@@ -42,7 +41,8 @@ struct pour {
 	uint64_t size; /* claimed */
 	uint64_t done;
 	bool keep;
-	int fd; /* of the spool, or -1 */
+	int fd;			    /* of the spool, or -1 */
+	struct wr_index_hash *hash; /* only the id is wanted, or NULL */
 	uint8_t *p;
 	size_t cap;
 };
@@ -51,8 +51,9 @@ static enum wr_code pour_add(struct pour *pour, struct wr_indexer *x, const uint
 {
 	if (n > pour->size - pour->done)
 		return wr_index_bad(x, "an entry is longer than it says");
-	if (pour->keep && pour->fd >= 0) {
-		enum wr_code code = wr_file_write_all(pour->fd, data, n, x->err);
+	if (pour->hash || (pour->keep && pour->fd >= 0)) {
+		enum wr_code code = pour->hash ? wr_index_hash_add(pour->hash, x, data, n)
+					       : wr_file_write_all(pour->fd, data, n, x->err);
 
 		if (code != WR_OK)
 			return code;
@@ -190,25 +191,31 @@ static enum wr_code inflate_stream(struct wr_indexer *x, struct pour *pour)
 	return pour->done == pour->size ? WR_OK : wr_index_bad(x, "an entry is shorter than it says");
 }
 
-static enum wr_code hash(struct wr_oid *out, struct wr_indexer *x, enum wr_type type, const uint8_t *data, size_t size)
-{
-	git_oid oid;
-
-	if (git_odb_hash(&oid, data, size, (git_object_t)type) < 0)
-		return wr_fail(x->err, WR_E_BAD_PACK, "bad pack: an object looks like an attack on SHA-1");
-	memcpy(out->id, oid.id, WR_OID_RAW);
-	return WR_OK;
-}
-
 enum wr_code wr_index_settle(struct wr_indexer *x, struct wr_index_entry *e, enum wr_type type, const uint8_t *data,
 			     size_t size)
 {
-	enum wr_code code = hash(&e->oid, x, type, data, size);
+	enum wr_code code = wr_index_id(&e->oid, x, type, data, size);
 
 	if (code != WR_OK)
 		return code;
 	e->type = (uint8_t)type;
 	return wr_refs_check_object(&x->check, &e->oid, type, wr_str_n(data, size), x->err);
+}
+
+/* Nothing is to be found inside a blob, so a large one is not kept. */
+static enum wr_code read_blob(struct wr_indexer *x, struct wr_index_entry *e, uint64_t size)
+{
+	WR_AUTO(wr_index_hash) *hash = NULL;
+	struct pour pour = {.size = size, .fd = -1};
+	enum wr_code code;
+
+	if ((code = wr_index_hash_new(&hash, x, size)) != WR_OK)
+		return code;
+	pour.hash = hash;
+	if ((code = inflate_stream(x, &pour)) != WR_OK || (code = wr_index_hash_end(&e->oid, hash, x)) != WR_OK)
+		return code;
+	e->type = WR_BLOB;
+	return WR_OK;
 }
 
 static enum wr_code read_full(struct wr_indexer *x, struct wr_index_entry *e, uint64_t size)
@@ -219,6 +226,8 @@ static enum wr_code read_full(struct wr_indexer *x, struct wr_index_entry *e, ui
 	struct pour pour;
 	enum wr_code code;
 
+	if (size > WR_INDEX_IN_MEMORY && e->kind == WR_BLOB)
+		return read_blob(x, e, size);
 	if (size > WR_INDEX_IN_MEMORY && (code = wr_index_spool_open(&fd, x)) != WR_OK)
 		return code;
 	pour = (struct pour){.size = size, .keep = true, .fd = fd};

@@ -6,6 +6,8 @@
 
 /* The most that the bases on the way from a full object down to a delta may hold together. */
 #define STACK_BYTES ((uint64_t)64 << 20)
+/* The most of the mapped pack that is kept after it was read. */
+#define MAP_BYTES ((size_t)64 << 20)
 
 static enum wr_code from_zip(struct wr_indexer *x, uint64_t offset, enum wr_zip zc)
 {
@@ -119,6 +121,16 @@ static struct wr_str entry_stream(const struct wr_indexer *x, uint32_t i, uint64
 	return wr_str_n(x->map + at + n, end - (size_t)at - n);
 }
 
+/* Pages of the map that were read count as this process's memory until they are let go; nothing is lost by that. */
+static void let_go(struct wr_indexer *x, size_t read)
+{
+	x->map_touched += read;
+	if (x->map_touched < MAP_BYTES)
+		return;
+	madvise((void *)(uintptr_t)x->map, x->map_size, MADV_DONTNEED);
+	x->map_touched = 0;
+}
+
 static enum wr_code inflate_entry(struct wr_index_blob *out, struct wr_indexer *x, uint32_t i)
 {
 	struct wr_index_blob b = {NULL, 0, false};
@@ -131,6 +143,7 @@ static enum wr_code inflate_entry(struct wr_index_blob *out, struct wr_indexer *
 	if ((code = wr_index_blob_new(&b, x, size)) != WR_OK)
 		return code;
 	zc = wr_unzip_into(b.p, &used, &x->unzip, in, b.size);
+	let_go(x, in.len);
 	if (zc != WR_ZIP_OK) {
 		wr_index_blob_free(&b);
 		return from_zip(x, x->v[i].offset, zc);

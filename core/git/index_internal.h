@@ -1,6 +1,6 @@
 /*
  * core/git/index_internal.h: what the files of the intake share: index.c (the stream), index_delta.c (deltas and thin
- * packs), index_blob.c (contents while they are worked on), index_write.c (the index file).
+ * packs), index_blob.c (contents while they are worked on, and their ids), index_write.c (the index file).
  * Ownership: one wr_indexer per intake; wr_index_pack() makes and releases it.
  * Threads:   one.
  * Errors:    go to x->err.
@@ -66,6 +66,7 @@ struct wr_indexer {
 	unsigned percent;
 	struct wr_unzip unzip;
 	const uint8_t *map; /* the pack in its second pass */
+	size_t map_touched; /* bytes of it read since its pages were last let go */
 	size_t map_size;
 	struct wr_refs_check check;
 };
@@ -94,6 +95,21 @@ WR_MUST_CHECK enum wr_code wr_index_blob_new(struct wr_index_blob *b, struct wr_
 WR_MUST_CHECK enum wr_code wr_index_spool_open(int *out, struct wr_indexer *x);
 WR_MUST_CHECK enum wr_code wr_index_spool_map(struct wr_index_blob *b, struct wr_indexer *x, int fd, size_t size);
 void wr_index_blob_free(struct wr_index_blob *b);
+
+/*
+ * Ids, with collision detection: of bytes at hand; and of a stream of blob bytes, which nobody needs to keep. The
+ * stream takes exactly the size it was begun with; wr_index_hash_end() gives the id, wr_index_hash_free() ends it in
+ * any case.
+ */
+struct wr_index_hash;
+WR_MUST_CHECK enum wr_code wr_index_id(struct wr_oid *out, struct wr_indexer *x, enum wr_type type, const uint8_t *data,
+				       size_t size);
+WR_MUST_CHECK enum wr_code wr_index_hash_new(struct wr_index_hash **out, struct wr_indexer *x, uint64_t size);
+WR_MUST_CHECK enum wr_code wr_index_hash_add(struct wr_index_hash *h, struct wr_indexer *x, const uint8_t *data,
+					     size_t n);
+WR_MUST_CHECK enum wr_code wr_index_hash_end(struct wr_oid *out, struct wr_index_hash *h, struct wr_indexer *x);
+void wr_index_hash_free(struct wr_index_hash *h);
+WR_DEFINE_AUTO(wr_index_hash);
 
 /* The second pass: deltas whose bases are in the pack; then those that lean on the repository. */
 WR_MUST_CHECK enum wr_code wr_index_resolve(struct wr_indexer *x);

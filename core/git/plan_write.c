@@ -3,12 +3,15 @@
  */
 #include <limits.h>
 #include <openssl/evp.h>
+#include <sys/mman.h>
 #include <zlib.h>
 
 #include "core/git/graph.h"
 #include "core/git/plan_internal.h"
 
 #define SHA1_LEN 20
+/* Packs larger than this do not stay in memory because they were sent. */
+#define LET_GO ((size_t)32 << 20)
 
 struct writer {
 	struct wr_plan *plan;
@@ -17,6 +20,8 @@ struct writer {
 	struct wr_error *err;
 	EVP_MD_CTX *sha;
 	uint64_t written; /* handed to put() */
+	uint32_t pack;	  /* from which entries come now */
+	size_t kept;	  /* of it, what was read since pages were let go */
 	size_t len;
 	uint8_t buf[65536];
 };
@@ -45,6 +50,33 @@ static enum wr_code put(struct writer *w, const uint8_t *data, size_t n)
 		n -= step_len;
 		if (w->len == sizeof w->buf && (code = flush(w)) != WR_OK)
 			return code;
+	}
+	return WR_OK;
+}
+
+/*
+ * Stored bytes. Pages of a map that were read count as this process's memory until they are let go. They stay in the
+ * kernel's cache, so nobody who reads the same pack beside this thread loses more than a moment.
+ */
+static enum wr_code put_stored(struct writer *w, const struct wr_plan_item *it, uint64_t from, uint64_t to)
+{
+	const struct wr_pack *pack = w->plan->snap->packs[it->pack];
+	enum wr_code code;
+
+	if (w->pack != it->pack)
+		w->kept = 0;
+	w->pack = it->pack;
+	while (from < to) {
+		size_t n = to - from < LET_GO ? (size_t)(to - from) : LET_GO;
+
+		if ((code = put(w, pack->data + from, n)) != WR_OK)
+			return code;
+		from += n;
+		w->kept += n;
+		if (w->kept >= LET_GO) {
+			madvise((void *)(uintptr_t)pack->data, pack->size, MADV_DONTNEED);
+			w->kept = 0;
+		}
 	}
 	return WR_OK;
 }
@@ -83,7 +115,7 @@ static enum wr_code put_whole(struct writer *w, const struct wr_plan_item *it)
 }
 
 /* A delta as it is stored, with its base named anew. */
-static enum wr_code put_delta(struct writer *w, const struct wr_pack *pack, const struct wr_entry *e, unsigned kind,
+static enum wr_code put_delta(struct writer *w, const struct wr_plan_item *it, const struct wr_entry *e, unsigned kind,
 			      const struct wr_oid *base, uint64_t distance)
 {
 	uint8_t head[16 + WR_OID_RAW];
@@ -98,7 +130,7 @@ static enum wr_code put_delta(struct writer *w, const struct wr_pack *pack, cons
 	}
 	if ((code = put(w, head, n)) != WR_OK)
 		return code;
-	return put(w, pack->data + e->data, (size_t)(e->end - e->data));
+	return put_stored(w, it, e->data, e->end);
 }
 
 /*
@@ -119,22 +151,19 @@ static enum wr_code put_item(struct writer *w, uint32_t i)
 	it->out = w->written;
 	if ((code = wr_pack_entry(&e, pack, it->pos, w->err)) != WR_OK)
 		return code;
-	if (e.kind <= WR_TAG) {
-		uint64_t at = wr_pack_offset(pack, it->pos);
-
-		return put(w, pack->data + at, (size_t)(e.end - at));
-	}
+	if (e.kind <= WR_TAG)
+		return put_stored(w, it, wr_pack_offset(pack, it->pos), e.end);
 	wr_pack_oid(&base, pack, e.base);
 	slot = wr_oidmap_slot(&plan->objects, &base);
 	if (slot && *slot - 1 != WR_PLAN_KNOWN) {
 		uint32_t b = *slot - 2;
 
 		if (plan->ofs_delta && b < i)
-			return put_delta(w, pack, &e, WR_OFS_DELTA, NULL, it->out - plan->items[b].out);
-		return put_delta(w, pack, &e, WR_REF_DELTA, &base, 0);
+			return put_delta(w, it, &e, WR_OFS_DELTA, NULL, it->out - plan->items[b].out);
+		return put_delta(w, it, &e, WR_REF_DELTA, &base, 0);
 	}
 	if (slot && plan->thin)
-		return put_delta(w, pack, &e, WR_REF_DELTA, &base, 0);
+		return put_delta(w, it, &e, WR_REF_DELTA, &base, 0);
 	return put_whole(w, it);
 }
 
@@ -176,6 +205,8 @@ enum wr_code wr_plan_write(struct wr_plan *plan, struct wr_sink *sink, const str
 	w->cancel = cancel;
 	w->err = err;
 	w->written = 0;
+	w->pack = 0;
+	w->kept = 0;
 	w->len = 0;
 	w->sha = EVP_MD_CTX_new();
 	if (!w->sha)
