@@ -330,13 +330,24 @@ static enum wr_code merge_refs(struct wr_snapshot *snap, const struct judge *j, 
 
 /* ---- to the disk ---- */
 
-static enum wr_code move_pack(int from, int to, const char *name, struct wr_error *err)
+static const char *const pack_ext[] = {"pack", "idx"};
+
+static void drop_pack(int packs, const char *name)
 {
-	static const char *const ext[] = {"pack", "idx"};
 	char file[WR_PACK_NAME + 8];
 
-	for (size_t i = 0; i < WR_ARRAY_LEN(ext); i++) {
-		snprintf(file, sizeof file, "%s.%s", name, ext[i]);
+	for (size_t i = 0; i < WR_ARRAY_LEN(pack_ext); i++) {
+		snprintf(file, sizeof file, "%s.%s", name, pack_ext[i]);
+		unlinkat(packs, file, 0);
+	}
+}
+
+static enum wr_code move_pack(int from, int to, const char *name, struct wr_error *err)
+{
+	char file[WR_PACK_NAME + 8];
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(pack_ext); i++) {
+		snprintf(file, sizeof file, "%s.%s", name, pack_ext[i]);
 		if (renameat(from, file, to, file) < 0)
 			return wr_fail_errno(err, "rename %s", file);
 	}
@@ -399,20 +410,35 @@ static enum wr_code create_folder(struct wr_git_repo *repo, struct wr_pack *pack
 	return code;
 }
 
-/* A failure after the rename may leave the new state in place: the old one is put back, by the same steps. */
-static enum wr_code replace_state(int dir, const struct wr_snapshot *old, struct wr_str state, struct wr_error *err)
+static bool state_is(int folder, struct wr_str text)
+{
+	WR_AUTO_MEM char *now = NULL;
+	size_t len;
+
+	return wr_file_read(&now, &len, folder, "state", WR_STATE_MAX, NULL) == WR_OK &&
+	       wr_str_eq(wr_str_n(now, len), text);
+}
+
+/*
+ * A failure after the rename may leave the new state in place: the old one is put back, by the same steps. *kept says
+ * after an error that the old state is in place, for certain.
+ */
+static enum wr_code replace_state(bool *kept, int dir, const struct wr_snapshot *old, struct wr_str state,
+				  struct wr_error *err)
 {
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(WR_STATE_MAX);
 	WR_AUTO_FD int folder = -1;
 	enum wr_code code;
 
+	*kept = true;
 	if ((code = open_folder(&folder, dir, "warren", err)) != WR_OK ||
 	    (code = wr_file_replace(folder, "state", state, err)) == WR_OK)
 		return code;
-	if (wr_state_write(&text, old, NULL) != WR_OK ||
-	    wr_file_replace(folder, "state", wr_buf_str(&text), NULL) != WR_OK)
-		return wr_fail(err, code, "the state was not written, and whether a crash would show it is unknown");
-	return code;
+	*kept = wr_state_write(&text, old, NULL) == WR_OK &&
+		(state_is(folder, wr_buf_str(&text)) ||
+		 wr_file_replace(folder, "state", wr_buf_str(&text), NULL) == WR_OK);
+	return *kept ? code
+		     : wr_fail(err, code, "the state was not written, and whether a crash would show it is unknown");
 }
 
 static enum wr_code update_folder(struct wr_git_repo *repo, const struct wr_snapshot *old, struct wr_pack *pack,
@@ -422,14 +448,18 @@ static enum wr_code update_folder(struct wr_git_repo *repo, const struct wr_snap
 	WR_AUTO_FD int packs = -1;
 	char path[PATH_MAX];
 	enum wr_code code;
+	bool kept = true;
 
 	if ((code = wr_repo_path(path, repo->git, repo->id, ".git", err)) != WR_OK ||
 	    (code = open_folder(&dir, AT_FDCWD, path, err)) != WR_OK ||
-	    (code = open_folder(&packs, dir, "objects/pack", err)) != WR_OK ||
-	    (pack && (code = move_pack(pack_dir, packs, pack->name, err)) != WR_OK))
+	    (code = open_folder(&packs, dir, "objects/pack", err)) != WR_OK)
 		return code;
-	/* A pack that the state does not name in the end is swept at the next opening. */
-	return replace_state(dir, old, state, err);
+	if (!pack || (code = move_pack(pack_dir, packs, pack->name, err)) == WR_OK)
+		code = replace_state(&kept, dir, old, state, err);
+	/* On a disk that is full every byte counts; where a state may name the pack, the next opening decides. */
+	if (pack && code != WR_OK && kept)
+		drop_pack(packs, pack->name);
+	return code;
 }
 
 static enum wr_code store(struct wr_git_repo *repo, const struct judge *j, bool exists_on_disk, struct wr_pack *pack,

@@ -704,6 +704,54 @@ static void a_failed_write_changes_nothing(void **state)
 	}
 }
 
+/* A disk that takes the pack but no longer the state: the pack goes again, so that a full disk is not kept full. */
+static void a_pack_without_its_state_goes(void **state)
+{
+	struct fx *f = *state;
+	struct rlimit limit, small = {4096, RLIM_INFINITY};
+	struct wr_ref_update many[64];
+	struct wr_change change = {.updates = many, .count = WR_ARRAY_LEN(many)};
+	char names[WR_ARRAY_LEN(many)][160];
+	struct wr_oid a, b;
+	int status;
+	pid_t pid;
+
+	append_commit(f, &a, "refs/heads/main", "a");
+	for (size_t i = 0; i < change.count; i++) {
+		snprintf(names[i], sizeof(names[i]), "refs/heads/%0140zu", i);
+		many[i] = (struct wr_ref_update){.name = wr_str(names[i]), .new = a};
+	}
+	assert_ok(wr_git_append(f->repo, &change, &f->err));
+	sh(f, "cp " REPO "/warren/state kept; test $(ls " REPO "/objects/pack | wc -l) = 2");
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		WR_AUTO(wr_quarantine) *q = new_commit(f, f->repo, &b, "b");
+		struct wr_ref_update u = UP("refs/heads/main", b);
+		struct wr_change one = {.updates = &u, .count = 1, .objects = q};
+		enum wr_code code;
+
+		signal(SIGXFSZ, SIG_IGN);
+		must(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+		small.rlim_max = limit.rlim_max;
+		must(setrlimit(RLIMIT_FSIZE, &small) == 0);
+		code = wr_git_append(f->repo, &one, &f->err);
+		must(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+		must(code == WR_E_STORAGE_FULL);
+		/* Nothing was renamed, so there is nothing that is not known. */
+		must(!strstr(wr_error_text(&f->err), "unknown"));
+		wr_quarantine_free(WR_STEAL(q));
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	sh(f, "cmp " REPO "/warren/state kept; test $(ls " REPO "/objects/pack | wc -l) = 2; "
+	      "test $(ls " REPO "/warren | wc -l) = 1");
+	append_commit(f, &b, "refs/heads/main", "b");
+	assert_ref(f, "refs/heads/main", &b);
+}
+
 /* The last step fails: the state's place is taken by a folder. */
 static void an_unwritten_state_changes_nothing(void **state)
 {
@@ -749,6 +797,7 @@ int main(void)
 		T(leftovers_are_swept),
 		T(damage_is_reported),
 		T(a_failed_write_changes_nothing),
+		T(a_pack_without_its_state_goes),
 		T(an_unwritten_state_changes_nothing),
 	};
 
