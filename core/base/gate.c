@@ -2,12 +2,21 @@
 
 #include <pthread.h>
 
+/* Lives on the stack of the thread that waits. */
+struct waiter {
+	struct waiter *next;
+	struct wr_str account;
+	uint64_t round;
+	bool admitted;
+	pthread_cond_t moved; /* admitted */
+};
+
 struct wr_gate {
 	pthread_mutex_t lock; /* all below */
-	pthread_cond_t moved;
-	uint64_t places;
-	uint64_t next; /* the ticket that the next one to enter draws */
-	uint64_t left; /* how often somebody has left: tickets below left + places are inside or were */
+	uint64_t places, inside;
+	uint64_t round; /* of whom was admitted last */
+	struct waiter *first; /* by rounds, in each by arrival; an account waits once in a round */
+	size_t waiting;
 };
 
 enum wr_code wr_gate_new(struct wr_gate **out, unsigned places, struct wr_error *err)
@@ -18,7 +27,6 @@ enum wr_code wr_gate_new(struct wr_gate **out, unsigned places, struct wr_error 
 	if (!gate)
 		return wr_fail_nomem(err);
 	pthread_mutex_init(&gate->lock, NULL);
-	pthread_cond_init(&gate->moved, NULL);
 	gate->places = places ? places : (online > 0 ? (uint64_t)online : 1);
 	*out = gate;
 	return WR_OK;
@@ -28,28 +36,72 @@ void wr_gate_free(struct wr_gate *gate)
 {
 	if (!gate)
 		return;
-	pthread_cond_destroy(&gate->moved);
 	pthread_mutex_destroy(&gate->lock);
 	free(gate);
 }
 
-void wr_gate_enter(struct wr_gate *gate)
+/*
+ * Into the round behind the account's last in the line. One that does not wait yet joins the round to come, not the
+ * present one: else who comes back quickly enough would always be before those who wait for the next.
+ */
+static void line_up(struct wr_gate *gate, struct waiter *w)
 {
-	uint64_t ticket;
+	struct waiter **at = &gate->first;
+
+	w->round = gate->round + 1;
+	for (struct waiter *other = gate->first; other; other = other->next)
+		if (wr_str_eq(other->account, w->account))
+			w->round = other->round + 1;
+	while (*at && (*at)->round <= w->round)
+		at = &(*at)->next;
+	w->next = *at;
+	*at = w;
+	gate->waiting++;
+}
+
+void wr_gate_enter(struct wr_gate *gate, struct wr_str account)
+{
+	struct waiter w = {.account = account};
 
 	pthread_mutex_lock(&gate->lock);
-	ticket = gate->next++;
-	while (ticket >= gate->left + gate->places)
-		pthread_cond_wait(&gate->moved, &gate->lock);
+	if (gate->inside < gate->places) {
+		gate->inside++;
+		pthread_mutex_unlock(&gate->lock);
+		return;
+	}
+	pthread_cond_init(&w.moved, NULL);
+	line_up(gate, &w);
+	while (!w.admitted)
+		pthread_cond_wait(&w.moved, &gate->lock);
+	pthread_mutex_unlock(&gate->lock);
+	pthread_cond_destroy(&w.moved);
+}
+
+/* The place passes to the first who waits, so nobody waits while one is free. */
+void wr_gate_leave(struct wr_gate *gate)
+{
+	struct waiter *w;
+
+	pthread_mutex_lock(&gate->lock);
+	w = gate->first;
+	if (w) {
+		gate->first = w->next;
+		gate->waiting--;
+		gate->round = w->round;
+		w->admitted = true;
+		pthread_cond_signal(&w->moved);
+	} else {
+		gate->inside--;
+	}
 	pthread_mutex_unlock(&gate->lock);
 }
 
-void wr_gate_leave(struct wr_gate *gate)
+size_t wr_gate_waiting(struct wr_gate *gate)
 {
+	size_t n;
+
 	pthread_mutex_lock(&gate->lock);
-	gate->left++;
-	/* Only the holder of one ticket may go on, and it could be any of the waiting threads. */
-	if (gate->next > gate->left + gate->places - 1)
-		pthread_cond_broadcast(&gate->moved);
+	n = gate->waiting;
 	pthread_mutex_unlock(&gate->lock);
+	return n;
 }

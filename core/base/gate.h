@@ -1,14 +1,17 @@
 /*
- * core/base/gate.h: a counting semaphore that is first come, first served: who computes, holds a place.
+ * core/base/gate.h: a counting semaphore: who computes, holds a place. Accounts take turns; within one it is first come,
+ * first served.
  * Ownership: wr_gate_new()/wr_gate_free(); nobody may be inside or waiting when it is freed.
  * Threads:   any. A thread that enters twice without leaving may wait for itself.
- * Blocks on: enter waits for those who computed earlier; they leave while they wait for their clients, so it moves on.
+ * Blocks on: enter waits for those who compute, and for at most one turn of each other account; they leave while they
+ *            wait for their clients, so it moves on.
  * Errors:    WR_E_UNAVAILABLE without memory.
  */
 #ifndef WR_GATE_H
 #define WR_GATE_H
 
 #include "core/base/error.h"
+#include "core/base/str.h"
 
 struct wr_gate;
 
@@ -17,7 +20,10 @@ WR_MUST_CHECK enum wr_code wr_gate_new(struct wr_gate **out, unsigned places, st
 void wr_gate_free(struct wr_gate *gate);
 WR_DEFINE_AUTO(wr_gate);
 
-void wr_gate_enter(struct wr_gate *gate);
+/* account stays the caller's until this returns. */
+void wr_gate_enter(struct wr_gate *gate, struct wr_str account);
 void wr_gate_leave(struct wr_gate *gate);
+/* How many threads wait to enter. */
+size_t wr_gate_waiting(struct wr_gate *gate);
 
 #endif

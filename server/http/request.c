@@ -41,7 +41,7 @@ static void after_wait(void *arg)
 	struct wr_request *req = arg;
 
 	if (holds_gate(req))
-		wr_gate_enter(req->http->gate);
+		wr_gate_enter(req->http->gate, wr_admit_account(req));
 }
 
 static bool is_given_up(void *arg)

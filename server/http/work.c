@@ -96,7 +96,7 @@ void wr_work_job(void *arg)
 	bool computes = req->match.route->lane == WR_LANE_CPU;
 
 	if (computes)
-		wr_gate_enter(req->http->gate);
+		wr_gate_enter(req->http->gate, wr_admit_account(req));
 	wr_work_run(req);
 	if (computes)
 		wr_gate_leave(req->http->gate);

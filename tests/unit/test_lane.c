@@ -229,7 +229,7 @@ static void gate_main(void *arg)
 	for (int i = 0; i < 500; i++) {
 		int n;
 
-		wr_gate_enter(gate);
+		wr_gate_enter(gate, WR_S("one"));
 		n = atomic_fetch_add(&in_gate, 1) + 1;
 		if (n > atomic_load(&most_in_gate))
 			atomic_store(&most_in_gate, n);
@@ -254,11 +254,47 @@ static void test_gate(void **state)
 	wr_gate_free(gate);
 }
 
+static char gate_order[16];
+static _Atomic size_t gate_entered;
+
+static void gate_turn_main(void *arg)
+{
+	const char *account = arg;
+
+	wr_gate_enter(gate, wr_str(account));
+	gate_order[atomic_fetch_add(&gate_entered, 1)] = account[0];
+	wr_gate_leave(gate);
+}
+
+/* One account's threads are many and came first: another's does not wait for all of them. */
+static void test_gate_turns(void **state)
+{
+	static char greedy[] = "a", other[] = "b", third[] = "c";
+	char *const comers[] = {greedy, greedy, greedy, greedy, other, other, third};
+	pthread_t ids[WR_ARRAY_LEN(comers)];
+
+	(void)state;
+	assert_int_equal(wr_gate_new(&gate, 1, NULL), WR_OK);
+	wr_gate_enter(gate, WR_S("a"));
+	for (size_t i = 0; i < WR_ARRAY_LEN(comers); i++) {
+		assert_int_equal(wr_thread_start(&ids[i], "gate", 0, gate_turn_main, comers[i], NULL), WR_OK);
+		while (wr_gate_waiting(gate) < i + 1)
+			sched_yield();
+	}
+	wr_gate_leave(gate);
+	for (size_t i = 0; i < WR_ARRAY_LEN(comers); i++)
+		pthread_join(ids[i], NULL);
+	assert_string_equal(gate_order, "abcabaa");
+	assert_int_equal(wr_gate_waiting(gate), 0);
+	wr_gate_free(gate);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_full_queue), cmocka_unit_test(test_share), cmocka_unit_test(test_turns),
 		cmocka_unit_test(test_stop),       cmocka_unit_test(test_load),  cmocka_unit_test(test_gate),
+		cmocka_unit_test(test_gate_turns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
