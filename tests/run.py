@@ -96,7 +96,7 @@ def suite_process(name, only, seed, report):
             outcome, details = run_one(suite, function, seed)
             tell(function.__name__, outcome, details, time.monotonic() - start)
     except KeyboardInterrupt:
-        suite.drop_server()
+        suite.abandon()
         raise
     try:
         suite.finish()

@@ -158,10 +158,10 @@ def secrets_are_stored_hashed(t):
 def a_token_takes_description_lifetime_and_scope(t):
     account = t.account
     identity = account.identity()
-    token_id, _ = identity.token(description="für CI \U0001f407", expiresIn=3600, scope="read")
+    token_id, _ = identity.token(description="f\u00fcr CI \U0001f407", expiresIn=3600, scope="read")
     row = account.api.get(f"{identity.path}/tokens/{token_id}").ok(TOKEN)
     same((row["id"], row["description"], row["scope"], row["lastUsedAt"]),
-         (token_id, "für CI \U0001f407", "read", None), "token")
+         (token_id, "f\u00fcr CI \U0001f407", "read", None), "token")
     made, ends = (datetime.fromisoformat(row[k].replace("Z", "+00:00")) for k in ("createdAt", "expiresAt"))
     same(round((ends - made).total_seconds()), 3600, "lifetime")
     same(account.api.get(f"{identity.path}/tokens").ok()["tokens"], [row], "in the list")

@@ -59,13 +59,13 @@ try {
     const fs = new LightningFS("test");
     const http = GitHttp;
     const auth = (password) => ({ onAuth: () => ({ username: "x-access-token", password }), onAuthFailure: () => ({ cancel: true }) });
-    const all = { fs, http, dir: "/work", ...auth(TOKEN) };
+    const all = { fs, http, dir: "/clone", ...auth(TOKEN) };
     await git.clone({ ...all, url: REPO });
-    const log = await git.log({ fs, dir: "/work" });
-    const text = await fs.promises.readFile("/work/d1/f1", "utf8");
-    await fs.promises.writeFile("/work/from-the-browser", "hello from a page\n");
-    await git.add({ fs, dir: "/work", filepath: "from-the-browser" });
-    const oid = await git.commit({ fs, dir: "/work", author: { name: "B", email: "b@example.com" }, message: "from a page" });
+    const log = await git.log({ fs, dir: "/clone" });
+    const text = await fs.promises.readFile("/clone/d1/f1", "utf8");
+    await fs.promises.writeFile("/clone/from-the-browser", "hello from a page\n");
+    await git.add({ fs, dir: "/clone", filepath: "from-the-browser" });
+    const oid = await git.commit({ fs, dir: "/clone", author: { name: "B", email: "b@example.com" }, message: "from a page" });
     let refused = null;
     try {
       await git.push({ ...all, ...auth(READER), url: REPO, ref: "main" });

@@ -34,7 +34,7 @@ class World:
         self.repo = account.repo(name="for browsers")
         self.work = self.git.init(os.path.join(self.tmp, "work"))
         self.git.commit(self.work, {f"d{i}/f{i}": f"{i}\n" * 200 for i in range(30)}, "one")
-        self.git.commit(self.work, {"d1/f1": "changed\n", "ü": "ä"}, "two")
+        self.git.commit(self.work, {"d1/f1": "changed\n", "\u00fc": "\u00e4"}, "two")
         self.git("tag", "-a", "-m", "tag", "v1", cwd=self.work)
         self.git("push", "-q", self.repo.url(), "main", "v1", cwd=self.work)
         self.identity = account.identity(write=self.repo)

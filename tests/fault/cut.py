@@ -9,6 +9,7 @@ import zlib
 from harness import expect, same, test, wait_for
 from harness.pkt import BLOB, ZERO, entry, entry_header, pack, push_body, small
 
+CONCURRENT = True
 COST = 6
 
 

@@ -17,7 +17,7 @@ class Import:
 
     def name(self):
         r = self.random
-        return "/".join(r.choice(["a", "b", "ü", "dir", "x y", "deep", "z"]) + str(r.randrange(3)) for _ in range(r.randint(1, 4)))
+        return "/".join(r.choice(["a", "b", "\u00fc", "dir", "x y", "deep", "z"]) + str(r.randrange(3)) for _ in range(r.randint(1, 4)))
 
     def content(self):
         r = self.random
@@ -63,7 +63,7 @@ class Import:
         self.out.append(b"commit refs/heads/%s\nmark :%d\n" % (branch.encode(), self.mark))
         for who in (b"author", b"committer"):
             self.out.append(b"%s N \xc3\xbc <n@example.com> %d %s\n" % (who, self.time, r.choice([b"+0000", b"-0730", b"+1345"])))
-        self.out.append(self.data(r.choice(["", "one line", "subject\n\nbody\n", "trailing  \n\n\n", "日本\n"])))
+        self.out.append(self.data(r.choice(["", "one line", "subject\n\nbody\n", "trailing  \n\n\n", "\u65e5\u672c\n"])))
         if start:
             self.out.append(b"from :%d\n" % self.branches[start])
             for other in {r.choice(known) for _ in range(r.choice([0, 0, 0, 1, 1, 3]))} - {start, branch}:

@@ -163,7 +163,7 @@ def names_in_any_language_and_odd_ones(t):
     repo = account.repo()
     work = history(t, t.path("work"), 1)
     tip = t.git.rev(work)
-    names = ["feature/x", "a/b/c/d/e/f", "ümläut", "日本語/ブランチ", "x'y", "x\"y", "x&y;z", "100%", "%2F", "a+b", "a#b",
+    names = ["feature/x", "a/b/c/d/e/f", "\u00fcml\u00e4ut", "\u65e5\u672c\u8a9e/\u30d6\u30e9\u30f3\u30c1", "x'y", "x\"y", "x&y;z", "100%", "%2F", "a+b", "a#b",
              "dollar$x", "x=y", "x,y", "(paren)", "<angle>", "pipe|x", "star-less", "ends.with.dots.x", "UPPER", "upper", "-dash",
              "semi;colon", "bang!", "at@sign", "emoji\U0001f407", "x" * 200, "d/" * 30 + "deep", "{brace}", "`tick`"]
     names = [n for n in names if t.git.run("check-ref-format", f"refs/heads/{n}")[0] == 0]
@@ -284,7 +284,7 @@ def executables_links_and_odd_contents(t):
     repo = account.repo()
     work = t.git.init(t.path("work"))
     t.git.commit(work, {"empty": b"", "zeros": b"\0" * 5000, "binary": bytes(range(256)) * 100, "crlf": b"a\r\nb\r\n",
-                        "run.sh": b"#!/bin/sh\n", "with space/ü/日本": b"x", "x" * 200: b"long name",
+                        "run.sh": b"#!/bin/sh\n", "with space/\u00fc/\u65e5\u672c": b"x", "x" * 200: b"long name",
                         "big": t.random.randbytes(3_000_000)})
     os.chmod(os.path.join(work, "run.sh"), 0o755)
     os.symlink("run.sh", os.path.join(work, "link"))

@@ -168,6 +168,12 @@ class Suite:
             self._server.remove(check=False)
             self._server = None
 
+    def abandon(self):
+        """Leaves nothing behind when the run is broken off."""
+        self.drop_server()
+        if self._git is not None:
+            self._git.remove()
+
     def finish(self):
         """Stops the shared server; raises what was wrong with its end."""
         try:

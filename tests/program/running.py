@@ -15,6 +15,7 @@ from harness.core import slowness
 from harness.pkt import ZERO, entry, pack, push_body, report, small
 from harness.server import run_warren
 
+CONCURRENT = True
 COST = 3
 
 
