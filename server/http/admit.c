@@ -183,8 +183,17 @@ static enum wr_code judge_route(struct wr_request *req, struct wr_error *err)
 	WR_AUTO_S(wr_buf) allow = WR_BUF_INIT(256);
 	bool nomem, options = strcmp(req->method, "OPTIONS") == 0;
 
-	if (!wr_route_match(&req->match, req->http->table, wr_str(req->method), &req->url, &nomem))
-		return nomem ? wr_fail_nomem(err) : wr_fail(err, WR_E_NOT_FOUND, "No such route");
+	if (!wr_route_match(&req->match, req->http->table, wr_str(req->method), &req->url, &nomem)) {
+		if (nomem)
+			return wr_fail_nomem(err);
+		if (!options || !wr_request_find_header(req, "Access-Control-Request-Method").ptr)
+			return wr_fail(err, WR_E_NOT_FOUND, "No such route");
+		/* A preflight of what does not exist: refused, it would hide the 404 from the page that asks. */
+		wr_reply_header(req, "Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+		req->reply.status = 204;
+		req->refused = true;
+		return WR_OK;
+	}
 	if (req->match.route)
 		return WR_OK;
 	wr_route_allow(&allow, req->http->table, &req->url);
