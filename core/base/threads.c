@@ -45,6 +45,8 @@ enum wr_code wr_thread_start(pthread_t *out, const char *name, int niceness, voi
 	}
 	pthread_attr_setstacksize(&attr, WR_THREAD_STACK);
 	sigfillset(&all);
+	/* A fault is the thread's own: its handler runs only where it is not blocked. */
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	rc = pthread_create(out, &attr, thread_main, s);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

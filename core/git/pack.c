@@ -10,12 +10,13 @@
 #include <sys/stat.h>
 
 #include "core/git/delta.h"
+#include "core/git/guard.h"
 
 #define IDX_HEAD (8 + 256 * 4)
 #define SHA1_LEN 20
 
-static enum wr_code map_file(const uint8_t **out, size_t *size, int dir, const char *name, const char *ext,
-			     size_t least, struct wr_error *err)
+static enum wr_code map_file(const uint8_t **out, size_t *size, struct wr_guard **guard, int dir, const char *name,
+			     const char *ext, size_t least, struct wr_error *err)
 {
 	char file[WR_PACK_NAME + 8];
 	WR_AUTO_FD int fd = -1;
@@ -33,7 +34,7 @@ static enum wr_code map_file(const uint8_t **out, size_t *size, int dir, const c
 		return wr_fail_errno(err, "mmap %s", file);
 	*out = p;
 	*size = (size_t)st.st_size;
-	return WR_OK;
+	return wr_guard_new(guard, p, *size, err);
 }
 
 static enum wr_code check_index(struct wr_pack *p, struct wr_error *err)
@@ -114,8 +115,10 @@ enum wr_code wr_pack_open(struct wr_pack **out, int dir, const char *name, struc
 	if (strlen(name) > WR_PACK_NAME)
 		return wr_fail(err, WR_E_INTERNAL, "pack name too long");
 	memcpy(p->name, name, strlen(name) + 1);
-	if ((code = map_file(&p->data, &p->size, dir, name, "pack", WR_PACK_HEADER + SHA1_LEN, err)) != WR_OK ||
-	    (code = map_file(&p->idx, &p->idx_size, dir, name, "idx", IDX_HEAD + 2 * SHA1_LEN, err)) != WR_OK ||
+	if ((code = map_file(&p->data, &p->size, &p->data_guard, dir, name, "pack", WR_PACK_HEADER + SHA1_LEN, err)) !=
+		    WR_OK ||
+	    (code = map_file(&p->idx, &p->idx_size, &p->idx_guard, dir, name, "idx", IDX_HEAD + 2 * SHA1_LEN, err)) !=
+		    WR_OK ||
 	    (code = check_index(p, err)) != WR_OK)
 		return code;
 	if (memcmp(p->data, "PACK\0\0\0\2", 8) != 0 || wr_be32(p->data + 8) != p->count)
@@ -136,6 +139,8 @@ void wr_pack_unref(struct wr_pack *p)
 {
 	if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	wr_guard_free(p->data_guard);
+	wr_guard_free(p->idx_guard);
 	if (p->data)
 		munmap((void *)(uintptr_t)p->data, p->size);
 	if (p->idx)
@@ -276,6 +281,9 @@ enum wr_code wr_pack_entry(struct wr_entry *out, const struct wr_pack *p, uint32
 	if (!rank_of(&rank, p, at))
 		return wr_fail(err, WR_E_INTERNAL, "%s: no entry at %llu", p->name, (unsigned long long)at);
 	e.end = rank + 1 < p->count ? wr_pack_offset(p, p->order[rank + 1]) : p->size - SHA1_LEN;
+	/* Checked when it was opened, but pages of an index may have gone since. */
+	if (e.end <= at || e.end > p->size - SHA1_LEN)
+		return wr_fail(err, WR_E_INTERNAL, "%s.idx is damaged", p->name);
 	n = wr_entry_head(&e.kind, &e.size, p->data + at, (size_t)(e.end - at));
 	if (n == 0)
 		return wr_fail(err, WR_E_INTERNAL, "%s: bad entry at %llu", p->name, (unsigned long long)at);

@@ -28,6 +28,7 @@ struct wr_pack {
 	size_t size;
 	const uint8_t *idx;
 	size_t idx_size;
+	struct wr_guard *data_guard, *idx_guard; /* of the two maps */
 	uint32_t count;
 	const uint8_t *fanout, *names, *off32, *off64; /* inside idx */
 	uint32_t *order;			       /* index positions by offset in the pack */

@@ -467,10 +467,15 @@ static enum wr_code sort_items(struct planner *p)
 	qsort(keys, plan->count, sizeof *keys, by_place);
 	for (uint32_t i = 0; i < plan->count; i++) {
 		struct wr_oid oid;
+		uint32_t *slot;
 
 		plan->items[i] = keys[i].item;
 		wr_pack_oid(&oid, plan->snap->packs[keys[i].item.pack], keys[i].item.pos);
-		*wr_oidmap_slot(&plan->objects, &oid) = 1 + (1 + i);
+		slot = wr_oidmap_slot(&plan->objects, &oid);
+		/* The index named another object before: its page has gone since. */
+		if (!slot)
+			return lost(&oid, p->err);
+		*slot = 1 + (1 + i);
 	}
 	return WR_OK;
 }
