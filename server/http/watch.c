@@ -104,6 +104,19 @@ static void cut(struct wr_conn *conn, const char *why)
 	shutdown(conn->fd, SHUT_RDWR);
 }
 
+/*
+ * Cuts a client that was too slow or too long about it. What the kernel still holds for one that does not read goes too,
+ * else it could go on taking those megabytes for hours.
+ */
+static void drop(struct wr_conn *conn, const char *why)
+{
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	if (conn->request && atomic_load(&conn->request->stage) == WR_STAGE_SEND)
+		setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	cut(conn, why);
+}
+
 void wr_watch_abort_all(struct wr_http *http, const char *why)
 {
 	pthread_mutex_lock(&http->lock);
@@ -255,7 +268,7 @@ static void look(struct wr_http *http, struct polled *p, int64_t now, int64_t dt
 		const char *why = judge(http, conn, now, dt);
 
 		if (why)
-			cut(conn, why);
+			drop(conn, why);
 		add_polled(p, conn);
 	}
 	if (p->n && poll(p->fds, (nfds_t)p->n, 0) > 0)
