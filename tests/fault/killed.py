@@ -145,8 +145,9 @@ def kill_9_during_creations_and_deletions(t):
         for thread in threads:
             thread.join()
         server.start()
+        asking = server.api()
         for repo, _identity, secret in made:
-            status = server.api(secret).get(repo.path).status
+            status = asking.get(repo.path, credential=secret).status
             if repo.id in deleted:
                 same(status, 404, f"round {turn}: a deleted repository")
             elif repo.id not in deleting:
