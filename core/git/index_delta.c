@@ -8,6 +8,7 @@
 #define STACK_BYTES ((uint64_t)64 << 20)
 /* The most of the mapped pack that is kept after it was read. */
 #define MAP_BYTES ((size_t)64 << 20)
+#define ASK_BYTES ((uint64_t)16 << 20)
 
 static enum wr_code from_zip(struct wr_indexer *x, uint64_t offset, enum wr_zip zc)
 {
@@ -83,6 +84,17 @@ static void stack_pop(struct stack *s)
 	wr_index_blob_free(&f->data);
 }
 
+/* The frame at top is in use; those at the bottom are needed again last. */
+static void make_room(struct stack *s, size_t top)
+{
+	for (size_t i = 0; i < top && s->bytes > STACK_BYTES; i++) {
+		if (!s->v[i].data.p)
+			continue;
+		s->bytes -= s->v[i].data.size;
+		wr_index_blob_free(&s->v[i].data);
+	}
+}
+
 static enum wr_code stack_push(struct stack *s, struct wr_indexer *x, uint32_t entry, struct wr_index_blob data)
 {
 	if (s->len == s->cap) {
@@ -96,13 +108,7 @@ static enum wr_code stack_push(struct stack *s, struct wr_indexer *x, uint32_t e
 	}
 	s->v[s->len++] = (struct frame){entry, data, first_ofs(x, entry), first_ref(x, &x->v[entry].oid)};
 	s->bytes += data.p ? data.size : 0;
-	/* The uppermost frame is in use; those at the bottom are needed again last. */
-	for (size_t i = 0; i + 1 < s->len && s->bytes > STACK_BYTES; i++) {
-		if (!s->v[i].data.p)
-			continue;
-		s->bytes -= s->v[i].data.size;
-		wr_index_blob_free(&s->v[i].data);
-	}
+	make_room(s, s->len - 1);
 	return WR_OK;
 }
 
@@ -152,6 +158,16 @@ static enum wr_code inflate_entry(struct wr_index_blob *out, struct wr_indexer *
 	return WR_OK;
 }
 
+/* A few deltas can make gigabytes, so it is not their number that says when to ask whether somebody still waits. */
+static enum wr_code asked_by_bytes(struct wr_indexer *x, uint64_t size)
+{
+	x->made += size;
+	if (x->made < ASK_BYTES)
+		return WR_OK;
+	x->made = 0;
+	return wr_index_cancelled(x);
+}
+
 /* What the delta in entry i makes of its base. */
 static enum wr_code apply(struct wr_index_blob *out, struct wr_indexer *x, const struct wr_index_blob *base, uint32_t i)
 {
@@ -165,7 +181,7 @@ static enum wr_code apply(struct wr_index_blob *out, struct wr_indexer *x, const
 	if (!wr_delta_sizes(&base_size, &size, &body, wr_str_n(delta.p, delta.size)) || base_size != base->size ||
 	    !wr_delta_ok(body, base_size, size))
 		code = wr_index_bad_at(x, x->v[i].offset, "a wrong delta");
-	else
+	else if ((code = asked_by_bytes(x, size)) == WR_OK)
 		code = wr_index_blob_new(&made, x, size);
 	if (code == WR_OK) {
 		wr_delta_apply(made.p, base->p, body);
@@ -176,28 +192,28 @@ static enum wr_code apply(struct wr_index_blob *out, struct wr_indexer *x, const
 	return code;
 }
 
-/* Makes sure that the uppermost frame has its content: from the nearest one below that has. */
+/*
+ * Makes sure that the uppermost frame has its content: from the nearest one below that has. What is made on the way is
+ * kept as far as there is room, because the frames next to the top are needed next.
+ */
 static enum wr_code refill(struct stack *s, struct wr_indexer *x)
 {
 	size_t top = s->len - 1, from = top;
-	struct wr_index_blob data = {NULL, 0, false}, next;
-	enum wr_code code = WR_OK;
+	enum wr_code code;
 
-	if (s->v[top].data.p)
-		return WR_OK;
 	while (from > 0 && !s->v[from].data.p)
 		from--;
-	if (!s->v[from].data.p && (code = inflate_entry(&data, x, s->v[from].entry)) != WR_OK)
-		return code;
-	for (size_t i = from + 1; i <= top; i++) {
-		code = apply(&next, x, data.p ? &data : &s->v[from].data, s->v[i].entry);
-		wr_index_blob_free(&data);
-		if (code != WR_OK)
+	if (!s->v[from].data.p) {
+		if ((code = inflate_entry(&s->v[from].data, x, s->v[from].entry)) != WR_OK)
 			return code;
-		data = next;
+		s->bytes += s->v[from].data.size;
 	}
-	s->v[top].data = data;
-	s->bytes += data.size;
+	for (size_t i = from + 1; i <= top; i++) {
+		if ((code = apply(&s->v[i].data, x, &s->v[i - 1].data, s->v[i].entry)) != WR_OK)
+			return code;
+		s->bytes += s->v[i].data.size;
+		make_room(s, i);
+	}
 	return WR_OK;
 }
 

@@ -63,6 +63,7 @@ struct wr_indexer {
 	struct wr_index_ref *ref;
 	size_t ref_count, ref_cap;
 	uint32_t resolved; /* deltas so far */
+	uint64_t made;	   /* bytes made of deltas since it was asked whether to go on */
 	unsigned percent;
 	struct wr_unzip unzip;
 	const uint8_t *map; /* the pack in its second pass */

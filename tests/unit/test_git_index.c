@@ -739,6 +739,59 @@ static void progress_and_cancel(void **state)
 	nothing_is_left(f);
 }
 
+struct asked {
+	const struct dribble *src;
+	unsigned times; /* after all of the pack was there */
+};
+
+static bool count_asked(void *arg)
+{
+	struct asked *asked = arg;
+
+	asked->times += asked->src->rest.len == 0;
+	return false;
+}
+
+/*
+ * A chain of large results with two deltas on each, of which the second is met when its base had to make room. The
+ * questions whether to go on tell how much is made: often enough to be stopped, and no base again and again.
+ */
+static void bases_are_made_anew_few_times(void **state)
+{
+	enum { DEPTH = 64, SIZE = 2 << 20 };
+	struct fx *f = *state;
+	WR_AUTO_S(wr_buf) content = WR_BUF_INIT(SIZE + 1);
+	WR_AUTO(wr_quarantine) *q = NULL;
+	struct asked asked = {NULL, 0};
+	const struct wr_cancel cancel = {count_asked, &asked};
+	char delta[64], text[16];
+	struct dribble src;
+	struct pb b;
+
+	memset(wr_buf_room(&content, SIZE), 'x', SIZE);
+	content.len = SIZE;
+	pb_begin(&b, 1 + 2 * DEPTH);
+	for (size_t i = 0, on = 0; i <= DEPTH; i++) {
+		size_t at = b.out.len;
+
+		if (i == 0) {
+			pb_object(&b, WR_BLOB, wr_buf_str(&content));
+		} else {
+			snprintf(text, sizeof(text), "%06zu", i);
+			pb_ofs_delta(&b, at - on, copy_and_add(delta, SIZE + 6 * (i - 1), text));
+			snprintf(text, sizeof(text), "%06zu", i + 500);
+			pb_ofs_delta(&b, b.out.len - on, copy_and_add(delta, SIZE + 6 * (i - 1), text));
+		}
+		on = at;
+	}
+	src = (struct dribble){{dribble_read}, pb_end(&b), 4096};
+	asked.src = &src;
+	assert_ok(wr_quarantine_new(&q, f->repo, &f->err));
+	assert_ok(wr_quarantine_pack(q, &src.base, NULL, &cancel, &f->err));
+	assert_in_range(asked.times, 2 * DEPTH * SIZE / (16 << 20), 3 * DEPTH * SIZE / (16 << 20) + 8);
+	wr_buf_fini(&b.out);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
@@ -757,6 +810,7 @@ int main(void)
 		T(delta_circle),
 		T(long_chains),
 		T(bases_make_room),
+		T(bases_are_made_anew_few_times),
 		T(missing_objects),
 		T(the_store_completes),
 		T(wrong_types),
