@@ -100,7 +100,7 @@ static enum wr_code tips(struct wr_oidmap *out, const struct wr_snapshot *snap, 
 	return WR_OK;
 }
 
-enum wr_code wr_upload_check_wants(bool *ok, struct wr_oid *bad, const struct wr_upload *up,
+static enum wr_code check_wants(bool *ok, struct wr_oid *bad, const struct wr_upload *up,
 				   const struct wr_snapshot *snap, const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO_S(wr_oidmap) named = {0};
@@ -140,6 +140,25 @@ enum wr_code wr_upload_refuse(struct wr_upload *up, struct wr_pkt_writer *w, con
 		return code;
 	up->told = true;
 	return wr_fail(w->err, WR_E_INVALID_REQUEST, "%s", sentence);
+}
+
+enum wr_code wr_upload_begin(struct wr_cut *cut, struct wr_upload *up, const struct wr_snapshot *snap,
+			     struct wr_str default_branch, struct wr_pkt_writer *w, const struct wr_cancel *cancel,
+			     struct wr_error *err)
+{
+	char hex[WR_OID_HEX + 1];
+	struct wr_oid bad;
+	enum wr_code code;
+	bool ok;
+
+	if ((code = check_wants(&ok, &bad, up, snap, cancel, err)) != WR_OK)
+		return code;
+	if (!ok) {
+		wr_oid_hex(hex, &bad);
+		return wr_upload_refuse(up, w, "upload-pack: not our ref %s", hex);
+	}
+	code = wr_upload_cut(cut, up, snap, default_branch, cancel, err);
+	return code == WR_E_INVALID_REQUEST ? wr_upload_refuse(up, w, "%s", err->text) : code;
 }
 
 struct meter {

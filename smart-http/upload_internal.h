@@ -95,13 +95,16 @@ WR_MUST_CHECK enum wr_code wr_common_ready(struct wr_common *common, const struc
 					   const struct wr_snapshot *snap, const struct wr_cut *cut, bool eager,
 					   const struct wr_cancel *cancel, struct wr_error *err);
 
-/* Every want is something that a ref names, or a commit that one reaches. Else *bad is the first that is not. */
-WR_MUST_CHECK enum wr_code wr_upload_check_wants(bool *ok, struct wr_oid *bad, const struct wr_upload *up,
-						 const struct wr_snapshot *snap, const struct wr_cancel *cancel,
-						 struct wr_error *err);
-
 /* Ends the answer with an ERR packet: sends it, marks up->told, fills err and returns WR_E_INVALID_REQUEST. */
 enum wr_code wr_upload_refuse(struct wr_upload *up, struct wr_pkt_writer *w, const char *fmt, ...) WR_PRINTF(3, 4);
+
+/*
+ * How both versions begin: every want has to be something that a ref names, or a commit that one reaches; then cut, which is
+ * empty, is filled. What cannot be met is told the client by wr_upload_refuse().
+ */
+WR_MUST_CHECK enum wr_code wr_upload_begin(struct wr_cut *cut, struct wr_upload *up, const struct wr_snapshot *snap,
+					   struct wr_str default_branch, struct wr_pkt_writer *w,
+					   const struct wr_cancel *cancel, struct wr_error *err);
 
 /* The shallow and unshallow lines. */
 void wr_cut_write(struct wr_pkt_writer *w, const struct wr_cut *cut);

@@ -110,22 +110,11 @@ enum wr_code wr_upload_answer_v0(struct wr_upload *up, struct wr_snapshot *snap,
 	WR_AUTO_S(wr_cut) cut = {0};
 	WR_AUTO_S(wr_common) common = {0};
 	struct talk talk = {up, snap, &cut, &common, cancel, &w, false};
-	char hex[WR_OID_HEX + 1];
-	struct wr_oid bad;
 	enum wr_code code;
-	bool ok, pack;
+	bool pack;
 
 	wr_pkt_writer_init(&w, sink, err);
-	if ((code = wr_upload_check_wants(&ok, &bad, up, snap, cancel, err)) != WR_OK)
-		return code;
-	if (!ok) {
-		wr_oid_hex(hex, &bad);
-		return wr_upload_refuse(up, &w, "upload-pack: not our ref %s", hex);
-	}
-	code = wr_upload_cut(&cut, up, snap, default_branch, cancel, err);
-	if (code == WR_E_INVALID_REQUEST)
-		return wr_upload_refuse(up, &w, "%s", err->text);
-	if (code != WR_OK)
+	if ((code = wr_upload_begin(&cut, up, snap, default_branch, &w, cancel, err)) != WR_OK)
 		return code;
 	if (cut.asked) {
 		wr_cut_write(&w, &cut);
