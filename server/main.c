@@ -29,6 +29,7 @@ static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, s
 		.data = cfg->server_data,
 		.max_pack_bytes = cfg->git_max_pack,
 		.max_pack_objects = (uint32_t)cfg->git_max_pack_objects,
+		.max_unpacked_bytes = cfg->git_max_unpacked,
 		.max_object_bytes = cfg->git_max_object,
 		.idle_repos = (unsigned)cfg->git_idle_repos,
 	};

@@ -22,6 +22,7 @@ struct wr_git_config {
 	const char *data;	   /* the data folder; copied */
 	uint64_t max_pack_bytes;   /* largest pack that a push may bring */
 	uint32_t max_pack_objects; /* most objects in one pushed pack */
+	uint64_t max_unpacked_bytes; /* most that the entries of one pushed pack may unpack to, all together */
 	uint64_t max_object_bytes; /* largest object that is ever inflated into memory */
 	unsigned idle_repos;	   /* repositories kept open without a user */
 };

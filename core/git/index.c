@@ -29,6 +29,15 @@ enum wr_code wr_index_too_large(struct wr_indexer *x)
 		       (unsigned long long)x->limits->max_object);
 }
 
+enum wr_code wr_index_spend(struct wr_indexer *x, uint64_t size)
+{
+	if (size > x->limits->max_unpacked - x->unpacked)
+		return wr_fail(x->err, WR_E_TOO_LARGE, "the pack unpacks to more than %llu bytes",
+			       (unsigned long long)x->limits->max_unpacked);
+	x->unpacked += size;
+	return WR_OK;
+}
+
 enum wr_code wr_index_cancelled(struct wr_indexer *x)
 {
 	if (x->cancel && x->cancel->fn && x->cancel->fn(x->cancel->arg))
@@ -351,6 +360,8 @@ static enum wr_code read_entry(struct wr_indexer *x)
 		return wr_index_bad_at(x, e->offset, "a wrong header");
 	if (pour.size > x->limits->max_object)
 		return wr_index_too_large(x);
+	if ((code = wr_index_spend(x, pour.size)) != WR_OK)
+		return code;
 	e->kind = (uint8_t)kind;
 	use(x, n);
 	if (kind > WR_TAG)

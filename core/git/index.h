@@ -19,7 +19,8 @@
 struct wr_index_limits {
 	uint64_t max_bytes; /* of the pack as it arrives */
 	uint32_t max_objects;
-	uint64_t max_object; /* inflated size of one */
+	uint64_t max_object;   /* inflated size of one */
+	uint64_t max_unpacked; /* inflated size of all, deltas and what they make included */
 };
 
 /*

@@ -161,6 +161,10 @@ static enum wr_code inflate_entry(struct wr_index_blob *out, struct wr_indexer *
 /* A few deltas can make gigabytes, so it is not their number that says when to ask whether somebody still waits. */
 static enum wr_code asked_by_bytes(struct wr_indexer *x, uint64_t size)
 {
+	enum wr_code code = wr_index_spend(x, size);
+
+	if (code != WR_OK)
+		return code;
 	x->made += size;
 	if (x->made < ASK_BYTES)
 		return WR_OK;

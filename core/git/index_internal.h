@@ -63,6 +63,7 @@ struct wr_indexer {
 	struct wr_index_ref *ref;
 	size_t ref_count, ref_cap;
 	uint32_t resolved; /* deltas so far */
+	uint64_t unpacked; /* bytes that all entries so far unpacked to */
 	uint64_t made;	   /* bytes made of deltas since it was asked whether to go on */
 	unsigned percent;
 	struct wr_unzip unzip;
@@ -77,6 +78,8 @@ enum wr_code wr_index_bad(struct wr_indexer *x, const char *what);
 enum wr_code wr_index_bad_at(struct wr_indexer *x, uint64_t offset, const char *what);
 /* Always WR_E_TOO_LARGE: an object. */
 enum wr_code wr_index_too_large(struct wr_indexer *x);
+/* Counts what an entry unpacks to, or a delta makes; WR_E_TOO_LARGE when all that is more than one push may cost. */
+WR_MUST_CHECK enum wr_code wr_index_spend(struct wr_indexer *x, uint64_t size);
 /* WR_E_CANCELLED when nobody waits any more. */
 WR_MUST_CHECK enum wr_code wr_index_cancelled(struct wr_indexer *x);
 

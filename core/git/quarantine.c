@@ -98,7 +98,8 @@ enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src, 
 				const struct wr_cancel *cancel, struct wr_error *err)
 {
 	const struct wr_git_config *cfg = &q->repo->git->cfg;
-	struct wr_index_limits limits = {cfg->max_pack_bytes, cfg->max_pack_objects, cfg->max_object_bytes};
+	struct wr_index_limits limits = {cfg->max_pack_bytes, cfg->max_pack_objects, cfg->max_object_bytes,
+					 cfg->max_unpacked_bytes};
 	WR_AUTO(wr_snapshot) *snap = NULL;
 	enum wr_code code;
 
@@ -205,7 +206,8 @@ static enum wr_code spool_read(struct wr_source *base, void *buf, size_t cap, si
 
 static enum wr_code seal_added(struct wr_quarantine *q, const struct wr_snapshot *snap, struct wr_error *err)
 {
-	const struct wr_index_limits limits = {UINT64_MAX, UINT32_MAX, q->repo->git->cfg.max_object_bytes};
+	const struct wr_index_limits limits = {UINT64_MAX, UINT32_MAX, q->repo->git->cfg.max_object_bytes,
+					       UINT64_MAX};
 	struct spool_source src = {{spool_read}, q->added, EVP_MD_CTX_new(), false};
 	uint8_t count[4];
 	enum wr_code code;

@@ -46,7 +46,7 @@ static void add_sum(struct wr_buf *b)
 
 static enum wr_code take_in(uint32_t *count, struct wr_str pack)
 {
-	static const struct wr_index_limits limits = {1 << 20, 1000, MAX_OBJECT};
+	static const struct wr_index_limits limits = {1 << 20, 1000, MAX_OBJECT, 64 << 20};
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	struct wr_mem_source src;
 	enum wr_code code;

@@ -138,7 +138,7 @@ static inline void fill(struct world *w)
 
 static inline void world_init(struct world *w)
 {
-	struct wr_git_config cfg = {NULL, 1 << 30, 1000000, 64u << 20, 4};
+	struct wr_git_config cfg = {NULL, 1 << 30, 1000000, UINT64_C(1) << 41, 64u << 20, 4};
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	char data[80], id[WR_UUID_LEN + 1];
 

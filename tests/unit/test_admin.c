@@ -216,7 +216,7 @@ static void deleting_with_repositories_leaves_work_for_the_reaper(void **state)
 static void the_reaper_removes_folders_and_rows(void **state)
 {
 	struct place *p = *state;
-	const struct wr_git_config cfg = {p->dir, 1 << 20, 1000, 1 << 20, 4};
+	const struct wr_git_config cfg = {p->dir, 1 << 20, 1000, 1 << 30, 1 << 20, 4};
 	struct wr_repo_new new = {{NULL, 0}, false, WR_S("main")};
 	int64_t deadline = wr_mono_ms() + 60000;
 	struct wr_reaper *reaper = NULL;

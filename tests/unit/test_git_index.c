@@ -204,6 +204,36 @@ static void limits(void **state)
 	nothing_is_left(f);
 }
 
+/* A small pack whose deltas make a lot: what all entries unpack to is bounded as well. */
+static void unpacked_in_all(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_MEM char *base = calloc(1, 1000);
+	struct wr_oid id;
+	struct pb b;
+
+	fx_stop(f);
+	f->cfg.max_unpacked_bytes = 2030;
+	fx_start(f);
+	oid_of(&id, WR_BLOB, wr_str_n(base, 1000));
+	for (unsigned deltas = 1; deltas <= 2; deltas++) {
+		pb_begin(&b, 1 + deltas);
+		pb_object(&b, WR_BLOB, wr_str_n(base, 1000));
+		for (unsigned i = 0; i < deltas; i++) {
+			/* Base 1000, result 1001: all of the base, then one byte of its own. */
+			const uint8_t delta[] = {0xe8, 7, 0xe9, 7, 0xb0, 0xe8, 3, 1, (uint8_t)('a' + i)};
+
+			pb_ref_delta(&b, &id, wr_str_n(delta, sizeof delta));
+		}
+		if (deltas == 1)
+			assert_ok(try_pack(f, pb_end(&b)));
+		else
+			assert_int_equal(try_pack(f, pb_end(&b)), WR_E_TOO_LARGE);
+		wr_buf_fini(&b.out);
+	}
+	nothing_is_left(f);
+}
+
 /* Sizes that nothing stands behind must cost nothing. */
 static void claimed_sizes(void **state)
 {
@@ -802,6 +832,7 @@ int main(void)
 		T(wrong_counts),
 		T(empty_packs),
 		T(limits),
+		T(unpacked_in_all),
 		T(claimed_sizes),
 		T(delta_bomb),
 		T(deltas),
