@@ -313,17 +313,19 @@ enum wr_code wr_repo_remove(const struct wr_git *git, const char *id, struct wr_
 	char from[PATH_MAX], to[PATH_MAX], suffix[32] = ".gone-";
 	struct sweep sweep = {id, 0};
 	enum wr_code code;
+	bool absent;
 
 	wr_random_text(suffix + 6, 12);
 	if ((code = wr_repo_path(from, git, id, ".git", err)) != WR_OK ||
 	    (code = wr_repo_path(to, git, id, suffix, err)) != WR_OK)
 		return code;
-	if (rename(from, to) < 0) {
-		if (errno != ENOENT)
-			return wr_fail_errno(err, "rename %s", from);
-	} else if ((code = wr_repo_sync_shard(git, id, err)) != WR_OK) {
+	absent = rename(from, to) < 0;
+	if (absent && errno != ENOENT)
+		return wr_fail_errno(err, "rename %s", from);
+	if (!absent && (code = wr_repo_sync_shard(git, id, err)) != WR_OK)
 		return code;
-	}
-	/* Also what an earlier try left. */
-	return sweep_shard(git, &sweep, err);
+	/* Also what an earlier try left, which may have failed before its rename was flushed. */
+	if ((code = sweep_shard(git, &sweep, err)) != WR_OK || !absent || sweep.removed == 0)
+		return code;
+	return wr_repo_sync_shard(git, id, err);
 }
