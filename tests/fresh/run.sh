@@ -3,24 +3,26 @@
 # block as printed, then `make test`, twice. FOLDER: an existing debootstrap root to copy, instead of making one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-source=$PWD
-root=$(mktemp -d)
-server=
-cleanup() {
-	[ -z "$server" ] || kill "$server" 2>/dev/null || true
-	umount "$root/proc" "$root/dev/shm" "$root/dev" 2>/dev/null || true
-	rm -rf --one-file-system "$root"
-}
-trap cleanup EXIT
+# In name spaces of its own, so that no mount and no process outlives it, however it ends.
+if [ -z "${WARREN_FRESH:-}" ]; then
+	WARREN_FRESH=$(mktemp -d)
+	export WARREN_FRESH
+	status=0
+	unshare --mount --propagation private --pid --fork --kill-child --mount-proc bash "$0" "$@" || status=$?
+	rm -rf --one-file-system "$WARREN_FRESH"
+	exit $status
+fi
+root=$WARREN_FRESH
 
 if [ -n "${1:-}" ]; then cp -a "$1/." "$root"; else debootstrap --variant=minbase bookworm "$root" >/dev/null; fi
 mount -t proc proc "$root/proc"
-mount --bind /dev "$root/dev"
-mount -t tmpfs tmpfs "$root/dev/shm"
+mount --rbind /dev "$root/dev"
+# What this machine trusts, the fresh one trusts.
 cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
+cp /etc/ssl/certs/ca-certificates.crt "$root/trusted.crt" 2>/dev/null || touch "$root/trusted.crt"
 mkdir "$root/warren"
-git -C "$source" archive HEAD | tar -x -C "$root/warren"
-inside() { chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin bash -c "cd /warren && $1"; }
+git archive HEAD | tar -x -C "$root/warren"
+inside() { chroot "$root" /usr/bin/env -i HOME=/root NODE_EXTRA_CA_CERTS=/trusted.crt PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin bash -c "cd /warren && $1"; }
 
 echo "== README: the first command"
 inside "apt-get update -q >/dev/null && $(sed -n '/^```sh/,/^```/{/^apt-get/p}' README.md | head -n 1) >/dev/null"
@@ -37,8 +39,8 @@ for round in 1 2; do
 	sed -n '/^KEY=/,/^git push/p' "$root/run.log" >"$root/block.sh"
 	inside "set -e; . /block.sh; git ls-remote origin" 2>&1 | tee "$root/block.log"
 	grep -q 'refs/heads/main' "$root/block.log"
-	pkill -TERM -f 'build/warren serve' && wait "$server" || true
-	server=
+	kill -TERM "$server"
+	wait "$server" || true
 	echo "== make test ($round)"
 	start=$SECONDS
 	inside "make test" 2>&1 | tee "$root/test.log" | tail -n 15

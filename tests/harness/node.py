@@ -8,6 +8,11 @@ from harness.core import Fail, slowness
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+# Where there is no registry, to say so soon beats to wait for minutes.
+NPM_FLAGS = ["--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=2", "--fetch-retry-mintimeout=1000",
+             "--fetch-retry-maxtimeout=5000", "--fetch-timeout=60000"]
+failed = {}  # what npm said, by name: the tests of a suite need not ask again
+
 
 def packages(source, name):
     """The node_modules of the lock file in the folder source, in build/<name>; npm runs only when the lock is newer."""
@@ -25,10 +30,12 @@ def packages(source, name):
                     return modules
         for file in ("package.json", "package-lock.json", ".npmrc"):
             shutil.copy(os.path.join(source, file), os.path.join(target, file))
-        done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=target, stdin=subprocess.DEVNULL,
-                              capture_output=True, timeout=600)
+        if name in failed:
+            raise Fail(failed[name])
+        done = subprocess.run(["npm", "ci", *NPM_FLAGS], cwd=target, stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
         if done.returncode:
-            raise Fail(f"npm ci in build/{name}: {done.stdout.decode(errors='replace')}{done.stderr.decode(errors='replace')}")
+            failed[name] = f"npm ci in build/{name}: {done.stdout.decode(errors='replace')}{done.stderr.decode(errors='replace')}"
+            raise Fail(failed[name])
         with open(mark, "wb") as f:
             f.write(wanted)
     return modules
