@@ -98,7 +98,11 @@ enum wr_code wr_listen_open(int *fd, uint16_t *port, char *url, size_t url_size,
 	if (!split(host, sizeof host, service, sizeof service, wr_str(listen_text)))
 		return wr_fail(err, WR_E_INVALID_REQUEST, "listen: \"%s\" is not HOST:PORT ([::1]:8080 for IPv6)",
 			       listen_text);
-	if ((rc = getaddrinfo(host, service, &hints, &list)) != 0)
+	rc = getaddrinfo(host, service, &hints, &list);
+	/* A small system may not have the line in /etc/hosts; RFC 6761 leaves no doubt about what the name means. */
+	if (rc != 0 && strcmp(host, "localhost") == 0)
+		rc = getaddrinfo("127.0.0.1", service, &hints, &list);
+	if (rc != 0)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "listen: no address for \"%s\": %s", host, gai_strerror(rc));
 	rc = open_any(list);
 	freeaddrinfo(list);
