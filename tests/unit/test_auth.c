@@ -8,6 +8,7 @@
 
 #include <ftw.h>
 #include <sched.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -267,6 +268,50 @@ static void ids_that_lead_nowhere_look_alike(void **state)
 }
 
 /* Capital letters in a path's id are the same id. */
+/* The steps that SQLite takes for the access statement: what it costs, without a clock. */
+static int steps(sqlite3_stmt *st, const char *repo, const char *account, const char *identity, int for_git)
+{
+	sqlite3_reset(st);
+	sqlite3_stmt_status(st, SQLITE_STMTSTATUS_VM_STEP, 1);
+	sqlite3_bind_text(st, 1, repo, -1, SQLITE_TRANSIENT);
+	sqlite3_bind_text(st, 2, account, -1, SQLITE_TRANSIENT);
+	sqlite3_bind_text(st, 3, identity, -1, SQLITE_TRANSIENT);
+	sqlite3_bind_int(st, 4, for_git);
+	assert_int_equal(sqlite3_step(st), SQLITE_DONE);
+	return sqlite3_stmt_status(st, SQLITE_STMTSTATUS_VM_STEP, 0);
+}
+
+static void what_one_may_not_know_costs_what_is_absent_costs(void **state)
+{
+	static const char *const sql[] = {
+#define X(name, text) [SQL_##name] = text,
+#include "core/store/statements.def"
+#undef X
+	};
+	struct place *p = *state;
+	struct wr_repo foreign = make_repo(p, &p->other, "foreign", false), mine = make_repo(p, &p->owner, "mine", false);
+	struct wr_identity identity;
+	char path[96], absent[WR_UUID_LEN + 1];
+	sqlite3 *sq = NULL;
+	sqlite3_stmt *st = NULL;
+
+	assert_int_equal(wr_identity_create(&identity, p->db, p->owner.id, NULL), WR_OK);
+	wr_uuid_new(absent);
+	snprintf(path, sizeof path, "%s/warren.db", p->dir);
+	assert_int_equal(sqlite3_open_v2(path, &sq, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(sq, sql[SQL_ACCESS_REPO], -1, &st, NULL), SQLITE_OK);
+	for (int for_git = 0; for_git < 2; for_git++) {
+		assert_int_equal(steps(st, foreign.id, p->owner.id, "", for_git), steps(st, absent, p->owner.id, "", for_git));
+		assert_int_equal(steps(st, foreign.id, "", "", for_git), steps(st, absent, "", "", for_git));
+		assert_int_equal(steps(st, foreign.id, p->owner.id, identity.id, for_git),
+				 steps(st, absent, p->owner.id, identity.id, for_git));
+		assert_int_equal(steps(st, mine.id, p->owner.id, identity.id, for_git),
+				 steps(st, absent, p->owner.id, identity.id, for_git));
+	}
+	sqlite3_finalize(st);
+	sqlite3_close(sq);
+}
+
 static void an_id_in_capitals_is_found(void **state)
 {
 	struct place *p = *state;
@@ -647,6 +692,7 @@ int main(void)
 		IN_PLACE(all_refusals_look_alike),
 		IN_PLACE(every_caller_has_its_level),
 		IN_PLACE(ids_that_lead_nowhere_look_alike),
+		IN_PLACE(what_one_may_not_know_costs_what_is_absent_costs),
 		IN_PLACE(an_id_in_capitals_is_found),
 		IN_PLACE(what_is_taken_away_is_gone_at_once),
 		IN_PLACE(a_token_expires),
