@@ -28,9 +28,13 @@ WR_MUST_CHECK enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr
 					      const struct wr_progress *progress, const struct wr_cancel *cancel,
 					      struct wr_error *err);
 
-/* One object made by this server. Its references are checked when the quarantine is appended. */
+/*
+ * One object made by this server. Its references are checked when the quarantine is appended. like: NULL, or an object
+ * of the repository that it resembles (the tree before a change): it is then stored as a delta where that pays and the
+ * chain stays short.
+ */
 WR_MUST_CHECK enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum wr_type type,
-					     struct wr_str bytes, struct wr_error *err);
+					     struct wr_str bytes, const struct wr_oid *like, struct wr_error *err);
 
 struct wr_ref_update {
 	struct wr_str name; /* full name, borrowed */
@@ -48,9 +52,12 @@ struct wr_change {
 	size_t count;
 	bool atomic;		       /* all or none; else each alone */
 	struct wr_quarantine *objects; /* NULL: no new objects */
+	struct wr_str author;	       /* who asks for it, for events; at most 1024 bytes; may be empty */
+	uint8_t operation[16];	       /* the request's id, for events */
 	/*
 	 * NULL, or called when the turn comes, with the repository as it then is; fills updates, count and objects
-	 * (which stay the caller's). An error from it ends the append, which has then changed nothing.
+	 * (which stay the caller's). An error from it ends the append, which has then changed nothing. It may run on
+	 * another thread that appends to the same repository; it must not wait for anything but the disk.
 	 */
 	enum wr_code (*fn)(void *arg, struct wr_snapshot *tips, struct wr_change *change, struct wr_error *err);
 	void *arg;

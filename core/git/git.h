@@ -17,6 +17,7 @@
 
 struct wr_git;
 struct wr_git_repo;
+struct wr_event_sink;
 
 struct wr_git_config {
 	const char *data;	   /* the data folder; copied */
@@ -25,6 +26,12 @@ struct wr_git_config {
 	uint64_t max_unpacked_bytes; /* most that the entries of one pushed pack may unpack to, all together */
 	uint64_t max_object_bytes; /* largest object that is ever inflated into memory */
 	unsigned idle_repos;	   /* repositories kept open without a user */
+	/* NULL: nobody wants events (a command without a server). Outlives the store. */
+	const struct wr_event_sink *events;
+	/* NULL, or how the default branch of a repository is known, for the HEAD that plain git sees. */
+	enum wr_code (*default_branch)(void *arg, char *out, size_t cap, const char *id, struct wr_error *err);
+	void *default_branch_arg;
+	bool no_keeper; /* no thread that checkpoints by itself (a command without a server) */
 };
 
 WR_MUST_CHECK enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, struct wr_error *err);
@@ -53,5 +60,28 @@ void wr_git_kill(struct wr_git *git, const char *id);
  * Errors: WR_E_INTERNAL; may be called again.
  */
 WR_MUST_CHECK enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *err);
+
+
+/* ---- care ---- */
+
+struct wr_git_info {
+	bool exists;	/* has a folder */
+	bool read_only; /* writes are refused until the disk works again, or because of damage */
+	bool lost;	/* see checkpoint: a branch or tag was rewound or deleted since */
+	uint64_t checkpoint, seq, refs;
+	uint64_t journals, journal_bytes, journal_records;
+	struct wr_git_pack_info {
+		char name[46];
+		const char *role; /* "base", "tail", "other" or "journal": named by a record */
+		uint64_t objects, bytes, dead;
+	} *packs; /* malloc'ed */
+	size_t pack_count;
+};
+void wr_git_info_fini(struct wr_git_info *info);
+WR_DEFINE_AUTO_S(wr_git_info);
+WR_MUST_CHECK enum wr_code wr_git_repo_info(struct wr_git_info *out, struct wr_git_repo *repo, struct wr_error *err);
+
+/* A checkpoint now, also where none is due; waits for its end. *did: false where there was nothing to do. */
+WR_MUST_CHECK enum wr_code wr_git_repo_checkpoint(bool *did, struct wr_git_repo *repo, struct wr_error *err);
 
 #endif

@@ -9,8 +9,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "core/git/append.h"
+#include "core/git/events.h"
 #include "core/git/git.h"
 #include "core/git/snapshot_internal.h"
+
+struct wr_keeper;
 
 struct wr_git {
 	char *data;
@@ -21,11 +25,25 @@ struct wr_git {
 	size_t buckets, count;
 	struct wr_git_repo *oldest, *newest; /* without a user */
 	size_t idle;
+	struct wr_events *events; /* NULL: nobody wants them */
+	struct wr_keeper *keeper; /* NULL: none */
 };
 
-/* Who waits for the turn of a repository; on the waiter's stack. */
+/* A change that waits for the turn of a repository; on the waiter's stack. */
 struct wr_turn {
 	struct wr_turn *next;
+	struct wr_change *change; /* NULL: wants the turn for itself */
+	struct wr_error *err;
+	enum wr_code code;
+	bool done;
+};
+
+/* What one process holds of a repository while it owns it: its folder, lock and files. For the holder of the turn. */
+struct wr_folder {
+	int dir, warren, packs, lock;
+	uint64_t checkpoint, first_journal;
+	bool read_only;	  /* damage, or a flush that failed and could not be repaired yet */
+	bool damaged;
 };
 
 struct wr_git_repo {
@@ -35,12 +53,20 @@ struct wr_git_repo {
 	struct wr_git_repo *older, *newer; /* while idle */
 	size_t users;
 	atomic_bool dead;
-	pthread_mutex_t mutex; /* loading, swept, snap, turns */
+	pthread_mutex_t mutex; /* loading, snap, turns, checkpointing */
 	pthread_cond_t cond;
-	bool loading, swept;
+	bool loading;
 	struct wr_snapshot *snap;	   /* NULL: not loaded, or no folder when last looked at */
 	struct wr_turn *turns, *turns_end; /* the first one runs */
+	bool turn_taken;
+	struct wr_folder *folder; /* NULL: not open; the turn's, or the loader's */
+	struct wr_repo_events events;
+	bool queued; /* for the keeper; under its mutex */
+	struct wr_git_repo *keep_next;
 };
+
+/* One more reference. */
+struct wr_git_repo *wr_git_repo_ref(struct wr_git_repo *repo);
 
 /*
  * What the repository is now, one reference. *exists says whether it has a folder; may be NULL. A dead one is empty.
@@ -54,6 +80,16 @@ void wr_repo_publish(struct wr_git_repo *repo, struct wr_snapshot *snap);
 /* Waits for the turn, in the order of the calls, for a minute at most (WR_E_UNAVAILABLE). */
 WR_MUST_CHECK enum wr_code wr_repo_turn_begin(struct wr_git_repo *repo, struct wr_turn *turn, struct wr_error *err);
 void wr_repo_turn_end(struct wr_git_repo *repo, struct wr_turn *turn);
+
+/*
+ * The events of the flushed records after this sequence, oldest first; *v malloc'ed, its texts in *text (malloc'ed).
+ * At most about max of them, but always whole records; *last: the sequence of the last record looked at.
+ */
+WR_MUST_CHECK enum wr_code wr_repo_events_after(struct wr_event **v, size_t *n, char **text, uint64_t *last,
+						struct wr_git_repo *repo, uint64_t after, size_t max,
+						struct wr_error *err);
+/* Removes journals that a checkpoint covers and whose events are handed over. */
+void wr_repo_sweep_journals(struct wr_git_repo *repo);
 
 /* <data>/<rest>. */
 WR_MUST_CHECK enum wr_code wr_git_path(char out[PATH_MAX], const char *data, const char *rest, struct wr_error *err);

@@ -1,35 +1,58 @@
 /*
- * core/git/index.h: takes in one pack from outside: checks it whole, completes it, writes it and its index to a folder.
- * Ownership: the folder, source and snapshot stay the caller's. After an error files may be left in the folder, which
- *            the caller removes as a whole.
- * Threads:   one per call.
+ * core/git/index.h: takes in one pack from outside: checks it whole, completes it, and gives its entries in memory or as
+ * files, whichever its size asks for.
+ * Ownership: source and snapshot stay the caller's; what *out holds is released by wr_intake_fini(). After an error files
+ *            may be left in the folder, which the caller removes as a whole.
+ * Threads:   one per call; it may start others for a while, which end before it returns.
  * Blocks on: disk, the source.
  * Errors:    WR_E_BAD_PACK with a sentence, WR_E_TOO_LARGE, WR_E_STORAGE_FULL, WR_E_CANCELLED, and what the source
  * says.
  *
  * Checked: framing and trailer, every zlib stream, every delta, ids (recomputed with collision detection), the
  * structure of commits, trees and tags, and that what they refer to is in the pack or in the snapshot with the right
- * type. Memory is about 100 bytes an object and some 100 MB at most for contents: larger ones lie in mapped files.
+ * type. An object that comes twice, or that the repository has, is no error.
  */
 #ifndef WR_INDEX_H
 #define WR_INDEX_H
 
 #include "core/git/append.h"
+#include "core/git/journal.h"
 
 struct wr_index_limits {
 	uint64_t max_bytes; /* of the pack as it arrives */
 	uint32_t max_objects;
 	uint64_t max_object;   /* inflated size of one */
 	uint64_t max_unpacked; /* inflated size of all, deltas and what they make included */
+	size_t max_memory;     /* a pack of more bytes than this becomes files (WR_INTAKE_MEMORY in production) */
+};
+#define WR_INTAKE_MEMORY ((size_t)1 << 20)
+
+struct wr_intake {
+	uint32_t count;	 /* entries, completed ones included; 0: an empty pack */
+	bool in_files;	 /* <name>.pack, .idx and .rev are in the folder, flushed (the folder itself is not) */
+	/*
+	 * Else the entries, in the order of the pack, ready for a record: raw points into bytes; an entry whose object the
+	 * snapshot has is known. A delta on an object outside stays one (REF_DELTA, base WR_NO_ROW) while the chain is not
+	 * longer than WR_THIN_DEPTH; else its base is added as a known, full entry before it. Of an object that comes twice
+	 * the later entries are known too.
+	 */
+	struct wr_record_object *objects;
+	uint8_t *bytes;
+};
+#define WR_THIN_DEPTH 200
+void wr_intake_fini(struct wr_intake *intake);
+WR_DEFINE_AUTO_S(wr_intake);
+
+/* The folder for files, an open descriptor that stays the callee's; asked for when first needed. */
+struct wr_index_folder {
+	enum wr_code (*open)(int *fd, void *arg, struct wr_error *err);
+	void *arg;
 };
 
-/*
- * Reads the source to its end, which must be the end of the pack. *count is the number of entries; with more than none
- * <name>.pack and <name>.idx are in dir, flushed (dir itself is not).
- */
-WR_MUST_CHECK enum wr_code wr_index_pack(uint32_t *count, int dir, const char *name, struct wr_source *src,
-					 const struct wr_snapshot *snap, const struct wr_index_limits *limits,
-					 const struct wr_progress *progress, const struct wr_cancel *cancel,
-					 struct wr_error *err);
+/* Reads the source to its end, which must be the end of the pack. name: of the files, without extension. */
+WR_MUST_CHECK enum wr_code wr_index_pack(struct wr_intake *out, const struct wr_index_folder *folder, const char *name,
+					 struct wr_source *src, const struct wr_snapshot *snap,
+					 const struct wr_index_limits *limits, const struct wr_progress *progress,
+					 const struct wr_cancel *cancel, struct wr_error *err);
 
 #endif

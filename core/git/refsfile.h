@@ -1,0 +1,72 @@
+/*
+ * core/git/refsfile.h: warren/<checkpoint>.refs: what a checkpoint is made of: refs, shallow roots, packs, dead entries.
+ * The format is documented in docs/store-format.md.
+ * Ownership: counted; wr_refsfile_open() gives one reference. Names lie in the mapped file.
+ * Threads:   immutable.
+ * Blocks on: disk.
+ * Errors:    WR_E_INTERNAL for damage; WR_E_STORAGE_FULL.
+ */
+#ifndef WR_REFSFILE_H
+#define WR_REFSFILE_H
+
+#include <stdatomic.h>
+
+#include "core/git/oidmap.h"
+#include "core/git/snapshot.h"
+
+/* What a pack is to its repository. */
+enum wr_role {
+	WR_ROLE_BASE = 0,  /* the closure of refs/heads/ and refs/tags/ at some checkpoint, each object once */
+	WR_ROLE_TAIL = 1,  /* what the closure has gained since */
+	WR_ROLE_OTHER = 2, /* objects of other refs, and of none; may repeat what others hold */
+};
+
+/* Entries that count no more: positions in a pack's index, sorted. Counted, immutable. */
+struct wr_dead {
+	atomic_uint users;
+	uint32_t count;
+	uint32_t v[];
+};
+struct wr_dead *wr_dead_new(uint32_t count); /* v is the caller's to fill; NULL without memory */
+struct wr_dead *wr_dead_ref(struct wr_dead *dead);
+void wr_dead_unref(struct wr_dead *dead); /* NULL-safe */
+bool wr_dead_has(const struct wr_dead *dead, uint32_t pos); /* NULL: none */
+
+struct wr_refsfile_pack {
+	char name[46]; /* "pack-" and 40 hexadecimal digits */
+	enum wr_role role;
+	struct wr_dead *dead; /* NULL: none */
+};
+
+struct wr_refsfile_contents {
+	uint64_t seq; /* the last record that is in it */
+	const struct wr_refsfile_pack *packs; /* base, tails oldest first, others */
+	size_t pack_count;
+	const struct wr_ref *refs; /* sorted by name */
+	size_t ref_count;
+	const struct wr_oids *shallow; /* NULL: none */
+};
+
+/* Writes and flushes <number>.refs in the folder (an open descriptor of "warren"); the folder is not flushed. */
+WR_MUST_CHECK enum wr_code wr_refsfile_write(int dir, uint64_t number, const struct wr_refsfile_contents *contents,
+					     struct wr_error *err);
+
+struct wr_refsfile;
+/* Maps it and verifies its checksum and structure. */
+WR_MUST_CHECK enum wr_code wr_refsfile_open(struct wr_refsfile **out, int dir, uint64_t number, struct wr_error *err);
+struct wr_refsfile *wr_refsfile_ref(struct wr_refsfile *f);
+void wr_refsfile_unref(struct wr_refsfile *f);
+WR_DEFINE_AUTO_AS(wr_refsfile, struct wr_refsfile, wr_refsfile_unref);
+
+uint64_t wr_refsfile_seq(const struct wr_refsfile *f);
+size_t wr_refsfile_count(const struct wr_refsfile *f);
+void wr_refsfile_ref_at(struct wr_ref *out, const struct wr_refsfile *f, size_t i);
+/* The index of the first ref whose name is not before this one; *exact: it is this one. */
+size_t wr_refsfile_lower(const struct wr_refsfile *f, struct wr_str name, bool *exact);
+size_t wr_refsfile_pack_count(const struct wr_refsfile *f);
+/* dead is a reference of the caller's. WR_E_UNAVAILABLE without memory. */
+WR_MUST_CHECK enum wr_code wr_refsfile_pack(struct wr_refsfile_pack *out, const struct wr_refsfile *f, size_t i,
+					    struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_refsfile_shallow(struct wr_oids *out, const struct wr_refsfile *f, struct wr_error *err);
+
+#endif
