@@ -1,12 +1,103 @@
+/*
+ * The refs of a snapshot, and how one snapshot follows from another. Objects are objects.c's.
+ */
 #include "core/git/snapshot.h"
+
+#include <assert.h>
 
 #include "core/git/snapshot_internal.h"
 
-void wr_object_fini(struct wr_object *obj)
+/* ---- overlays ---- */
+
+void wr_overlay_unref(struct wr_overlay *o)
 {
-	free(obj->data);
-	obj->data = NULL;
+	if (!o || atomic_fetch_sub_explicit(&o->users, 1, memory_order_acq_rel) != 1)
+		return;
+	free(o->v);
+	free(o->text);
+	free(o);
 }
+
+static int name_cmp(struct wr_str a, struct wr_str b)
+{
+	size_t n = a.len < b.len ? a.len : b.len;
+	int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
+
+	return c ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+/* The first whose name is not before this one. */
+static size_t overlay_lower(const struct wr_overlay *o, struct wr_str name, bool *exact)
+{
+	size_t lo = 0, hi = o ? o->count : 0;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (name_cmp(o->v[mid].name, name) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	*exact = o && lo < o->count && wr_str_eq(o->v[lo].name, name);
+	return lo;
+}
+
+static void overlay_put(struct wr_overlay *o, struct wr_str name, const struct wr_oid *oid, const struct wr_oid *peeled)
+{
+	char *to = o->text + o->text_len;
+
+	memcpy(to, name.ptr, name.len);
+	o->text_len += name.len;
+	o->v[o->count++] = (struct wr_ref){wr_str_n(to, name.len), *oid, *peeled};
+}
+
+static int update_cmp(const void *a, const void *b)
+{
+	const struct wr_record_update *const *x = a, *const *y = b;
+
+	return name_cmp((*x)->name, (*y)->name);
+}
+
+/* old with the updates of one record, which name each ref once. */
+static enum wr_code overlay_merge(struct wr_overlay **out, const struct wr_overlay *old,
+				  const struct wr_record_update *updates, size_t n, struct wr_error *err)
+{
+	WR_AUTO_MEM const struct wr_record_update **sorted = calloc(n ? n : 1, sizeof *sorted);
+	struct wr_overlay *o = calloc(1, sizeof *o);
+	size_t text = old ? old->text_len : 0, i = 0, k = 0;
+
+	for (size_t u = 0; sorted && u < n; u++) {
+		sorted[u] = &updates[u];
+		text += updates[u].name.len;
+	}
+	if (o) {
+		atomic_init(&o->users, 1);
+		o->v = calloc((old ? old->count : 0) + n + 1, sizeof *o->v);
+		o->text = malloc(text + 1);
+	}
+	if (!sorted || !o || !o->v || !o->text) {
+		wr_overlay_unref(o);
+		return wr_fail_nomem(err);
+	}
+	qsort(sorted, n, sizeof *sorted, update_cmp);
+	while ((old && i < old->count) || k < n) {
+		int c = !old || i == old->count ? 1 : k == n ? -1 : name_cmp(old->v[i].name, sorted[k]->name);
+
+		if (c < 0) {
+			overlay_put(o, old->v[i].name, &old->v[i].oid, &old->v[i].peeled);
+			i++;
+			continue;
+		}
+		overlay_put(o, sorted[k]->name, &sorted[k]->new, &sorted[k]->peeled);
+		k++;
+		i += c == 0;
+	}
+	*out = o;
+	return WR_OK;
+}
+
+/* ---- life ---- */
 
 enum wr_code wr_snapshot_new(struct wr_snapshot **out, uint64_t max_object, struct wr_error *err)
 {
@@ -15,31 +106,9 @@ enum wr_code wr_snapshot_new(struct wr_snapshot **out, uint64_t max_object, stru
 	if (!snap)
 		return wr_fail_nomem(err);
 	atomic_init(&snap->users, 1);
+	atomic_init(&snap->flat, NULL);
 	snap->max_object = max_object;
 	*out = snap;
-	return WR_OK;
-}
-
-enum wr_code wr_snapshot_room(struct wr_snapshot *snap, size_t count, struct wr_error *err)
-{
-	snap->packs = calloc(count ? count : 1, sizeof(struct wr_pack *));
-	return snap->packs ? WR_OK : wr_fail_nomem(err);
-}
-
-enum wr_code wr_snapshot_extend(struct wr_snapshot **out, const struct wr_snapshot *old, struct wr_pack *more,
-				struct wr_error *err)
-{
-	WR_AUTO(wr_snapshot) *snap = NULL;
-	enum wr_code code;
-
-	if ((code = wr_snapshot_new(&snap, old->max_object, err)) != WR_OK ||
-	    (code = wr_snapshot_room(snap, old->pack_count + 1, err)) != WR_OK)
-		return code;
-	for (size_t i = 0; i < old->pack_count; i++)
-		snap->packs[snap->pack_count++] = wr_pack_ref(old->packs[i]);
-	if (more)
-		snap->packs[snap->pack_count++] = wr_pack_ref(more);
-	*out = WR_STEAL(snap);
 	return WR_OK;
 }
 
@@ -53,100 +122,185 @@ void wr_snapshot_unref(struct wr_snapshot *snap)
 {
 	if (!snap || atomic_fetch_sub_explicit(&snap->users, 1, memory_order_acq_rel) != 1)
 		return;
-	for (size_t i = 0; i < snap->pack_count; i++)
-		wr_pack_unref(snap->packs[i]);
-	free(snap->packs);
-	free(snap->refs);
-	free(snap->text);
+	for (size_t i = 0; i < snap->member_count; i++) {
+		wr_pack_unref(snap->members[i].pack);
+		wr_dead_unref(snap->members[i].dead);
+	}
+	for (size_t i = 0; i < snap->journal_count; i++)
+		wr_journal_unref(snap->journals[i]);
+	if (snap->stored)
+		wr_refsfile_unref(snap->stored);
+	wr_overlay_unref(snap->overlay);
+	free(snap->members);
+	free(atomic_load(&snap->flat));
 	free(snap);
+}
+
+enum wr_code wr_snapshot_add_member(struct wr_snapshot *snap, struct wr_pack *pack, enum wr_role role,
+				    struct wr_dead *dead, struct wr_error *err)
+{
+	struct wr_member *v = reallocarray(snap->members, snap->member_count + 1, sizeof *v);
+
+	if (!v)
+		return wr_fail_nomem(err);
+	snap->members = v;
+	v[snap->member_count++] = (struct wr_member){wr_pack_ref(pack), role, dead ? wr_dead_ref(dead) : NULL};
+	return WR_OK;
+}
+
+enum wr_code wr_snapshot_copy(struct wr_snapshot **out, const struct wr_snapshot *old, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	enum wr_code code;
+
+	if ((code = wr_snapshot_new(&snap, old->max_object, err)) != WR_OK)
+		return code;
+	snap->members = calloc(old->member_count + 1, sizeof *snap->members);
+	if (!snap->members)
+		return wr_fail_nomem(err);
+	for (size_t i = 0; i < old->member_count; i++) {
+		const struct wr_member *m = &old->members[i];
+
+		snap->members[i] = (struct wr_member){wr_pack_ref(m->pack), m->role, m->dead ? wr_dead_ref(m->dead) : NULL};
+	}
+	snap->member_count = old->member_count;
+	for (size_t i = 0; i < old->journal_count; i++) {
+		snap->journals[i] = wr_journal_ref(old->journals[i]);
+		snap->limits[i] = old->limits[i];
+	}
+	snap->journal_count = old->journal_count;
+	snap->stored = old->stored ? wr_refsfile_ref(old->stored) : NULL;
+	snap->overlay = old->overlay;
+	if (snap->overlay)
+		atomic_fetch_add_explicit(&snap->overlay->users, 1, memory_order_relaxed);
+	snap->seq = old->seq;
+	snap->lost = old->lost;
+	*out = WR_STEAL(snap);
+	return WR_OK;
+}
+
+enum wr_code wr_snapshot_apply(struct wr_snapshot *snap, const struct wr_record *record, struct wr_error *err)
+{
+	struct wr_overlay *merged = NULL;
+	enum wr_code code = overlay_merge(&merged, snap->overlay, record->updates, record->update_count, err);
+
+	if (code != WR_OK)
+		return code;
+	wr_overlay_unref(snap->overlay);
+	snap->overlay = merged;
+	snap->seq = record->seq;
+	for (uint32_t i = 0; i < record->update_count; i++)
+		snap->lost |= record->updates[i].lossy;
+	return WR_OK;
+}
+
+/* ---- refs ---- */
+
+bool wr_snapshot_find_ref(struct wr_ref *out, const struct wr_snapshot *snap, struct wr_str name)
+{
+	bool exact;
+	size_t i = overlay_lower(snap->overlay, name, &exact);
+
+	if (exact) {
+		if (wr_oid_zero(&snap->overlay->v[i].oid))
+			return false;
+		*out = snap->overlay->v[i];
+		return true;
+	}
+	if (!snap->stored)
+		return false;
+	i = wr_refsfile_lower(snap->stored, name, &exact);
+	if (exact)
+		wr_refsfile_ref_at(out, snap->stored, i);
+	return exact;
+}
+
+void wr_ref_cursor_init(struct wr_ref_cursor *c, const struct wr_snapshot *snap, struct wr_str from)
+{
+	bool exact;
+
+	c->snap = snap;
+	c->stored = snap->stored ? wr_refsfile_lower(snap->stored, from, &exact) : 0;
+	c->over = overlay_lower(snap->overlay, from, &exact);
+}
+
+bool wr_ref_cursor_next(struct wr_ref *out, struct wr_ref_cursor *c)
+{
+	const struct wr_overlay *o = c->snap->overlay;
+	size_t stored_count = c->snap->stored ? wr_refsfile_count(c->snap->stored) : 0;
+
+	for (;;) {
+		bool has_stored = c->stored < stored_count, has_over = o && c->over < o->count;
+		struct wr_ref ref;
+		int cmp;
+
+		if (!has_stored && !has_over)
+			return false;
+		if (has_stored)
+			wr_refsfile_ref_at(&ref, c->snap->stored, c->stored);
+		cmp = !has_over ? -1 : !has_stored ? 1 : name_cmp(ref.name, o->v[c->over].name);
+		if (cmp < 0) {
+			c->stored++;
+			*out = ref;
+			return true;
+		}
+		c->stored += cmp == 0;
+		*out = o->v[c->over++];
+		if (!wr_oid_zero(&out->oid))
+			return true;
+	}
+}
+
+/* The list is one block: a count is not stored in it, because it is set before the pointer is published. */
+struct flat {
+	size_t count;
+	struct wr_ref v[];
+};
+
+enum wr_code wr_snapshot_flatten(struct wr_snapshot *snap, struct wr_error *err)
+{
+	size_t room = (snap->stored ? wr_refsfile_count(snap->stored) : 0) + (snap->overlay ? snap->overlay->count : 0);
+	struct flat *flat, *none = NULL;
+	struct wr_ref_cursor c;
+
+	if (atomic_load_explicit(&snap->flat, memory_order_acquire))
+		return WR_OK;
+	flat = calloc(1, sizeof *flat + (room + 1) * sizeof flat->v[0]);
+	if (!flat)
+		return wr_fail_nomem(err);
+	wr_ref_cursor_init(&c, snap, WR_S(""));
+	while (wr_ref_cursor_next(&flat->v[flat->count], &c))
+		flat->count++;
+	if (!atomic_compare_exchange_strong_explicit(&snap->flat, (void **)&none, flat, memory_order_acq_rel,
+						     memory_order_acquire))
+		free(flat);
+	return WR_OK;
 }
 
 const struct wr_ref *wr_snapshot_refs(const struct wr_snapshot *snap, size_t *n)
 {
-	*n = snap->ref_count;
-	return snap->refs;
-}
+	const struct flat *flat = atomic_load_explicit(&snap->flat, memory_order_acquire);
 
-static int name_cmp(struct wr_str a, struct wr_str b)
-{
-	size_t n = a.len < b.len ? a.len : b.len;
-	int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
-
-	return c ? c : (a.len > b.len) - (a.len < b.len);
+	assert(flat); /* taken by wr_snapshot_take() */
+	*n = flat->count;
+	return flat->v;
 }
 
 const struct wr_ref *wr_snapshot_ref(const struct wr_snapshot *snap, struct wr_str name)
 {
-	size_t lo = 0, hi = snap->ref_count;
+	size_t n, lo = 0;
+	const struct wr_ref *v = wr_snapshot_refs(snap, &n);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		int c = name_cmp(name, snap->refs[mid].name);
+	while (lo < n) {
+		size_t mid = lo + (n - lo) / 2;
+		int c = name_cmp(name, v[mid].name);
 
 		if (c == 0)
-			return &snap->refs[mid];
+			return &v[mid];
 		if (c < 0)
-			hi = mid;
+			n = mid;
 		else
 			lo = mid + 1;
 	}
 	return NULL;
-}
-
-bool wr_snapshot_find(size_t *pack, uint32_t *pos, const struct wr_snapshot *snap, const struct wr_oid *oid)
-{
-	for (size_t i = snap->pack_count; i-- > 0;) {
-		if (wr_pack_find(pos, snap->packs[i], oid)) {
-			*pack = i;
-			return true;
-		}
-	}
-	return false;
-}
-
-bool wr_snapshot_has(const struct wr_snapshot *snap, const struct wr_oid *oid)
-{
-	uint32_t pos;
-	size_t pack;
-
-	return wr_snapshot_find(&pack, &pos, snap, oid);
-}
-
-static enum wr_code absent(const struct wr_oid *oid, struct wr_error *err)
-{
-	char hex[WR_OID_HEX + 1];
-
-	wr_oid_hex(hex, oid);
-	return wr_fail(err, WR_E_NOT_THERE, "object %s is not there", hex);
-}
-
-enum wr_code wr_snapshot_stat(const struct wr_snapshot *snap, const struct wr_oid *oid, enum wr_type *type,
-			      uint64_t *size, struct wr_error *err)
-{
-	enum wr_type found_type;
-	uint64_t found_size;
-	enum wr_code code;
-	uint32_t pos;
-	size_t pack;
-
-	if (!wr_snapshot_find(&pack, &pos, snap, oid))
-		return absent(oid, err);
-	if ((code = wr_pack_stat(&found_type, &found_size, snap->packs[pack], pos, err)) != WR_OK)
-		return code;
-	if (type)
-		*type = found_type;
-	if (size)
-		*size = found_size;
-	return WR_OK;
-}
-
-enum wr_code wr_snapshot_read(struct wr_object *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
-			      struct wr_error *err)
-{
-	uint32_t pos;
-	size_t pack;
-
-	if (!wr_snapshot_find(&pack, &pos, snap, oid))
-		return absent(oid, err);
-	return wr_pack_read(out, snap->packs[pack], pos, snap->max_object, err);
 }

@@ -24,7 +24,9 @@ WR_DEFINE_AUTO_AS(wr_snapshot, struct wr_snapshot, wr_snapshot_unref);
 
 /* All refs, in byte order of their names. */
 const struct wr_ref *wr_snapshot_refs(const struct wr_snapshot *snap, size_t *n);
-/* One ref by its full name, or NULL. */
+/* One ref by its full name; false when there is none. Without a list of all refs, so that it is cheap in any repository. */
+bool wr_snapshot_find_ref(struct wr_ref *out, const struct wr_snapshot *snap, struct wr_str name);
+/* The same from the list, or NULL. Not for the tips that a change's function gets, which have no list. */
 const struct wr_ref *wr_snapshot_ref(const struct wr_snapshot *snap, struct wr_str name);
 
 struct wr_object {

@@ -51,14 +51,33 @@ struct wr_snapshot {
 	 * the closure may be reachable no more, and nothing of it may be sent without a walk.
 	 */
 	bool lost;
-	_Atomic(struct wr_ref *) flat; /* all refs, sorted; made when first asked for */
-	size_t flat_count;
-	char *flat_text;
+	_Atomic(void *) flat; /* all refs, sorted; made by wr_snapshot_flatten() */
 };
 
 /* An empty one: no refs, no sources. */
 WR_MUST_CHECK enum wr_code wr_snapshot_new(struct wr_snapshot **out, uint64_t max_object, struct wr_error *err);
 struct wr_snapshot *wr_snapshot_ref_more(struct wr_snapshot *snap);
+
+/* ---- how one follows from another; only for who has not published it yet ---- */
+
+WR_MUST_CHECK enum wr_code wr_snapshot_copy(struct wr_snapshot **out, const struct wr_snapshot *old,
+					    struct wr_error *err);
+/* Takes references to pack and dead (may be NULL). */
+WR_MUST_CHECK enum wr_code wr_snapshot_add_member(struct wr_snapshot *snap, struct wr_pack *pack, enum wr_role role,
+						  struct wr_dead *dead, struct wr_error *err);
+/* The record's ref updates, sequence and loss; its objects are the caller's to add. */
+WR_MUST_CHECK enum wr_code wr_snapshot_apply(struct wr_snapshot *snap, const struct wr_record *record,
+					     struct wr_error *err);
+/* The flat list, which wr_snapshot_refs() and wr_snapshot_ref() need. */
+WR_MUST_CHECK enum wr_code wr_snapshot_flatten(struct wr_snapshot *snap, struct wr_error *err);
+
+/* Refs in byte order of their names, from a name on, without a flat list. */
+struct wr_ref_cursor {
+	const struct wr_snapshot *snap;
+	size_t stored, over;
+};
+void wr_ref_cursor_init(struct wr_ref_cursor *c, const struct wr_snapshot *snap, struct wr_str from);
+bool wr_ref_cursor_next(struct wr_ref *out, struct wr_ref_cursor *c);
 
 /* ---- objects.c ---- */
 
