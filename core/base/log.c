@@ -48,7 +48,8 @@ static void add_json_text(struct wr_buf *b, struct wr_str s)
 	wr_buf_addc(b, '"');
 }
 
-void wr_log_write(enum wr_log_level level, const char *trace, enum wr_event event, const struct wr_log_field *fields)
+void wr_log_write(enum wr_log_level level, const char *trace, enum wr_log_event event,
+		  const struct wr_log_field *fields)
 {
 	static const char *const levels[] = {"debug", "info", "warn", "error"};
 	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(64 * 1024);
@@ -85,7 +86,7 @@ void wr_log_write(enum wr_log_level level, const char *trace, enum wr_event even
 	}
 }
 
-void wr_log_error(const char *trace, enum wr_event event, const struct wr_error *err)
+void wr_log_error(const char *trace, enum wr_log_event event, const struct wr_error *err)
 {
 	enum wr_log_level level = wr_code_status(err->code) >= 500 ? WR_WARN : WR_INFO;
 

@@ -13,7 +13,7 @@
 
 enum wr_log_level { WR_DEBUG, WR_INFO, WR_WARN, WR_ERROR };
 
-enum wr_event {
+enum wr_log_event {
 #define X(name, text) WR_EV_##name,
 #include "core/base/events.def"
 #undef X
@@ -42,10 +42,11 @@ struct wr_log_field {
 
 void wr_log_set_threshold(enum wr_log_level level);
 enum wr_log_level wr_log_threshold(void);
-void wr_log_write(enum wr_log_level level, const char *trace, enum wr_event event, const struct wr_log_field *fields);
+void wr_log_write(enum wr_log_level level, const char *trace, enum wr_log_event event,
+		  const struct wr_log_field *fields);
 
 struct wr_error;
 /* The error's code and detail under the event, level WARN for 5xx else INFO. */
-void wr_log_error(const char *trace, enum wr_event event, const struct wr_error *err);
+void wr_log_error(const char *trace, enum wr_log_event event, const struct wr_error *err);
 
 #endif
