@@ -96,6 +96,11 @@ WR_MUST_CHECK enum wr_code wr_journal_put(bool *broken, struct wr_journal *j, st
 					  struct wr_error *err);
 /* fdatasync of all that was put. After an error the journal is broken: what was put since the last flush is unknown. */
 WR_MUST_CHECK enum wr_code wr_journal_flush(struct wr_journal *j, struct wr_error *err);
+/*
+ * All of an opened journal is known to be flushed, since its last owner closed it cleanly at this length. Without it the
+ * first record would vouch for less than is there.
+ */
+void wr_journal_trust(struct wr_journal *j);
 
 /* Room is up to the caller: whether a record of this many bytes fits at all (a fresh journal may be larger than usual). */
 bool wr_journal_fits(const struct wr_journal *j, uint64_t record_len);
