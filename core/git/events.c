@@ -1,0 +1,314 @@
+/* Events: what others call, the beginning and the end, and what an earlier process left. See events_internal.h. */
+#include "core/git/events.h"
+
+#include <errno.h>
+
+#include "core/base/log.h"
+#include "core/base/threads.h"
+#include "core/git/events_internal.h"
+
+#define WAIT_MS 30000  /* for a mark */
+#define QUIET_MS 10000 /* until a mark is taken back */
+#define GAP_MS 100     /* between two rounds of handing over */
+#define RETRY_MS 3000  /* after a failure */
+#define BUSY_MAX 128   /* from which on no more of an earlier process's are opened */
+
+/* ---- lists ---- */
+
+void wr_events_push(struct wr_event_list *l, struct wr_git_repo *repo)
+{
+	repo->events.prev = l->last;
+	repo->events.next = NULL;
+	*(l->last ? &l->last->events.next : &l->first) = repo;
+	l->last = repo;
+}
+
+static void take_out(struct wr_event_list *l, struct wr_git_repo *repo)
+{
+	struct wr_git_repo *prev = repo->events.prev, *next = repo->events.next;
+
+	*(prev ? &prev->events.next : &l->first) = next;
+	*(next ? &next->events.prev : &l->last) = prev;
+	repo->events.prev = repo->events.next = NULL;
+}
+
+struct wr_git_repo *wr_events_pop(struct wr_event_list *l)
+{
+	struct wr_git_repo *repo = l->first;
+
+	if (repo)
+		take_out(l, repo);
+	return repo;
+}
+
+void wr_events_enqueue(struct wr_events *ev, struct wr_event_list *l, struct wr_git_repo *repo)
+{
+	wr_events_push(l, repo);
+	ev->busy++;
+	pthread_cond_signal(&ev->work);
+}
+
+void wr_events_rest(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	repo->events.idle = true;
+	repo->events.idle_ms = wr_mono_ms();
+	wr_events_push(&ev->idle, repo);
+	ev->idle_count++;
+	pthread_cond_signal(&ev->work);
+}
+
+void wr_events_rouse(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	repo->events.idle = false;
+	take_out(&ev->idle, repo);
+	ev->idle_count--;
+}
+
+void wr_events_put_off(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	if (!ev->later.first)
+		ev->later_at = wr_mono_ms() + ev->retry_ms;
+	wr_events_push(&ev->later, repo);
+	pthread_cond_signal(&ev->work);
+}
+
+/* ---- what others call ---- */
+
+static void ask(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	struct wr_repo_events *e = &repo->events;
+
+	if (ev->stopping)
+		return;
+	if (e->state == WR_UNMARKING)
+		e->wanted = true;
+	if (e->state != WR_UNMARKED)
+		return;
+	wr_git_repo_ref(repo);
+	e->state = WR_MARKING;
+	wr_events_enqueue(ev, &ev->marking, repo);
+}
+
+void wr_events_expect(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	if (!ev)
+		return;
+	pthread_mutex_lock(&ev->mutex);
+	ask(ev, repo);
+	pthread_mutex_unlock(&ev->mutex);
+}
+
+static struct timespec in_ms(int64_t ms)
+{
+	int64_t at = wr_mono_ms() + ms;
+
+	return (struct timespec){at / 1000, at % 1000 * 1000000};
+}
+
+static enum wr_code wait_marked(struct wr_events *ev, struct wr_git_repo *repo, struct wr_error *err)
+{
+	struct timespec until = in_ms(WAIT_MS);
+	unsigned failures = repo->events.failures;
+
+	while (repo->events.state != WR_MARKED) {
+		if (repo->events.failures != failures)
+			return wr_fail(err, repo->events.failed, "repository %s: %s", repo->id, ev->said);
+		if (ev->stopping)
+			return wr_fail(err, WR_E_UNAVAILABLE, "the server stops");
+		ask(ev, repo);
+		if (pthread_cond_timedwait(&ev->moved, &ev->mutex, &until) == ETIMEDOUT &&
+		    repo->events.state != WR_MARKED)
+			return wr_fail(err, WR_E_UNAVAILABLE, "repository %s waits for its mark", repo->id);
+	}
+	return WR_OK;
+}
+
+enum wr_code wr_events_wait(struct wr_events *ev, struct wr_git_repo *repo, struct wr_error *err)
+{
+	enum wr_code code;
+
+	if (!ev)
+		return WR_OK;
+	pthread_mutex_lock(&ev->mutex);
+	code = wait_marked(ev, repo, err);
+	if (code == WR_OK) {
+		repo->events.waited = true;
+		repo->events.last_ms = wr_mono_ms();
+	}
+	pthread_mutex_unlock(&ev->mutex);
+	return code;
+}
+
+void wr_events_added(struct wr_events *ev, struct wr_git_repo *repo, uint64_t seq)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct wr_repo_events *e = &repo->events;
+	enum wr_code code = WR_OK;
+
+	if (!ev)
+		return;
+	pthread_mutex_lock(&ev->mutex);
+	if (seq > e->newest)
+		e->newest = seq;
+	/* Else a crash from here on would leave a record that no start looks for. */
+	if (e->state != WR_MARKED)
+		code = wait_marked(ev, repo, &err);
+	e->waited = false;
+	e->last_ms = wr_mono_ms();
+	if (e->idle && e->newest > e->delivered) {
+		wr_events_rouse(ev, repo);
+		wr_events_enqueue(ev, &ev->queue, repo);
+	}
+	pthread_mutex_unlock(&ev->mutex);
+	if (code != WR_OK)
+		wr_log_error(NULL, WR_EV_JOB_FAILED, &err);
+}
+
+uint64_t wr_events_delivered(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	uint64_t seq;
+
+	if (!ev)
+		return UINT64_MAX;
+	pthread_mutex_lock(&ev->mutex);
+	seq = repo->events.known ? repo->events.delivered : 0;
+	if (!repo->events.known)
+		ask(ev, repo);
+	pthread_mutex_unlock(&ev->mutex);
+	return seq;
+}
+
+/* ---- what an earlier process left ---- */
+
+static bool wait_for_room(struct wr_events *ev)
+{
+	bool closing;
+
+	pthread_mutex_lock(&ev->mutex);
+	while (ev->busy >= BUSY_MAX && !ev->closing)
+		pthread_cond_wait(&ev->moved, &ev->mutex);
+	closing = ev->closing;
+	pthread_mutex_unlock(&ev->mutex);
+	return !closing;
+}
+
+/* One pass over the marked rows; whether all could be opened. Those of this process are among them, and cost nothing. */
+static bool open_marked(struct wr_events *ev, bool log)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	char id[WR_UUID_LEN + 1], after[WR_UUID_LEN + 1] = "";
+	struct wr_git_repo *repo;
+	bool all = true;
+	enum wr_code code;
+
+	while (wait_for_room(ev) && (code = ev->sink->next_marked(ev->sink->arg, id, after, &err)) != WR_E_NOT_THERE) {
+		if (code != WR_OK) {
+			if (log)
+				wr_events_log_failure("", &err);
+			return false;
+		}
+		memcpy(after, id, sizeof after);
+		code = wr_git_repo_open(&repo, ev->git, id, &err);
+		if (code != WR_OK) {
+			all = false;
+			if (log)
+				wr_events_log_failure(id, &err);
+			continue;
+		}
+		/* A new mark takes the place of the old one, and with each comes a look into the journal. */
+		wr_events_expect(ev, repo);
+		wr_git_repo_unref(repo);
+	}
+	return all;
+}
+
+static void open_old(void *arg)
+{
+	struct wr_events *ev = arg;
+	bool done = open_marked(ev, true);
+
+	pthread_mutex_lock(&ev->mutex);
+	while (!done && !ev->closing) {
+		struct timespec until = in_ms(ev->retry_ms);
+
+		while (!ev->closing && pthread_cond_timedwait(&ev->moved, &ev->mutex, &until) != ETIMEDOUT)
+			continue;
+		pthread_mutex_unlock(&ev->mutex);
+		done = open_marked(ev, false);
+		pthread_mutex_lock(&ev->mutex);
+	}
+	pthread_mutex_unlock(&ev->mutex);
+}
+
+/* ---- beginning and end ---- */
+
+static void run(void *arg)
+{
+	wr_events_run(arg);
+}
+
+enum wr_code wr_events_start(struct wr_events **out, struct wr_git *git, const struct wr_event_sink *sink,
+			     struct wr_error *err)
+{
+	struct wr_events *ev = calloc(1, sizeof *ev);
+	pthread_condattr_t attr;
+	enum wr_code code;
+
+	if (!ev)
+		return wr_fail_nomem(err);
+	ev->git = git;
+	ev->sink = sink;
+	ev->quiet_ms = QUIET_MS;
+	ev->gap_ms = GAP_MS;
+	ev->retry_ms = RETRY_MS;
+	pthread_mutex_init(&ev->mutex, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&ev->work, &attr);
+	pthread_cond_init(&ev->moved, &attr);
+	pthread_condattr_destroy(&attr);
+	*out = ev;
+	code = wr_thread_start(&ev->thread, "wr-events", 0, run, ev, err);
+	ev->has_thread = code == WR_OK;
+	if (code == WR_OK)
+		code = wr_thread_start(&ev->opener, "wr-events-old", 10, open_old, ev, err);
+	ev->has_opener = code == WR_OK;
+	if (code != WR_OK) {
+		*out = NULL;
+		wr_events_stop(ev);
+	}
+	return code;
+}
+
+void wr_events_set_times(struct wr_events *ev, int64_t quiet_ms, int64_t gap_ms, int64_t retry_ms)
+{
+	pthread_mutex_lock(&ev->mutex);
+	ev->quiet_ms = quiet_ms;
+	ev->gap_ms = gap_ms;
+	ev->retry_ms = retry_ms;
+	pthread_cond_signal(&ev->work);
+	pthread_mutex_unlock(&ev->mutex);
+}
+
+static void end(struct wr_events *ev, bool *flag, bool running, pthread_t thread)
+{
+	pthread_mutex_lock(&ev->mutex);
+	*flag = true;
+	pthread_cond_signal(&ev->work);
+	pthread_cond_broadcast(&ev->moved);
+	pthread_mutex_unlock(&ev->mutex);
+	if (running)
+		pthread_join(thread, NULL);
+}
+
+void wr_events_stop(struct wr_events *ev)
+{
+	if (!ev)
+		return;
+	end(ev, &ev->closing, ev->has_opener, ev->opener);
+	end(ev, &ev->stopping, ev->has_thread, ev->thread);
+	pthread_cond_destroy(&ev->work);
+	pthread_cond_destroy(&ev->moved);
+	pthread_mutex_destroy(&ev->mutex);
+	free(ev);
+}

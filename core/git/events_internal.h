@@ -1,0 +1,72 @@
+/*
+ * core/git/events_internal.h: the events' state, for the three files of it: events.c has what others call and the start,
+ * events_thread.c marks and takes marks back, events_drain.c hands over.
+ * Threads:   everything here is under the mutex, which comes before the store's two. Functions that let it go meanwhile
+ *            say so; references are given back without it.
+ *
+ * What becomes of one repository, by events.state:
+ *
+ *   UNMARKED --expect, wait, delivered--> MARKING --sink.mark--> MARKED --quiet, all handed over--> UNMARKING --> UNMARKED
+ *
+ * In every state but the first, one reference to the handle is held, and the repository is in at most one list: marking
+ * (MARKING), queue, round, idle (MARKED), later (either), or in none while "wr-events" works on it. Only that thread
+ * moves it on from there and gives the reference back.
+ */
+#ifndef WR_EVENTS_INTERNAL_H
+#define WR_EVENTS_INTERNAL_H
+
+#include "core/base/clock.h"
+#include "core/git/events.h"
+#include "core/git/git_internal.h"
+
+struct wr_event_list {
+	struct wr_git_repo *first, *last;
+};
+
+struct wr_events {
+	struct wr_git *git;
+	const struct wr_event_sink *sink;
+	pthread_t thread, opener;
+	bool has_thread, has_opener;
+	pthread_mutex_t mutex; /* guards what follows, and wr_repo_events; comes before the store's two */
+	pthread_cond_t work;   /* for "wr-events" */
+	pthread_cond_t moved;  /* marks came or failed, there is room again, or it ends */
+	struct wr_event_list marking; /* want a mark */
+	struct wr_event_list queue;   /* to be handed over in the next round */
+	struct wr_event_list round;   /* in this round */
+	struct wr_event_list later;   /* tried and failed */
+	struct wr_event_list idle;    /* all handed over; in the order of idle_ms */
+	size_t busy;		      /* in marking, queue and round */
+	size_t idle_count;
+	int64_t next_round, later_at;
+	int64_t quiet_ms, gap_ms, retry_ms;
+	bool closing;	/* for "wr-events-old" */
+	bool stopping;	/* for "wr-events", and then no new marks */
+	char said[512]; /* why the last mark failed */
+};
+
+/* ---- lists ---- */
+
+void wr_events_push(struct wr_event_list *l, struct wr_git_repo *repo);
+struct wr_git_repo *wr_events_pop(struct wr_event_list *l); /* NULL: empty */
+
+/* To marking, queue or round. */
+void wr_events_enqueue(struct wr_events *ev, struct wr_event_list *l, struct wr_git_repo *repo);
+void wr_events_put_off(struct wr_events *ev, struct wr_git_repo *repo);
+void wr_events_rest(struct wr_events *ev, struct wr_git_repo *repo);
+/* Out of the list of idle ones. */
+void wr_events_rouse(struct wr_events *ev, struct wr_git_repo *repo);
+
+/* ---- what "wr-events" does; these let the mutex go meanwhile ---- */
+
+/* Runs until stopping, and then finishes. */
+void wr_events_run(struct wr_events *ev);
+/* One transaction of the round; a round begins with all that waits then, and not too soon after the last. */
+void wr_events_drain(struct wr_events *ev);
+
+/* The row is gone or being deleted, and nobody wants the events. The caller gives the reference back. */
+void wr_events_forget(struct wr_git_repo *repo);
+void wr_events_unref_all(struct wr_events *ev, struct wr_git_repo **v, size_t n);
+void wr_events_log_failure(const char *repo_id, const struct wr_error *err);
+
+#endif

@@ -1,0 +1,227 @@
+/* Events: the thread "wr-events", its marks and their end. */
+#include "core/base/log.h"
+#include "core/git/events_internal.h"
+
+#define CROWDED 512	 /* idle ones, each with its handle open: beyond that a mark lasts a tenth of the usual time */
+#define APPEND_MS 300000 /* that a mark lasts for a record which was announced */
+#define STOP_MS 1000	 /* for what is left at a stop */
+#define MARKS_MAX 128	 /* in one transaction */
+
+void wr_events_log_failure(const char *repo_id, const struct wr_error *err)
+{
+	WR_LOG(WR_WARN, NULL, JOB_FAILED, WR_STR("job", "events"), WR_STR("repo", repo_id),
+	       WR_STR("code", wr_code_wire(err->code)), WR_STR("detail", err->detail));
+}
+
+void wr_events_unref_all(struct wr_events *ev, struct wr_git_repo **v, size_t n)
+{
+	pthread_mutex_unlock(&ev->mutex);
+	for (size_t i = 0; i < n; i++)
+		wr_git_repo_unref(v[i]);
+	pthread_mutex_lock(&ev->mutex);
+}
+
+void wr_events_forget(struct wr_git_repo *repo)
+{
+	repo->events.state = WR_UNMARKED;
+	repo->events.known = true;
+	repo->events.delivered = WR_EVENTS_GONE;
+}
+
+static void marked(struct wr_events *ev, struct wr_git_repo *repo, const char *token, uint64_t event_seq)
+{
+	struct wr_repo_events *e = &repo->events;
+
+	memcpy(e->token, token, sizeof e->token);
+	e->state = WR_MARKED;
+	e->known = true;
+	e->look = true;
+	e->delivered = event_seq;
+	e->last_ms = wr_mono_ms();
+	wr_events_enqueue(ev, &ev->queue, repo);
+}
+
+/* Waiters are told. False: the handle goes; else there are records, which need their mark all the same. */
+static bool not_marked(struct wr_events *ev, struct wr_git_repo *repo, enum wr_code code)
+{
+	struct wr_repo_events *e = &repo->events;
+
+	e->failures++;
+	e->failed = code;
+	if (code == WR_E_NOT_THERE)
+		wr_events_forget(repo);
+	else if (!ev->stopping && e->newest > e->delivered)
+		wr_events_put_off(ev, repo);
+	else
+		e->state = WR_UNMARKED;
+	return e->state != WR_UNMARKED;
+}
+
+static void mark(struct wr_events *ev)
+{
+	struct wr_git_repo *repos[MARKS_MAX];
+	char tokens[MARKS_MAX][WR_EVENT_TOKEN + 1];
+	const char *ids[MARKS_MAX];
+	uint64_t seqs[MARKS_MAX];
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	size_t n = 0, gone = 0;
+	enum wr_code code;
+
+	while (n < MARKS_MAX && (repos[n] = wr_events_pop(&ev->marking)))
+		n++;
+	if (n == 0)
+		return;
+	pthread_mutex_unlock(&ev->mutex);
+	for (size_t i = 0; i < n; i++) {
+		ids[i] = repos[i]->id;
+		wr_random_text(tokens[i], WR_EVENT_TOKEN);
+	}
+	code = ev->sink->mark(ev->sink->arg, n, ids, (const char(*)[WR_EVENT_TOKEN + 1])tokens, seqs, &err);
+	pthread_mutex_lock(&ev->mutex);
+	if (code != WR_OK)
+		snprintf(ev->said, sizeof ev->said, "%s", err.detail);
+	ev->busy -= n;
+	for (size_t i = 0; i < n; i++) {
+		if (code == WR_OK && seqs[i] != WR_EVENTS_GONE)
+			marked(ev, repos[i], tokens[i], seqs[i]);
+		else if (!not_marked(ev, repos[i], code == WR_OK ? WR_E_NOT_THERE : code))
+			repos[gone++] = repos[i];
+	}
+	pthread_cond_broadcast(&ev->moved);
+	wr_events_unref_all(ev, repos, gone);
+}
+
+static void try_again(struct wr_events *ev)
+{
+	struct wr_git_repo *repo;
+
+	while ((repo = wr_events_pop(&ev->later)))
+		wr_events_enqueue(ev, repo->events.state == WR_MARKING ? &ev->marking : &ev->queue, repo);
+}
+
+static int64_t quiet(const struct wr_events *ev)
+{
+	return ev->idle_count > CROWDED ? ev->quiet_ms / 10 : ev->quiet_ms;
+}
+
+static void unmark(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct wr_repo_events *e = &repo->events;
+	enum wr_code code;
+
+	e->state = WR_UNMARKING;
+	pthread_mutex_unlock(&ev->mutex);
+	/* A mark that stays because of an error costs the next start a look, and no more. */
+	code = ev->sink->unmark(ev->sink->arg, repo->id, e->token, &err);
+	if (code != WR_OK)
+		wr_events_log_failure(repo->id, &err);
+	pthread_mutex_lock(&ev->mutex);
+	e->state = WR_UNMARKED;
+	if (e->wanted) {
+		e->wanted = false;
+		e->state = WR_MARKING;
+		wr_events_enqueue(ev, &ev->marking, repo);
+	} else {
+		wr_events_unref_all(ev, &repo, 1);
+	}
+}
+
+/* Looks at the one that is idle longest. */
+static void unmark_quiet(struct wr_events *ev)
+{
+	struct wr_git_repo *repo = ev->idle.first;
+	int64_t now = wr_mono_ms();
+
+	if (!repo || now < repo->events.idle_ms + quiet(ev))
+		return;
+	wr_events_rouse(ev, repo);
+	if (now < repo->events.last_ms + (repo->events.waited ? APPEND_MS : quiet(ev)))
+		wr_events_rest(ev, repo);
+	else
+		unmark(ev, repo);
+}
+
+/* When there is something to do; INT64_MAX: not before somebody says so. */
+static int64_t due(const struct wr_events *ev)
+{
+	int64_t at = INT64_MAX;
+
+	if (ev->stopping || ev->marking.first || ev->round.first)
+		return 0;
+	if (ev->queue.first)
+		at = ev->next_round;
+	if (ev->later.first && ev->later_at < at)
+		at = ev->later_at;
+	if (ev->idle.first && ev->idle.first->events.idle_ms + quiet(ev) < at)
+		at = ev->idle.first->events.idle_ms + quiet(ev);
+	return at;
+}
+
+static void sleep_until_due(struct wr_events *ev)
+{
+	int64_t at;
+
+	while ((at = due(ev)) > wr_mono_ms()) {
+		struct timespec until = {at / 1000, at % 1000 * 1000000};
+
+		if (at == INT64_MAX)
+			pthread_cond_wait(&ev->work, &ev->mutex);
+		else
+			(void)pthread_cond_timedwait(&ev->work, &ev->mutex, &until);
+	}
+}
+
+static void let_go(struct wr_events *ev, struct wr_event_list *l)
+{
+	struct wr_git_repo *repo;
+
+	while ((repo = wr_events_pop(l))) {
+		repo->events.state = WR_UNMARKED;
+		repo->events.idle = false;
+		wr_events_unref_all(ev, &repo, 1);
+	}
+}
+
+/* What is left marked then is for the next start. */
+static void finish(struct wr_events *ev)
+{
+	int64_t until = wr_mono_ms() + STOP_MS;
+	struct wr_git_repo *repo;
+
+	try_again(ev);
+	ev->next_round = 0;
+	while ((ev->round.first || ev->queue.first) && wr_mono_ms() < until) {
+		wr_events_drain(ev);
+		ev->next_round = 0;
+	}
+	while (wr_mono_ms() < until && (repo = ev->idle.first)) {
+		wr_events_rouse(ev, repo);
+		if (repo->events.waited)
+			wr_events_put_off(ev, repo);
+		else
+			unmark(ev, repo);
+	}
+	let_go(ev, &ev->marking);
+	let_go(ev, &ev->round);
+	let_go(ev, &ev->queue);
+	let_go(ev, &ev->later);
+	let_go(ev, &ev->idle);
+	pthread_cond_broadcast(&ev->moved);
+}
+
+void wr_events_run(struct wr_events *ev)
+{
+	pthread_mutex_lock(&ev->mutex);
+	while (!ev->stopping) {
+		sleep_until_due(ev);
+		mark(ev);
+		if (ev->later.first && wr_mono_ms() >= ev->later_at)
+			try_again(ev);
+		wr_events_drain(ev);
+		unmark_quiet(ev);
+	}
+	finish(ev);
+	pthread_mutex_unlock(&ev->mutex);
+}
+
