@@ -1,0 +1,174 @@
+/*
+ * What the heads and tags reach is found (closure.c), which packs stay is decided (checkpoint_plan.c), the rest is written
+ * to at most two new packs (pack_write.c), and all is named in a new ref file. Whoever called makes it count.
+ */
+#include "core/git/checkpoint.h"
+
+#include <sys/stat.h>
+
+#include "core/base/file.h"
+#include "core/git/checkpoint_internal.h"
+#include "core/git/graph.h"
+
+void wr_checkpoint_fini(struct wr_checkpoint *c)
+{
+	wr_refsfile_unref(c->stored);
+	for (size_t i = 0; i < c->member_count; i++) {
+		wr_pack_unref(c->members[i].pack);
+		wr_dead_unref(c->members[i].dead);
+	}
+	free(c->members);
+	*c = (struct wr_checkpoint){.number = 0};
+}
+
+/* ---- members ---- */
+
+static void add_old(struct wr_checkpoint *out, const struct wr_build *b, const struct wr_stay *stay, enum wr_role role)
+{
+	out->members[out->member_count++] = (struct wr_member){
+		.pack = wr_pack_ref(b->snap->members[stay->src].pack),
+		.role = role,
+		.dead = stay->dead ? wr_dead_ref(stay->dead) : NULL,
+	};
+}
+
+static enum wr_code add_new(struct wr_checkpoint *out, const struct wr_build *b, int packs,
+			    const struct wr_places *places, enum wr_role role)
+{
+	struct wr_pack *pack = NULL;
+	enum wr_code code;
+
+	if (places->len == 0)
+		return WR_OK;
+	code = wr_pack_write(&pack, &out->written, packs, b->snap, places->v, places->len, b->cancel, b->err);
+	if (code == WR_OK)
+		out->members[out->member_count++] = (struct wr_member){.pack = pack, .role = role};
+	return code;
+}
+
+static enum wr_role kin_role(const struct wr_checkpoint *out)
+{
+	return out->member_count ? WR_ROLE_TAIL : WR_ROLE_BASE;
+}
+
+/* The base is the largest: those that stay come by size, and what is new is smaller than any of them. */
+static enum wr_code gather(struct wr_checkpoint *out, const struct wr_build *b, int packs)
+{
+	enum wr_code code;
+
+	out->members = calloc(b->kin.len + b->others.len + 2, sizeof *out->members);
+	if (!out->members)
+		return wr_fail_nomem(b->err);
+	for (size_t i = 0; i < b->kin.len; i++)
+		if (!b->kin.v[i].merged)
+			add_old(out, b, &b->kin.v[i], kin_role(out));
+	if ((code = add_new(out, b, packs, &b->fresh, kin_role(out))) != WR_OK)
+		return code;
+	for (size_t i = 0; i < b->others.len; i++)
+		if (!b->others.v[i].merged)
+			add_old(out, b, &b->others.v[i], WR_ROLE_OTHER);
+	return add_new(out, b, packs, &b->loose, WR_ROLE_OTHER);
+}
+
+static bool had(const struct wr_snapshot *snap, const struct wr_pack *pack)
+{
+	for (size_t i = 0; i < snap->member_count; i++)
+		if (snap->members[i].pack == pack)
+			return true;
+	return false;
+}
+
+static bool base_went(const struct wr_checkpoint *out, const struct wr_snapshot *snap)
+{
+	for (size_t i = 0; i < snap->member_count; i++) {
+		if (snap->members[i].role != WR_ROLE_BASE)
+			continue;
+		for (size_t k = 0; k < out->member_count; k++)
+			if (out->members[k].pack == snap->members[i].pack)
+				return false;
+		return true;
+	}
+	return false;
+}
+
+/* ---- the ref file ---- */
+
+static void refs_name(char out[32], uint64_t number)
+{
+	snprintf(out, 32, "%llu.refs", (unsigned long long)number);
+}
+
+static enum wr_code write_refs(const struct wr_checkpoint *out, const struct wr_build *b, int warren)
+{
+	WR_AUTO_MEM struct wr_refsfile_pack *packs = calloc(out->member_count + 1, sizeof *packs);
+	struct wr_refsfile_contents contents = {.seq = b->snap->seq, .pack_count = out->member_count};
+
+	if (!packs)
+		return wr_fail_nomem(b->err);
+	for (size_t i = 0; i < out->member_count; i++) {
+		packs[i].role = out->members[i].role;
+		packs[i].dead = out->members[i].dead;
+		snprintf(packs[i].name, sizeof packs[i].name, "%s", out->members[i].pack->name);
+	}
+	contents.packs = packs;
+	contents.refs = wr_snapshot_refs(b->snap, &contents.ref_count);
+	contents.shallow = b->closure.shallow.len ? &b->closure.shallow : NULL;
+	return wr_refsfile_write(warren, out->number, &contents, b->err);
+}
+
+/* New files are flushed before the ref file names them, and their folder before that one's. */
+static enum wr_code name_all(struct wr_checkpoint *out, const struct wr_build *b, int packs, int warren)
+{
+	char name[32];
+	struct stat st;
+	enum wr_code code;
+
+	if (out->written && (code = wr_file_sync_dir(packs, ".", b->err)) != WR_OK)
+		return code;
+	if ((code = wr_cancelled(b->cancel, b->err)) != WR_OK || (code = write_refs(out, b, warren)) != WR_OK ||
+	    (code = wr_file_sync_dir(warren, ".", b->err)) != WR_OK)
+		return code;
+	refs_name(name, out->number);
+	if (fstatat(warren, name, &st, 0) == 0)
+		out->written += (uint64_t)st.st_size;
+	return wr_refsfile_open(&out->stored, warren, out->number, b->err);
+}
+
+static void undo(const struct wr_checkpoint *out, const struct wr_snapshot *snap, int packs, int warren)
+{
+	char name[32];
+
+	refs_name(name, out->number);
+	unlinkat(warren, name, 0);
+	for (size_t i = 0; i < out->member_count; i++)
+		if (!had(snap, out->members[i].pack))
+			wr_pack_remove(packs, out->members[i].pack->name);
+}
+
+enum wr_code wr_checkpoint_build(struct wr_checkpoint *out, struct wr_snapshot *snap, int packs, int warren,
+				 uint64_t number, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	WR_AUTO_S(wr_build) b = {.snap = snap, .cancel = cancel, .err = err};
+	WR_AUTO_S(wr_checkpoint) made = {.number = number};
+	enum wr_code code = wr_closure_init(&b.closure, snap, !snap->lost, cancel, err);
+
+	if (code == WR_OK)
+		code = wr_closure_walk(&b.closure, false, err);
+	if (code == WR_OK)
+		code = wr_build_plan(&b);
+	if (code != WR_OK)
+		return code;
+	code = gather(&made, &b, packs);
+	if (code == WR_OK)
+		code = name_all(&made, &b, packs, warren);
+	if (code != WR_OK) {
+		undo(&made, snap, packs, warren);
+		return code;
+	}
+	made.gained = b.gained;
+	made.died = b.died;
+	made.rebased = base_went(&made, snap);
+	*out = made;
+	made = (struct wr_checkpoint){.number = 0};
+	return WR_OK;
+}

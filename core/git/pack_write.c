@@ -1,0 +1,421 @@
+#include "core/git/pack_write.h"
+
+#include <fcntl.h>
+#include <libdeflate.h>
+#include <limits.h>
+#include <openssl/evp.h>
+#include <sys/mman.h>
+#include <zlib.h>
+
+#include "core/base/file.h"
+#include "core/git/graph.h"
+
+#define SHA1_LEN 20
+#define COUNT_MAX 0x7fffffffu
+#define NONE UINT32_MAX
+/* Packs larger than this do not stay in this process's memory because they were copied. */
+#define LET_GO ((size_t)64 << 20)
+#define AT_ONCE ((size_t)16 << 20)
+#define CACHE_BYTES ((size_t)32 << 20)
+
+struct writer {
+	const struct wr_snapshot *snap;
+	const struct wr_cancel *cancel;
+	struct wr_error *err;
+	struct wr_pack_item *items; /* by id */
+	uint32_t count;
+	uint32_t fan[65537]; /* where the ids with these first two bytes begin */
+	uint32_t *order;     /* as they shall be written */
+	struct wr_nums waiting;
+	struct wr_cache *cache;
+	struct libdeflate_compressor *z;
+	EVP_MD_CTX *sha;
+	int fd;
+	uint64_t at; /* bytes so far */
+	uint32_t src;	/* from which entries come now */
+	size_t touched; /* of it, since pages were let go */
+	size_t len;
+	uint8_t buf[1 << 18];
+};
+
+/* ---- bytes ---- */
+
+static enum wr_code flush(struct writer *w)
+{
+	size_t n = w->len;
+
+	w->len = 0;
+	if (EVP_DigestUpdate(w->sha, w->buf, n) != 1)
+		return wr_fail(w->err, WR_E_INTERNAL, "SHA-1 failed");
+	return wr_file_write_all(w->fd, w->buf, n, w->err);
+}
+
+static enum wr_code put(struct writer *w, const uint8_t *data, size_t n)
+{
+	enum wr_code code;
+
+	w->at += n;
+	while (n) {
+		size_t now = sizeof w->buf - w->len < n ? sizeof w->buf - w->len : n;
+
+		memcpy(w->buf + w->len, data, now);
+		w->len += now;
+		data += now;
+		n -= now;
+		if (w->len == sizeof w->buf && (code = flush(w)) != WR_OK)
+			return code;
+	}
+	return WR_OK;
+}
+
+/* The pages of a map that was read count as this process's until they are let go; they stay in the kernel's cache. */
+static void touched(struct writer *w, uint32_t src, size_t n)
+{
+	const struct wr_pack *pack;
+
+	if (w->src != src)
+		w->touched = 0;
+	w->src = src;
+	w->touched += n;
+	if (w->touched < LET_GO || src >= w->snap->member_count)
+		return;
+	pack = w->snap->members[src].pack;
+	madvise((void *)(uintptr_t)pack->data, pack->size, MADV_DONTNEED);
+	w->touched = 0;
+}
+
+/* ---- entries ---- */
+
+static int by_oid(const void *a, const void *b)
+{
+	const struct wr_pack_item *x = a, *y = b;
+	int c = wr_oid_cmp(&x->oid, &y->oid);
+
+	if (c)
+		return c;
+	if (x->place.src != y->place.src)
+		return x->place.src < y->place.src ? -1 : 1;
+	return (x->place.pos > y->place.pos) - (x->place.pos < y->place.pos);
+}
+
+static unsigned front(const struct wr_oid *oid)
+{
+	return (unsigned)oid->id[0] << 8 | oid->id[1];
+}
+
+static void fill_items(struct writer *w, const struct wr_place *places, uint32_t n)
+{
+	uint32_t kept = 0, at = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		w->items[i] = (struct wr_pack_item){.place = places[i]};
+		wr_snapshot_oid(&w->items[i].oid, w->snap, places[i]);
+	}
+	qsort(w->items, n, sizeof *w->items, by_oid);
+	for (uint32_t i = 0; i < n; i++)
+		if (kept == 0 || !wr_oid_eq(&w->items[kept - 1].oid, &w->items[i].oid))
+			w->items[kept++] = w->items[i];
+	w->count = kept;
+	for (unsigned f = 0; f < 65536; f++) {
+		w->fan[f] = at;
+		while (at < kept && front(&w->items[at].oid) == f)
+			at++;
+	}
+	w->fan[65536] = at;
+}
+
+static uint32_t find(const struct writer *w, const struct wr_oid *oid)
+{
+	uint32_t lo = w->fan[front(oid)], hi = w->fan[front(oid) + 1];
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		int c = wr_oid_cmp(oid, &w->items[mid].oid);
+
+		if (c == 0)
+			return mid;
+		if (c < 0)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return NONE;
+}
+
+struct sortable {
+	uint64_t offset;
+	uint32_t src, item;
+};
+
+static int by_place(const void *a, const void *b)
+{
+	const struct sortable *x = a, *y = b;
+
+	if (x->src != y->src)
+		return x->src < y->src ? -1 : 1;
+	return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+static enum wr_code fill_order(struct writer *w)
+{
+	WR_AUTO_MEM struct sortable *v = calloc((size_t)w->count + 1, sizeof *v);
+
+	w->order = calloc((size_t)w->count + 1, sizeof *w->order);
+	if (!v || !w->order)
+		return wr_fail_nomem(w->err);
+	for (uint32_t i = 0; i < w->count; i++) {
+		struct wr_place place = w->items[i].place;
+
+		v[i] = (struct sortable){wr_snapshot_offset(w->snap, place), place.src, i};
+	}
+	qsort(v, w->count, sizeof *v, by_place);
+	for (uint32_t i = 0; i < w->count; i++)
+		w->order[i] = v[i].item;
+	return WR_OK;
+}
+
+/* The sum that the entry's own index has of it; journals were checked whole when they were opened. */
+static bool sound(const struct writer *w, struct wr_place place, uint32_t crc)
+{
+	const struct wr_pack *pack;
+
+	if (place.src >= w->snap->member_count)
+		return true;
+	pack = w->snap->members[place.src].pack;
+	return wr_be32(pack->names + (size_t)pack->count * WR_OID_RAW + 4 * (size_t)place.pos) == crc;
+}
+
+static enum wr_code damaged(const struct writer *w, const struct wr_pack_item *it)
+{
+	char hex[WR_OID_HEX + 1];
+
+	wr_oid_hex(hex, &it->oid);
+	return wr_fail(w->err, WR_E_INTERNAL, "object %s is damaged where it is stored", hex);
+}
+
+static enum wr_code put_summed(struct writer *w, struct wr_pack_item *it, const uint8_t *data, size_t n)
+{
+	it->crc = libdeflate_crc32(it->crc, data, n);
+	return put(w, data, n);
+}
+
+static enum wr_code zip_at_once(struct writer *w, struct wr_pack_item *it, const struct wr_object *obj)
+{
+	size_t room = libdeflate_zlib_compress_bound(w->z, obj->size), n;
+	WR_AUTO_MEM uint8_t *zip = malloc(room);
+
+	if (!zip)
+		return wr_fail_nomem(w->err);
+	n = libdeflate_zlib_compress(w->z, obj->data, obj->size, zip, room);
+	return n ? put_summed(w, it, zip, n) : wr_fail(w->err, WR_E_INTERNAL, "deflate failed");
+}
+
+/* Without room for the whole result beside the object. */
+static enum wr_code zip_by_pieces(struct writer *w, struct wr_pack_item *it, const struct wr_object *obj)
+{
+	uint8_t out[16384];
+	size_t left = obj->size;
+	enum wr_code code = WR_OK;
+	z_stream z = {0};
+	int rc = Z_OK;
+
+	if (deflateInit(&z, Z_DEFAULT_COMPRESSION) != Z_OK)
+		return wr_fail_nomem(w->err);
+	while (code == WR_OK && rc == Z_OK) {
+		size_t now = left > UINT_MAX / 2 ? UINT_MAX / 2 : left;
+
+		z.next_in = obj->data + (obj->size - left);
+		z.avail_in = (uInt)now;
+		z.next_out = out;
+		z.avail_out = sizeof out;
+		rc = deflate(&z, now == left ? Z_FINISH : Z_NO_FLUSH);
+		left -= now - z.avail_in;
+		code = put_summed(w, it, out, sizeof out - z.avail_out);
+	}
+	deflateEnd(&z);
+	if (code == WR_OK && rc != Z_STREAM_END)
+		code = wr_fail(w->err, WR_E_INTERNAL, "deflate failed");
+	return code;
+}
+
+static enum wr_code put_whole(struct writer *w, struct wr_pack_item *it)
+{
+	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	uint8_t head[16];
+	enum wr_code code = wr_snapshot_read_at(&obj, w->snap, it->place, w->cache, w->err);
+
+	if (code != WR_OK)
+		return code;
+	it->crc = 0;
+	it->depth = 0;
+	if ((code = put_summed(w, it, head, wr_entry_put(head, obj.type, obj.size))) != WR_OK)
+		return code;
+	return obj.size <= AT_ONCE ? zip_at_once(w, it, &obj) : zip_by_pieces(w, it, &obj);
+}
+
+static enum wr_code put_delta(struct writer *w, struct wr_pack_item *it, const struct wr_stored *e,
+			      const struct wr_pack_item *base)
+{
+	uint8_t head[32];
+	size_t n = wr_entry_put(head, WR_OFS_DELTA, e->size);
+	enum wr_code code;
+
+	n += wr_entry_put_distance(head + n, it->offset - base->offset);
+	it->crc = libdeflate_crc32(libdeflate_crc32(0, head, n), e->zip, e->zip_len);
+	it->depth = (uint16_t)(base->depth + 1);
+	code = put(w, head, n);
+	return code == WR_OK ? put(w, e->zip, e->zip_len) : code;
+}
+
+static enum wr_code put_item(struct writer *w, struct wr_pack_item *it, const struct wr_stored *e, uint32_t base)
+{
+	const struct wr_pack_item *b = base == NONE ? NULL : &w->items[base];
+	uint32_t crc = libdeflate_crc32(0, e->raw, e->raw_len);
+
+	if (!sound(w, it->place, crc))
+		return damaged(w, it);
+	it->offset = w->at;
+	touched(w, it->place.src, e->raw_len);
+	if (e->kind <= WR_TAG) {
+		it->crc = crc;
+		return put(w, e->raw, e->raw_len);
+	}
+	/* A base that waits itself waits for this one: a circle, which is cut here. */
+	if (!b || b->offset == 0 || b->depth >= WR_PACK_CHAIN)
+		return put_whole(w, it);
+	return put_delta(w, it, e, b);
+}
+
+/* The item, and before it the bases that it needs and that are not written yet. */
+static enum wr_code put_family(struct writer *w, uint32_t first)
+{
+	enum wr_code code = wr_nums_add(&w->waiting, first, w->err);
+
+	while (code == WR_OK && w->waiting.len) {
+		struct wr_pack_item *it = &w->items[w->waiting.v[w->waiting.len - 1]];
+		uint32_t base = NONE;
+		struct wr_stored e;
+		struct wr_oid oid;
+
+		if (it->offset) {
+			w->waiting.len--;
+			continue;
+		}
+		if ((code = wr_snapshot_stored(&e, w->snap, it->place, w->err)) != WR_OK)
+			return code;
+		if (e.kind > WR_TAG) {
+			wr_snapshot_oid(&oid, w->snap, e.base);
+			base = find(w, &oid);
+		}
+		if (base != NONE && !it->open && w->items[base].offset == 0 && !w->items[base].open) {
+			it->open = true;
+			code = wr_nums_add(&w->waiting, base, w->err);
+			continue;
+		}
+		w->waiting.len--;
+		code = put_item(w, it, &e, base);
+	}
+	return code;
+}
+
+/* ---- the file ---- */
+
+static enum wr_code write_entries(struct writer *w, uint8_t sum[SHA1_LEN])
+{
+	uint8_t head[WR_PACK_HEADER] = "PACK\0\0\0\2";
+	unsigned char own[EVP_MAX_MD_SIZE];
+	enum wr_code code;
+
+	if (EVP_DigestInit_ex(w->sha, EVP_sha1(), NULL) != 1)
+		return wr_fail(w->err, WR_E_INTERNAL, "SHA-1 failed");
+	wr_put_be32(head + 8, w->count);
+	if ((code = put(w, head, sizeof head)) != WR_OK)
+		return code;
+	for (uint32_t i = 0; i < w->count; i++)
+		if ((i % 256 == 0 && (code = wr_cancelled(w->cancel, w->err)) != WR_OK) ||
+		    (code = put_family(w, w->order[i])) != WR_OK)
+			return code;
+	if ((code = flush(w)) != WR_OK)
+		return code;
+	if (EVP_DigestFinal_ex(w->sha, own, NULL) != 1)
+		return wr_fail(w->err, WR_E_INTERNAL, "SHA-1 failed");
+	memcpy(sum, own, SHA1_LEN);
+	w->at += SHA1_LEN;
+	if ((code = wr_file_write_all(w->fd, sum, SHA1_LEN, w->err)) != WR_OK)
+		return code;
+	return fsync(w->fd) < 0 ? wr_fail_errno(w->err, "flush a pack") : WR_OK;
+}
+
+static enum wr_code prepare(struct writer *w, const struct wr_place *places, size_t n)
+{
+	enum wr_code code;
+
+	w->items = calloc(n, sizeof *w->items);
+	w->sha = EVP_MD_CTX_new();
+	w->z = libdeflate_alloc_compressor(6);
+	if (!w->items || !w->sha || !w->z)
+		return wr_fail_nomem(w->err);
+	if ((code = wr_cache_new(&w->cache, CACHE_BYTES, w->err)) != WR_OK)
+		return code;
+	fill_items(w, places, (uint32_t)n);
+	return fill_order(w);
+}
+
+static enum wr_code write_files(struct wr_pack **out, struct writer *w, int dir, const char *name, uint64_t *written)
+{
+	char file[WR_PACK_NAME + 8];
+	uint8_t sum[SHA1_LEN];
+	enum wr_code code;
+
+	snprintf(file, sizeof file, "%s.pack", name);
+	w->fd = openat(dir, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (w->fd < 0)
+		return wr_fail_errno(w->err, "create %s", file);
+	code = write_entries(w, sum);
+	*written += w->at;
+	close(w->fd);
+	if (code == WR_OK)
+		code = wr_pack_write_index(written, dir, name, w->items, w->count, sum, w->err);
+	return code == WR_OK ? wr_pack_open(out, dir, name, w->err) : code;
+}
+
+enum wr_code wr_pack_write(struct wr_pack **out, uint64_t *written, int dir, const struct wr_snapshot *snap,
+			   const struct wr_place *places, size_t count, const struct wr_cancel *cancel,
+			   struct wr_error *err)
+{
+	struct writer *w = count <= COUNT_MAX ? calloc(1, sizeof *w) : NULL;
+	char name[WR_PACK_NAME + 1] = "pack-";
+	uint8_t random[WR_PACK_ID];
+	enum wr_code code;
+
+	if (!w)
+		return wr_fail_nomem(err);
+	w->snap = snap;
+	w->cancel = cancel;
+	w->err = err;
+	wr_random_bytes(random, sizeof random);
+	wr_hex(name + 5, random, sizeof random);
+	code = prepare(w, places, count);
+	if (code == WR_OK && (code = write_files(out, w, dir, name, written)) != WR_OK)
+		wr_pack_remove(dir, name);
+	free(w->items);
+	free(w->order);
+	wr_nums_fini(&w->waiting);
+	wr_cache_free(w->cache);
+	if (w->z)
+		libdeflate_free_compressor(w->z);
+	EVP_MD_CTX_free(w->sha);
+	free(w);
+	return code;
+}
+
+void wr_pack_remove(int dir, const char *name)
+{
+	static const char *const ext[] = {"rev", "idx", "pack"};
+	char file[WR_PACK_NAME + 8];
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(ext); i++) {
+		snprintf(file, sizeof file, "%s.%s", name, ext[i]);
+		unlinkat(dir, file, 0);
+	}
+}
