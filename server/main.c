@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "core/auth/repos.h"
 #include "core/base/log.h"
 #include "server/admin.h"
 #include "server/app.h"
@@ -15,6 +16,7 @@
 #include "server/control.h"
 #include "server/datadir.h"
 #include "server/http/http.h"
+#include "server/journal_events.h"
 #include "server/reaper.h"
 
 static int complain(const struct wr_error *err)
@@ -23,7 +25,14 @@ static int complain(const struct wr_error *err)
 	return 1;
 }
 
-static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, struct wr_error *err)
+static enum wr_code default_branch(void *db, char *out, size_t cap, const char *id, struct wr_error *err)
+{
+	return wr_repo_default_branch(out, cap, db, id, err);
+}
+
+/* No engine takes events yet, so the database only counts them. */
+static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, struct wr_db *db,
+			     struct wr_journal_events *events, struct wr_error *err)
 {
 	const struct wr_git_config git = {
 		.data = cfg->server_data,
@@ -32,8 +41,12 @@ static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, s
 		.max_unpacked_bytes = cfg->git_max_unpacked,
 		.max_object_bytes = cfg->git_max_object,
 		.idle_repos = (unsigned)cfg->git_idle_repos,
+		.events = &events->sink,
+		.default_branch = default_branch,
+		.default_branch_arg = db,
 	};
 
+	wr_journal_events_init(events, db, NULL, 0);
 	return wr_git_open(out, &git, err);
 }
 
@@ -67,6 +80,7 @@ static void raise_limits(void)
 struct parts {
 	int lock;
 	struct wr_app app;
+	struct wr_journal_events events;
 	struct wr_control *control;
 	struct wr_http *http;
 };
@@ -82,7 +96,7 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, struct w
 	if (!code)
 		code = wr_db_open(&p->app.db, cfg->server_data, err);
 	if (!code)
-		code = open_git(&p->app.git, cfg, err);
+		code = open_git(&p->app.git, cfg, p->app.db, &p->events, err);
 	if (!code)
 		code = wr_reaper_start(&p->app.reaper, p->app.db, p->app.git, err);
 	if (!code)

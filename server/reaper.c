@@ -101,10 +101,13 @@ static void drop(struct wr_reaper *reaper)
 
 enum wr_code wr_reaper_start(struct wr_reaper **out, struct wr_db *db, struct wr_git *git, struct wr_error *err)
 {
-	struct wr_reaper *reaper = calloc(1, sizeof *reaper);
+	enum wr_code code = wr_repo_abandon_creations(db, err);
+	struct wr_reaper *reaper;
 	pthread_condattr_t attr;
-	enum wr_code code;
 
+	if (code != WR_OK)
+		return code;
+	reaper = calloc(1, sizeof *reaper);
 	if (!reaper)
 		return wr_fail_nomem(err);
 	reaper->db = db;

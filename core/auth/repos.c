@@ -227,3 +227,24 @@ enum wr_code wr_repo_doomed(struct wr_doomed *out, size_t *n, struct wr_db *db, 
 	*n = got;
 	return WR_OK;
 }
+
+static enum wr_code abandon(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	(void)arg;
+	return wr_tx_run(tx, SQL_REPO_ABANDON, err, NULL, "");
+}
+
+enum wr_code wr_repo_abandon_creations(struct wr_db *db, struct wr_error *err)
+{
+	return wr_db_write(db, WR_DB_FULL, abandon, NULL, err);
+}
+
+enum wr_code wr_repo_default_branch(char *out, size_t cap, struct wr_db *db, const char *repo_id, struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code = wr_db_one(db, SQL_REPO_DEFAULT_BRANCH, err, &row, "s", repo_id);
+
+	if (code == WR_OK)
+		wr_row_copy(&row, "default_branch", out, cap);
+	return code;
+}

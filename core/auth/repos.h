@@ -46,6 +46,12 @@ WR_MUST_CHECK enum wr_code wr_repo_delete(struct wr_db *db, const char *account_
 WR_MUST_CHECK enum wr_code wr_repo_purge(struct wr_db *db, const char *account_id, const char *repo_id,
 					 struct wr_error *err);
 
+/*
+ * At a start, before anything creates repositories: those in state "creating" are what a crash cut off, and become
+ * "deleting".
+ */
+WR_MUST_CHECK enum wr_code wr_repo_abandon_creations(struct wr_db *db, struct wr_error *err);
+
 struct wr_doomed {
 	int64_t seq;
 	char id[WR_UUID_LEN + 1];
@@ -57,6 +63,10 @@ struct wr_doomed {
  */
 WR_MUST_CHECK enum wr_code wr_repo_doomed(struct wr_doomed *out, size_t *n, struct wr_db *db, const char *account_id,
 					  int64_t after, size_t max, struct wr_error *err);
+
+/* The short name, for the store, which knows repositories by their ids. WR_E_NOT_THERE without a row. */
+WR_MUST_CHECK enum wr_code wr_repo_default_branch(char *out, size_t cap, struct wr_db *db, const char *repo_id,
+						  struct wr_error *err);
 
 /* The fields of struct wr_repo from a row with its columns. */
 void wr_repo_read(struct wr_repo *out, const struct wr_row *row);

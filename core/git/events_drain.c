@@ -75,9 +75,12 @@ static void hand_over(struct wr_events *ev, struct batch *b)
 		return;
 	code = ev->sink->deliver(ev->sink->arg, v, n, &err);
 	for (size_t i = 0; i < n; i++) {
-		if (code != WR_OK)
-			v[i].code = wr_fail(&v[i].err, code, "%s", err.detail);
 		b->v[at[i]] = v[i];
+		if (code == WR_OK)
+			continue;
+		/* What it said of the rows may have come undone with it. */
+		b->v[at[i]].code = wr_fail(&b->v[at[i]].err, code, "%s", err.detail);
+		b->v[at[i]].event_seq = v[i].from;
 	}
 }
 

@@ -138,25 +138,26 @@ static void checkpoint(struct wr_db *db)
 	wr_log_error(NULL, WR_EV_DB_FAILED, &err);
 }
 
-static bool rolled_back(const struct wr_db *db)
+static bool rolled_back(const struct wr_tx *tx)
 {
-	return sqlite3_get_autocommit(db->writer->sq) != 0;
+	return sqlite3_get_autocommit(tx->sq) != 0;
 }
 
-/* One closure in its savepoint. An error is of the whole transaction; the closure's own stands in job->code. */
-static enum wr_code run_job(struct wr_db *db, struct job *job, struct wr_error *err)
+enum wr_code wr_tx_try(enum wr_code *result, struct wr_tx *tx, wr_db_fn fn, void *arg, struct wr_error *fn_err,
+		       struct wr_error *err)
 {
-	enum wr_code code = wr_conn_do(db->writer, SQL_CLOSURE_BEGIN, err);
+	enum wr_code code = wr_conn_do(tx, SQL_CLOSURE_BEGIN, err), said;
 
 	if (code != WR_OK)
 		return code;
-	job->code = job->fn(db->writer, job->arg, job->err);
-	if (rolled_back(db))
-		return wr_fail(err, job->code == WR_E_STORAGE_FULL ? WR_E_STORAGE_FULL : WR_E_UNAVAILABLE,
-			       "SQLite rolled the whole transaction back: %s", job->err->detail);
-	if (job->code != WR_OK && (code = wr_conn_do(db->writer, SQL_CLOSURE_UNDO, err)) != WR_OK)
+	said = fn(tx, arg, fn_err);
+	if (rolled_back(tx))
+		return wr_fail(err, said == WR_E_STORAGE_FULL ? WR_E_STORAGE_FULL : WR_E_UNAVAILABLE,
+			       "SQLite rolled the whole transaction back: %s", fn_err->detail);
+	*result = said;
+	if (said != WR_OK && (code = wr_conn_do(tx, SQL_CLOSURE_UNDO, err)) != WR_OK)
 		return code;
-	return wr_conn_do(db->writer, SQL_CLOSURE_KEEP, err);
+	return wr_conn_do(tx, SQL_CLOSURE_KEEP, err);
 }
 
 static enum wr_code run_batch(struct wr_db *db, struct job **jobs, size_t n, struct wr_error *err)
@@ -173,12 +174,12 @@ static enum wr_code run_batch(struct wr_db *db, struct job **jobs, size_t n, str
 	if (code != WR_OK)
 		return code;
 	for (size_t i = 0; i < n && code == WR_OK; i++)
-		code = run_job(db, jobs[i], err);
+		code = wr_tx_try(&jobs[i]->code, db->writer, jobs[i]->fn, jobs[i]->arg, jobs[i]->err, err);
 	if (code == WR_OK) {
 		code = wr_conn_do(db->writer, SQL_COMMIT, err);
 		db->tainted = code != WR_OK;
 	}
-	if (code != WR_OK && !rolled_back(db) && wr_conn_do(db->writer, SQL_ROLLBACK, NULL) != WR_OK)
+	if (code != WR_OK && !rolled_back(db->writer) && wr_conn_do(db->writer, SQL_ROLLBACK, NULL) != WR_OK)
 		db->tainted = true;
 	return code;
 }

@@ -80,14 +80,21 @@ WR_MUST_CHECK enum wr_code wr_tx_one(struct wr_tx *tx, enum wr_sql sql, struct w
 WR_MUST_CHECK enum wr_code wr_tx_run(struct wr_tx *tx, enum wr_sql sql, struct wr_error *err, int64_t *changed,
 				     const char *types, ...);
 
-/* FULL: flushed to the disk before it is acknowledged. NORMAL: a power cut may take back the last of these. */
-enum wr_durability { WR_DB_FULL, WR_DB_NORMAL };
-
 /*
  * A piece of writing. Runs on the writer's thread: no locks, no git, no network, and no wr_db_ function. Where it
  * returns an error, all that it wrote is undone.
  */
 typedef enum wr_code (*wr_db_fn)(struct wr_tx *tx, void *arg, struct wr_error *err);
+
+/*
+ * A closure within a closure, undone alone: *result is what fn said, with *fn_err, and the outer one may go on whatever
+ * that was. Fails itself where the whole transaction is lost; the outer one then gives up with this error.
+ */
+WR_MUST_CHECK enum wr_code wr_tx_try(enum wr_code *result, struct wr_tx *tx, wr_db_fn fn, void *arg,
+				     struct wr_error *fn_err, struct wr_error *err);
+
+/* FULL: flushed to the disk before it is acknowledged. NORMAL: a power cut may take back the last of these. */
+enum wr_durability { WR_DB_FULL, WR_DB_NORMAL };
 
 /*
  * Runs fn in a transaction, which it shares with others that wait, and returns once that is committed: what fn said, or

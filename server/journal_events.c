@@ -1,0 +1,99 @@
+#include "server/journal_events.h"
+
+#include "core/auth/marks.h"
+
+struct marking {
+	size_t n;
+	const char *const *repo_ids;
+	const char (*tokens)[WR_EVENT_TOKEN + 1];
+	uint64_t *event_seqs;
+};
+
+static enum wr_code mark_in(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct marking *m = arg;
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < m->n && code == WR_OK; i++)
+		code = wr_mark_set(&m->event_seqs[i], tx, m->repo_ids[i], m->tokens[i], err);
+	return code;
+}
+
+static enum wr_code mark(void *arg, size_t n, const char *const *repo_ids, const char (*tokens)[WR_EVENT_TOKEN + 1],
+			 uint64_t *event_seqs, struct wr_error *err)
+{
+	const struct wr_journal_events *je = arg;
+	struct marking m = {n, repo_ids, tokens, event_seqs};
+
+	return wr_db_write(je->db, WR_DB_FULL, mark_in, &m, err);
+}
+
+struct handing {
+	const struct wr_journal_events *je;
+	struct wr_delivery *v;
+	size_t n;
+};
+
+static enum wr_code deliver_one(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct handing *h = arg;
+	struct wr_delivery *v = h->v;
+	uint64_t event_seq = v->from;
+	bool mine = false;
+	enum wr_code code = wr_mark_advance(&mine, &event_seq, tx, v->repo_id, v->from, v->to, err);
+
+	for (size_t i = 0; mine && i < v->n && code == WR_OK; i++)
+		for (size_t s = 0; s < h->je->count && code == WR_OK; s++)
+			code = h->je->subscribers[s].fn(h->je->subscribers[s].arg, tx, v->repo_id, &v->events[i], err);
+	if (code == WR_OK)
+		v->event_seq = event_seq;
+	return code;
+}
+
+/* Each repository's in a savepoint of its own, so that one that cannot be handed over holds up no other. */
+static enum wr_code deliver_in(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct handing *h = arg;
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < h->n && code == WR_OK; i++) {
+		struct handing one = {h->je, &h->v[i], 1};
+
+		code = wr_tx_try(&one.v->code, tx, deliver_one, &one, &one.v->err, err);
+	}
+	return code;
+}
+
+static enum wr_code deliver(void *arg, struct wr_delivery *v, size_t n, struct wr_error *err)
+{
+	struct handing h = {arg, v, n};
+
+	return wr_db_write(h.je->db, WR_DB_FULL, deliver_in, &h, err);
+}
+
+static enum wr_code unmark(void *arg, const char *repo_id, const char *token, struct wr_error *err)
+{
+	const struct wr_journal_events *je = arg;
+
+	return wr_mark_clear(je->db, repo_id, token, err);
+}
+
+static enum wr_code next_marked(void *arg, char out[WR_UUID_LEN + 1], const char *after, struct wr_error *err)
+{
+	const struct wr_journal_events *je = arg;
+
+	return wr_mark_next(out, je->db, after, err);
+}
+
+_Static_assert(WR_EVENTS_GONE == WR_MARK_GONE, "the row's word is the store's");
+
+void wr_journal_events_init(struct wr_journal_events *out, struct wr_db *db,
+			    const struct wr_event_subscriber *subscribers, size_t count)
+{
+	*out = (struct wr_journal_events){
+		.db = db,
+		.subscribers = subscribers,
+		.count = count,
+		.sink = {.arg = out, .mark = mark, .deliver = deliver, .unmark = unmark, .next_marked = next_marked},
+	};
+}
