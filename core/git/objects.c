@@ -1,0 +1,585 @@
+/*
+ * The objects of a snapshot: where they are, and what they unpack to. Chains of deltas are followed by a loop, through
+ * packs and journals alike, and each step of one is checked before it is taken.
+ */
+#include "core/git/cache.h"
+#include "core/git/delta.h"
+
+/* A delta of no more bytes is inflated whole for the two sizes at its front: that costs less than setting up zlib. */
+#define FRONT_MAX 4096
+
+void wr_object_fini(struct wr_object *obj)
+{
+	free(obj->data);
+	obj->data = NULL;
+}
+
+/* ---- places ---- */
+
+static const struct wr_pack *pack_of(const struct wr_snapshot *snap, struct wr_place place)
+{
+	return place.src < snap->member_count ? snap->members[place.src].pack : NULL;
+}
+
+static void row_of(struct wr_row_entry *out, const struct wr_snapshot *snap, struct wr_place place)
+{
+	wr_journal_row(out, snap->journals[place.src - snap->member_count], place.pos);
+}
+
+bool wr_snapshot_find(struct wr_place *out, const struct wr_snapshot *snap, const struct wr_oid *oid)
+{
+	uint32_t pos;
+
+	for (size_t i = snap->journal_count; i-- > 0;) {
+		if (wr_journal_find(&pos, snap->journals[i], snap->limits[i], oid)) {
+			*out = (struct wr_place){(uint32_t)(snap->member_count + i), pos};
+			return true;
+		}
+	}
+	for (size_t i = snap->member_count; i-- > 0;) {
+		if (wr_pack_find(&pos, snap->members[i].pack, oid)) {
+			*out = (struct wr_place){(uint32_t)i, pos};
+			return true;
+		}
+	}
+	return false;
+}
+
+void wr_snapshot_oid(struct wr_oid *out, const struct wr_snapshot *snap, struct wr_place place)
+{
+	const struct wr_pack *p = pack_of(snap, place);
+	struct wr_row_entry row;
+
+	if (p) {
+		wr_pack_oid(out, p, place.pos);
+		return;
+	}
+	row_of(&row, snap, place);
+	*out = row.oid;
+}
+
+uint64_t wr_snapshot_offset(const struct wr_snapshot *snap, struct wr_place place)
+{
+	const struct wr_pack *p = pack_of(snap, place);
+	struct wr_row_entry row;
+
+	if (p)
+		return wr_pack_offset(p, place.pos);
+	row_of(&row, snap, place);
+	return row.offset;
+}
+
+bool wr_snapshot_in_closure(const struct wr_snapshot *snap, const struct wr_oid *oid)
+{
+	uint32_t pos;
+
+	for (size_t i = snap->member_count; i-- > 0;) {
+		const struct wr_member *m = &snap->members[i];
+
+		if ((m->role == WR_ROLE_BASE || m->role == WR_ROLE_TAIL) && wr_pack_find(&pos, m->pack, oid) &&
+		    !wr_dead_has(m->dead, pos))
+			return true;
+	}
+	return false;
+}
+
+bool wr_snapshot_has(const struct wr_snapshot *snap, const struct wr_oid *oid)
+{
+	struct wr_place place;
+
+	return wr_snapshot_find(&place, snap, oid);
+}
+
+/* Always an error: that it is not there, unless an index is too damaged to tell. */
+static enum wr_code absent(const struct wr_snapshot *snap, const struct wr_oid *oid, struct wr_error *err)
+{
+	char hex[WR_OID_HEX + 1];
+
+	wr_oid_hex(hex, oid);
+	for (size_t i = 0; i < snap->member_count; i++)
+		if (!wr_pack_finds(snap->members[i].pack, oid))
+			return wr_fail(err, WR_E_INTERNAL, "%s.idx is damaged: looking for %s",
+				       snap->members[i].pack->name, hex);
+	return wr_fail(err, WR_E_NOT_THERE, "object %s is not there", hex);
+}
+
+static enum wr_code damaged(const struct wr_snapshot *snap, struct wr_place place, struct wr_error *err)
+{
+	const struct wr_pack *p = pack_of(snap, place);
+	char hex[WR_OID_HEX + 1];
+	struct wr_oid oid;
+
+	wr_snapshot_oid(&oid, snap, place);
+	wr_oid_hex(hex, &oid);
+	return wr_fail(err, WR_E_INTERNAL, "object %s is damaged in %s", hex, p ? p->name : "a journal");
+}
+
+static enum wr_code too_large(const struct wr_snapshot *snap, struct wr_error *err)
+{
+	return wr_fail(err, WR_E_TOO_LARGE, "The object has more than %llu bytes", (unsigned long long)snap->max_object);
+}
+
+/* ---- entries as they are stored ---- */
+
+/* *rank: of the entry where it is known, then of its base where that is (pack.h). */
+static enum wr_code stored_in_pack(struct wr_stored *out, uint32_t *rank, const struct wr_pack *p, struct wr_place place,
+				   struct wr_error *err)
+{
+	struct wr_entry e;
+	enum wr_code code = wr_pack_entry_ranked(&e, p, place.pos, *rank, err);
+
+	if (code != WR_OK)
+		return code;
+	*rank = e.base_rank;
+	*out = (struct wr_stored){
+		.kind = e.kind,
+		.size = e.size,
+		.raw = p->data + e.at,
+		.raw_len = (size_t)(e.end - e.at),
+		.zip = p->data + e.data,
+		.zip_len = (size_t)(e.end - e.data),
+		.base = {place.src, e.base},
+	};
+	return WR_OK;
+}
+
+/* How long the base's name in front of a row's zlib stream is; 0: cut off, or no delta. */
+static size_t base_len(const struct wr_stored *s, const uint8_t *bytes, size_t len)
+{
+	uint64_t distance;
+
+	if (s->kind == WR_OFS_DELTA)
+		return wr_entry_distance(&distance, bytes, len);
+	return s->kind == WR_REF_DELTA && len >= WR_OID_RAW ? WR_OID_RAW : 0;
+}
+
+/* A row's base is an earlier row, or whatever has the id that its entry names. */
+static bool base_of_row(struct wr_place *out, const struct wr_snapshot *snap, struct wr_place place,
+			const struct wr_row_entry *row, const struct wr_stored *s, const uint8_t *name)
+{
+	struct wr_oid oid;
+
+	*out = (struct wr_place){place.src, row->base};
+	if (row->base != WR_NO_ROW)
+		return row->base < place.pos;
+	if (s->kind != WR_REF_DELTA)
+		return false;
+	memcpy(oid.id, name, WR_OID_RAW);
+	return wr_snapshot_find(out, snap, &oid);
+}
+
+static enum wr_code stored_in_journal(struct wr_stored *out, const struct wr_snapshot *snap, struct wr_place place,
+				      struct wr_error *err)
+{
+	struct wr_stored s = {0};
+	struct wr_row_entry row;
+	size_t n, name;
+
+	row_of(&row, snap, place);
+	s.raw = row.raw;
+	s.raw_len = row.raw_len;
+	n = wr_entry_head(&s.kind, &s.size, s.raw, s.raw_len);
+	if (n == 0)
+		return damaged(snap, place, err);
+	if (s.kind == (unsigned)row.type) {
+		if (s.size != row.size)
+			return damaged(snap, place, err);
+	} else {
+		name = base_len(&s, s.raw + n, s.raw_len - n);
+		if (name == 0 || !base_of_row(&s.base, snap, place, &row, &s, s.raw + n))
+			return damaged(snap, place, err);
+		n += name;
+	}
+	s.zip = s.raw + n;
+	s.zip_len = s.raw_len - n;
+	*out = s;
+	return WR_OK;
+}
+
+static enum wr_code stored_ranked(struct wr_stored *out, uint32_t *rank, const struct wr_snapshot *snap,
+				  struct wr_place place, struct wr_error *err)
+{
+	const struct wr_pack *p = pack_of(snap, place);
+
+	if (p)
+		return stored_in_pack(out, rank, p, place, err);
+	*rank = WR_NO_RANK;
+	return stored_in_journal(out, snap, place, err);
+}
+
+enum wr_code wr_snapshot_stored(struct wr_stored *out, const struct wr_snapshot *snap, struct wr_place place,
+				struct wr_error *err)
+{
+	uint32_t rank = WR_NO_RANK;
+
+	return stored_ranked(out, &rank, snap, place, err);
+}
+
+static enum wr_code too_deep(const struct wr_snapshot *snap, struct wr_place place, struct wr_error *err)
+{
+	char hex[WR_OID_HEX + 1];
+	struct wr_oid oid;
+
+	wr_snapshot_oid(&oid, snap, place);
+	wr_oid_hex(hex, &oid);
+	return wr_fail(err, WR_E_INTERNAL, "the delta chain of object %s is too long", hex);
+}
+
+/* The full object at the end of the chain, and how many deltas come before it. */
+static enum wr_code find_root(struct wr_stored *root, unsigned *depth, const struct wr_snapshot *snap,
+			      struct wr_place place, struct wr_error *err)
+{
+	struct wr_place at = place;
+	uint32_t rank = WR_NO_RANK;
+	enum wr_code code;
+
+	for (*depth = 0; (code = stored_ranked(root, &rank, snap, at, err)) == WR_OK && root->kind > WR_TAG; ++*depth) {
+		if (*depth == WR_DELTA_DEPTH)
+			return too_deep(snap, place, err);
+		at = root->base;
+	}
+	return code;
+}
+
+enum wr_code wr_snapshot_depth(unsigned *out, const struct wr_snapshot *snap, struct wr_place place,
+			       struct wr_error *err)
+{
+	struct wr_stored root;
+	unsigned depth;
+	enum wr_code code = find_root(&root, &depth, snap, place, err);
+
+	if (code == WR_OK)
+		*out = depth;
+	return code;
+}
+
+/* ---- type and size ---- */
+
+/* What a delta makes, from its first bytes. */
+static enum wr_code result_size(uint64_t *size, const struct wr_snapshot *snap, struct wr_place place,
+				const struct wr_stored *s, struct wr_error *err)
+{
+	WR_AUTO_S(wr_unzip) unzip = {.ready = false};
+	struct wr_str in = wr_str_n(s->zip, s->zip_len), body;
+	uint8_t front[FRONT_MAX + 1];
+	uint64_t base_size;
+	enum wr_zip zc;
+	size_t got, used;
+
+	if (s->size <= FRONT_MAX) {
+		got = (size_t)s->size;
+		zc = wr_unzip_into(front, &used, &unzip, in, got);
+	} else {
+		zc = wr_unzip_front(front, &got, &unzip, in, 20);
+	}
+	if (zc == WR_ZIP_NOMEM)
+		return wr_fail_nomem(err);
+	if (zc != WR_ZIP_OK || !wr_delta_sizes(&base_size, size, &body, wr_str_n(front, got)))
+		return damaged(snap, place, err);
+	return WR_OK;
+}
+
+static enum wr_code stat_at(enum wr_type *type, uint64_t *size, const struct wr_snapshot *snap, struct wr_place place,
+			    struct wr_error *err)
+{
+	struct wr_stored s, root;
+	struct wr_row_entry row;
+	enum wr_code code;
+	unsigned depth;
+
+	if (!pack_of(snap, place)) {
+		row_of(&row, snap, place);
+		*type = row.type;
+		*size = row.size;
+		return WR_OK;
+	}
+	if ((code = find_root(&root, &depth, snap, place, err)) != WR_OK)
+		return code;
+	*type = (enum wr_type)root.kind;
+	*size = root.size;
+	if (depth == 0)
+		return WR_OK;
+	if ((code = wr_snapshot_stored(&s, snap, place, err)) != WR_OK)
+		return code;
+	return result_size(size, snap, place, &s, err);
+}
+
+enum wr_code wr_snapshot_stat(const struct wr_snapshot *snap, const struct wr_oid *oid, enum wr_type *type,
+			      uint64_t *size, struct wr_error *err)
+{
+	enum wr_type found_type;
+	struct wr_place place;
+	uint64_t found_size;
+	enum wr_code code;
+
+	if (!wr_snapshot_find(&place, snap, oid))
+		return absent(snap, oid, err);
+	if ((code = stat_at(&found_type, &found_size, snap, place, err)) != WR_OK)
+		return code;
+	if (type)
+		*type = found_type;
+	if (size)
+		*size = found_size;
+	return WR_OK;
+}
+
+/* ---- reading ---- */
+
+struct hop {
+	struct wr_place place;
+	struct wr_str zip;
+	uint64_t size;
+};
+
+/* One object on its way: the deltas above what is there already, the object's own first; the rest is working space. */
+struct reading {
+	const struct wr_snapshot *snap;
+	struct wr_cache *cache;
+	struct wr_error *err;
+	struct wr_unzip unzip;
+	uint8_t *delta;
+	size_t delta_cap;
+	struct hop *hops;
+	size_t len, cap;
+};
+
+static void reading_fini(struct reading *r)
+{
+	wr_unzip_fini(&r->unzip);
+	free(r->delta);
+	free(r->hops);
+}
+
+static enum wr_code add_hop(struct reading *r, struct wr_place place, const struct wr_stored *s)
+{
+	if (r->len == r->cap) {
+		size_t cap = r->cap ? r->cap * 2 : 16;
+		struct hop *v = reallocarray(r->hops, cap, sizeof *v);
+
+		if (!v)
+			return wr_fail_nomem(r->err);
+		r->hops = v;
+		r->cap = cap;
+	}
+	r->hops[r->len++] = (struct hop){place, wr_str_n(s->zip, s->zip_len), s->size};
+	return WR_OK;
+}
+
+/*
+ * Down the chain to something that the cache has (*cached, borrowed), or to the full object, which is then the last hop.
+ */
+static enum wr_code go_down(struct wr_object *out, bool *cached, struct reading *r, struct wr_place place)
+{
+	struct wr_place at = place;
+	uint32_t rank = WR_NO_RANK;
+	struct wr_stored s;
+	enum wr_code code;
+
+	while (!(*cached = wr_cache_get(out, r->cache, at))) {
+		if ((code = stored_ranked(&s, &rank, r->snap, at, r->err)) != WR_OK ||
+		    (code = add_hop(r, at, &s)) != WR_OK)
+			return code;
+		if (s.kind <= WR_TAG) {
+			out->type = (enum wr_type)s.kind;
+			return WR_OK;
+		}
+		if (r->len > WR_DELTA_DEPTH)
+			return too_deep(r->snap, place, r->err);
+		at = s.base;
+	}
+	return WR_OK;
+}
+
+static enum wr_code from_zip(struct reading *r, const struct hop *hop, enum wr_zip zc, size_t used)
+{
+	if (zc == WR_ZIP_NOMEM)
+		return wr_fail_nomem(r->err);
+	return zc == WR_ZIP_OK && used == hop->zip.len ? WR_OK : damaged(r->snap, hop->place, r->err);
+}
+
+static enum wr_code inflate_full(struct wr_object *obj, struct reading *r, const struct hop *hop)
+{
+	WR_AUTO_MEM uint8_t *data = NULL;
+	enum wr_code code;
+	enum wr_zip zc;
+	size_t used = 0;
+
+	if (hop->size > r->snap->max_object)
+		return too_large(r->snap, r->err);
+	zc = wr_unzip_all(&data, &used, &r->unzip, hop->zip, (size_t)hop->size);
+	if ((code = from_zip(r, hop, zc, used)) != WR_OK)
+		return code;
+	obj->size = (size_t)hop->size;
+	obj->data = WR_STEAL(data);
+	return WR_OK;
+}
+
+/* Into r->delta. */
+static enum wr_code inflate_delta(struct reading *r, const struct hop *hop)
+{
+	enum wr_zip zc;
+	size_t used = 0;
+
+	if (hop->size > r->snap->max_object)
+		return too_large(r->snap, r->err);
+	if (hop->size / WR_ZIP_RATIO > hop->zip.len)
+		return damaged(r->snap, hop->place, r->err);
+	if (hop->size >= r->delta_cap) {
+		size_t cap = hop->size < 4096 ? 4096 : (size_t)hop->size + 1;
+
+		free(r->delta);
+		r->delta = malloc(cap);
+		r->delta_cap = r->delta ? cap : 0;
+		if (!r->delta)
+			return wr_fail_nomem(r->err);
+	}
+	zc = wr_unzip_into(r->delta, &used, &r->unzip, hop->zip, (size_t)hop->size);
+	return from_zip(r, hop, zc, used);
+}
+
+/* made, with a new block, from base. */
+static enum wr_code apply(struct wr_object *made, struct reading *r, const struct wr_object *base, const struct hop *hop)
+{
+	uint64_t base_size, size;
+	struct wr_str body;
+	enum wr_code code;
+
+	if ((code = inflate_delta(r, hop)) != WR_OK)
+		return code;
+	if (!wr_delta_sizes(&base_size, &size, &body, wr_str_n(r->delta, (size_t)hop->size)) ||
+	    base_size != base->size || !wr_delta_ok(body, base_size, size))
+		return damaged(r->snap, hop->place, r->err);
+	if (size > r->snap->max_object)
+		return too_large(r->snap, r->err);
+	*made = (struct wr_object){base->type, (size_t)size, malloc((size_t)size + 1)};
+	if (!made->data)
+		return wr_fail_nomem(r->err);
+	wr_delta_apply(made->data, base->data, body);
+	made->data[size] = '\0';
+	return WR_OK;
+}
+
+/*
+ * Up again, hop by hop; what was a base on the way goes to the cache. *obj: what go_down() found, owned says whether it
+ * is ours to give; in the end the object, always ours where a hop was left.
+ */
+static enum wr_code go_up(struct wr_object *obj, bool owned, struct reading *r, struct wr_place place)
+{
+	while (r->len > 0) {
+		const struct hop *hop = &r->hops[--r->len];
+		struct wr_object made = {.data = NULL};
+		enum wr_code code = apply(&made, r, obj, hop);
+
+		if (owned)
+			wr_cache_give(code == WR_OK ? r->cache : NULL, place, obj);
+		if (code != WR_OK)
+			return code;
+		*obj = made;
+		owned = true;
+		place = hop->place;
+	}
+	return WR_OK;
+}
+
+/* What a journal says of an object must be what its bytes are. */
+static bool as_said(const struct wr_snapshot *snap, struct wr_place place, const struct wr_object *obj)
+{
+	struct wr_row_entry row;
+
+	if (pack_of(snap, place))
+		return true;
+	row_of(&row, snap, place);
+	return row.type == obj->type && row.size == obj->size;
+}
+
+/* Inflates what the cache does not have: then *obj is the caller's; else borrowed. */
+static enum wr_code read_into(struct wr_object *obj, bool *cached, const struct wr_snapshot *snap, struct wr_place place,
+			      struct wr_cache *cache, struct wr_error *err)
+{
+	struct reading r = {.snap = snap, .cache = cache, .err = err};
+	struct wr_object found = {.data = NULL};
+	bool base_cached;
+	enum wr_code code = go_down(&found, &base_cached, &r, place);
+
+	*cached = code == WR_OK && base_cached && r.len == 0;
+	if (code == WR_OK && !base_cached) {
+		const struct hop *root = &r.hops[--r.len];
+
+		if ((code = inflate_full(&found, &r, root)) == WR_OK)
+			code = go_up(&found, true, &r, root->place);
+	} else if (code == WR_OK) {
+		code = go_up(&found, false, &r, place);
+	}
+	reading_fini(&r);
+	if (code == WR_OK && !*cached && !as_said(snap, place, &found)) {
+		wr_object_fini(&found);
+		code = damaged(snap, place, err);
+	}
+	if (code == WR_OK)
+		*obj = found;
+	return code;
+}
+
+static enum wr_code copy_of(struct wr_object *out, const struct wr_object *obj, struct wr_error *err)
+{
+	uint8_t *data = malloc(obj->size + 1);
+
+	if (!data)
+		return wr_fail_nomem(err);
+	memcpy(data, obj->data, obj->size + 1);
+	*out = (struct wr_object){obj->type, obj->size, data};
+	return WR_OK;
+}
+
+enum wr_code wr_snapshot_read_at(struct wr_object *out, const struct wr_snapshot *snap, struct wr_place place,
+				 struct wr_cache *cache, struct wr_error *err)
+{
+	struct wr_object obj, copy;
+	bool cached;
+	enum wr_code code = read_into(&obj, &cached, snap, place, cache, err);
+
+	if (code != WR_OK)
+		return code;
+	if (cached)
+		return copy_of(out, &obj, err);
+	/* Often the base of what is read next. */
+	if (wr_cache_fits(cache, obj.size) && copy_of(&copy, &obj, NULL) == WR_OK)
+		wr_cache_give(cache, place, &copy);
+	*out = obj;
+	return WR_OK;
+}
+
+enum wr_code wr_snapshot_read_cached(struct wr_object *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
+				     struct wr_cache *cache, struct wr_error *err)
+{
+	struct wr_place place;
+
+	if (!wr_snapshot_find(&place, snap, oid))
+		return absent(snap, oid, err);
+	return wr_snapshot_read_at(out, snap, place, cache, err);
+}
+
+enum wr_code wr_snapshot_read(struct wr_object *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
+			      struct wr_error *err)
+{
+	return wr_snapshot_read_cached(out, snap, oid, NULL, err);
+}
+
+enum wr_code wr_snapshot_borrow(enum wr_type *type, struct wr_str *bytes, const struct wr_snapshot *snap,
+				const struct wr_oid *oid, struct wr_cache *cache, struct wr_error *err)
+{
+	struct wr_place place;
+	struct wr_object obj;
+	enum wr_code code;
+	bool cached;
+
+	if (!wr_snapshot_find(&place, snap, oid))
+		return absent(snap, oid, err);
+	if ((code = read_into(&obj, &cached, snap, place, cache, err)) != WR_OK)
+		return code;
+	if (!cached)
+		wr_cache_keep(cache, place, &obj);
+	*type = obj.type;
+	*bytes = wr_str_n(obj.data, obj.size);
+	return WR_OK;
+}
