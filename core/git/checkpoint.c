@@ -98,10 +98,35 @@ static void refs_name(char out[32], uint64_t number)
 	snprintf(out, 32, "%llu.refs", (unsigned long long)number);
 }
 
+static enum wr_code list_refs(struct wr_ref **out, size_t *n, const struct wr_build *b)
+{
+	WR_AUTO_MEM struct wr_ref *v = NULL;
+	struct wr_ref_cursor cursor;
+	struct wr_ref ref;
+	size_t cap = 0;
+
+	*n = 0;
+	wr_ref_cursor_init(&cursor, b->snap, WR_S(""));
+	while (wr_ref_cursor_next(&ref, &cursor)) {
+		if (*n == cap) {
+			struct wr_ref *more = reallocarray(v, cap = cap ? cap * 2 : 64, sizeof *more);
+
+			if (!more)
+				return wr_fail_nomem(b->err);
+			v = more;
+		}
+		v[(*n)++] = ref;
+	}
+	*out = WR_STEAL(v);
+	return WR_OK;
+}
+
 static enum wr_code write_refs(const struct wr_checkpoint *out, const struct wr_build *b, int warren)
 {
 	WR_AUTO_MEM struct wr_refsfile_pack *packs = calloc(out->member_count + 1, sizeof *packs);
-	struct wr_refsfile_contents contents = {.seq = b->snap->seq, .pack_count = out->member_count};
+	struct wr_refsfile_contents contents = {.seq = b->snap->seq, .packs = packs, .pack_count = out->member_count};
+	WR_AUTO_MEM struct wr_ref *refs = NULL;
+	enum wr_code code;
 
 	if (!packs)
 		return wr_fail_nomem(b->err);
@@ -110,8 +135,9 @@ static enum wr_code write_refs(const struct wr_checkpoint *out, const struct wr_
 		packs[i].dead = out->members[i].dead;
 		snprintf(packs[i].name, sizeof packs[i].name, "%s", out->members[i].pack->name);
 	}
-	contents.packs = packs;
-	contents.refs = wr_snapshot_refs(b->snap, &contents.ref_count);
+	if ((code = list_refs(&refs, &contents.ref_count, b)) != WR_OK)
+		return code;
+	contents.refs = refs;
 	contents.shallow = b->closure.shallow.len ? &b->closure.shallow : NULL;
 	return wr_refsfile_write(warren, out->number, &contents, b->err);
 }

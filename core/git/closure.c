@@ -250,20 +250,36 @@ static enum wr_code walk_from(struct wr_closure *c, const struct wr_oid *tip, st
 }
 
 /* Refs that did not change since the checkpoint lead to nothing that it lacks. */
-enum wr_code wr_closure_walk(struct wr_closure *c, bool others, struct wr_error *err)
+static enum wr_code walk_changed(struct wr_closure *c, struct wr_error *err)
 {
 	const struct wr_overlay *changed = c->snap->overlay;
-	size_t n = changed ? changed->count : 0;
-	const struct wr_ref *refs = n ? changed->v : NULL;
 	enum wr_code code = WR_OK;
 
-	if (!c->gains)
-		refs = wr_snapshot_refs(c->snap, &n);
-	for (size_t i = 0; i < n && code == WR_OK; i++)
-		if (!wr_oid_zero(&refs[i].oid) && wr_closure_is_head_or_tag(refs[i].name))
-			code = walk_from(c, &refs[i].oid, err);
-	for (size_t i = 0; others && i < n && code == WR_OK; i++)
-		if (!wr_oid_zero(&refs[i].oid))
-			code = walk_from(c, &refs[i].oid, err);
+	for (size_t i = 0; changed && i < changed->count && code == WR_OK; i++)
+		if (!wr_oid_zero(&changed->v[i].oid) && wr_closure_is_head_or_tag(changed->v[i].name))
+			code = walk_from(c, &changed->v[i].oid, err);
 	return code;
+}
+
+static enum wr_code walk_all(struct wr_closure *c, struct wr_str from, struct wr_error *err)
+{
+	struct wr_ref_cursor cursor;
+	struct wr_ref ref;
+	enum wr_code code = WR_OK;
+
+	wr_ref_cursor_init(&cursor, c->snap, from);
+	while (code == WR_OK && wr_ref_cursor_next(&ref, &cursor) && wr_str_starts(ref.name, from))
+		code = walk_from(c, &ref.oid, err);
+	return code;
+}
+
+enum wr_code wr_closure_walk(struct wr_closure *c, bool others, struct wr_error *err)
+{
+	enum wr_code code;
+
+	if (c->gains)
+		return walk_changed(c, err);
+	if ((code = walk_all(c, WR_S("refs/heads/"), err)) != WR_OK || (code = walk_all(c, WR_S("refs/tags/"), err)) != WR_OK)
+		return code;
+	return others ? walk_all(c, WR_S(""), err) : WR_OK;
 }

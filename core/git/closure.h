@@ -47,7 +47,7 @@ WR_MUST_CHECK enum wr_code wr_closure_init(struct wr_closure *c, const struct wr
 void wr_closure_fini(struct wr_closure *c);
 WR_DEFINE_AUTO_S(wr_closure);
 
-/* What the heads and tags reach; with others what all other refs reach, too. */
+/* What the heads and tags reach; in a full walk with others also what all other refs reach. */
 WR_MUST_CHECK enum wr_code wr_closure_walk(struct wr_closure *c, bool others, struct wr_error *err);
 
 bool wr_closure_is_head_or_tag(struct wr_str name);

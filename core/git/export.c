@@ -56,19 +56,20 @@ static enum wr_code export_refs(int dir, const struct wr_snapshot *snap, struct 
 {
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(TEXT_MAX);
 	char hex[WR_OID_HEX + 1];
-	size_t n;
-	const struct wr_ref *refs = wr_snapshot_refs(snap, &n);
+	struct wr_ref_cursor cursor;
+	struct wr_ref ref;
 
 	wr_buf_addz(&text, "# pack-refs with: peeled fully-peeled sorted \n");
-	for (size_t i = 0; i < n; i++) {
-		wr_oid_hex(hex, &refs[i].oid);
+	wr_ref_cursor_init(&cursor, snap, WR_S(""));
+	while (wr_ref_cursor_next(&ref, &cursor)) {
+		wr_oid_hex(hex, &ref.oid);
 		wr_buf_add(&text, hex, WR_OID_HEX);
 		wr_buf_addc(&text, ' ');
-		wr_buf_adds(&text, refs[i].name);
+		wr_buf_adds(&text, ref.name);
 		wr_buf_addc(&text, '\n');
-		if (wr_oid_zero(&refs[i].peeled))
+		if (wr_oid_zero(&ref.peeled))
 			continue;
-		wr_oid_hex(hex, &refs[i].peeled);
+		wr_oid_hex(hex, &ref.peeled);
 		wr_buf_printf(&text, "^%s\n", hex);
 	}
 	return wr_buf_ok(&text) ? replace(dir, "packed-refs", wr_buf_str(&text), err) : wr_fail_nomem(err);

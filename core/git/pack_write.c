@@ -2,20 +2,17 @@
 
 #include <fcntl.h>
 #include <libdeflate.h>
-#include <limits.h>
 #include <openssl/evp.h>
 #include <sys/mman.h>
-#include <zlib.h>
 
 #include "core/base/file.h"
+#include "core/git/delta.h"
 #include "core/git/graph.h"
 
-#define SHA1_LEN 20
 #define COUNT_MAX 0x7fffffffu
 #define NONE UINT32_MAX
 /* Packs larger than this do not stay in this process's memory because they were copied. */
 #define LET_GO ((size_t)64 << 20)
-#define AT_ONCE ((size_t)16 << 20)
 #define CACHE_BYTES ((size_t)32 << 20)
 
 struct writer {
@@ -28,7 +25,6 @@ struct writer {
 	uint32_t *order;     /* as they shall be written */
 	struct wr_nums waiting;
 	struct wr_cache *cache;
-	struct libdeflate_compressor *z;
 	EVP_MD_CTX *sha;
 	int fd;
 	uint64_t at; /* bytes so far */
@@ -193,64 +189,21 @@ static enum wr_code damaged(const struct writer *w, const struct wr_pack_item *i
 	return wr_fail(w->err, WR_E_INTERNAL, "object %s is damaged where it is stored", hex);
 }
 
-static enum wr_code put_summed(struct writer *w, struct wr_pack_item *it, const uint8_t *data, size_t n)
-{
-	it->crc = libdeflate_crc32(it->crc, data, n);
-	return put(w, data, n);
-}
-
-static enum wr_code zip_at_once(struct writer *w, struct wr_pack_item *it, const struct wr_object *obj)
-{
-	size_t room = libdeflate_zlib_compress_bound(w->z, obj->size), n;
-	WR_AUTO_MEM uint8_t *zip = malloc(room);
-
-	if (!zip)
-		return wr_fail_nomem(w->err);
-	n = libdeflate_zlib_compress(w->z, obj->data, obj->size, zip, room);
-	return n ? put_summed(w, it, zip, n) : wr_fail(w->err, WR_E_INTERNAL, "deflate failed");
-}
-
-/* Without room for the whole result beside the object. */
-static enum wr_code zip_by_pieces(struct writer *w, struct wr_pack_item *it, const struct wr_object *obj)
-{
-	uint8_t out[16384];
-	size_t left = obj->size;
-	enum wr_code code = WR_OK;
-	z_stream z = {0};
-	int rc = Z_OK;
-
-	if (deflateInit(&z, Z_DEFAULT_COMPRESSION) != Z_OK)
-		return wr_fail_nomem(w->err);
-	while (code == WR_OK && rc == Z_OK) {
-		size_t now = left > UINT_MAX / 2 ? UINT_MAX / 2 : left;
-
-		z.next_in = obj->data + (obj->size - left);
-		z.avail_in = (uInt)now;
-		z.next_out = out;
-		z.avail_out = sizeof out;
-		rc = deflate(&z, now == left ? Z_FINISH : Z_NO_FLUSH);
-		left -= now - z.avail_in;
-		code = put_summed(w, it, out, sizeof out - z.avail_out);
-	}
-	deflateEnd(&z);
-	if (code == WR_OK && rc != Z_STREAM_END)
-		code = wr_fail(w->err, WR_E_INTERNAL, "deflate failed");
-	return code;
-}
-
 static enum wr_code put_whole(struct writer *w, struct wr_pack_item *it)
 {
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	WR_AUTO_MEM uint8_t *zip = NULL;
 	uint8_t head[16];
+	size_t n, len;
 	enum wr_code code = wr_snapshot_read_at(&obj, w->snap, it->place, w->cache, w->err);
 
-	if (code != WR_OK)
+	if (code != WR_OK || (code = wr_deflate(&zip, &len, wr_str_n(obj.data, obj.size), w->err)) != WR_OK)
 		return code;
-	it->crc = 0;
+	n = wr_entry_put(head, obj.type, obj.size);
+	it->crc = libdeflate_crc32(libdeflate_crc32(0, head, n), zip, len);
 	it->depth = 0;
-	if ((code = put_summed(w, it, head, wr_entry_put(head, obj.type, obj.size))) != WR_OK)
-		return code;
-	return obj.size <= AT_ONCE ? zip_at_once(w, it, &obj) : zip_by_pieces(w, it, &obj);
+	code = put(w, head, n);
+	return code == WR_OK ? put(w, zip, len) : code;
 }
 
 static enum wr_code put_delta(struct writer *w, struct wr_pack_item *it, const struct wr_stored *e,
@@ -320,7 +273,7 @@ static enum wr_code put_family(struct writer *w, uint32_t first)
 
 /* ---- the file ---- */
 
-static enum wr_code write_entries(struct writer *w, uint8_t sum[SHA1_LEN])
+static enum wr_code write_entries(struct writer *w, uint8_t sum[WR_PACK_SUM])
 {
 	uint8_t head[WR_PACK_HEADER] = "PACK\0\0\0\2";
 	unsigned char own[EVP_MAX_MD_SIZE];
@@ -339,9 +292,9 @@ static enum wr_code write_entries(struct writer *w, uint8_t sum[SHA1_LEN])
 		return code;
 	if (EVP_DigestFinal_ex(w->sha, own, NULL) != 1)
 		return wr_fail(w->err, WR_E_INTERNAL, "SHA-1 failed");
-	memcpy(sum, own, SHA1_LEN);
-	w->at += SHA1_LEN;
-	if ((code = wr_file_write_all(w->fd, sum, SHA1_LEN, w->err)) != WR_OK)
+	memcpy(sum, own, WR_PACK_SUM);
+	w->at += WR_PACK_SUM;
+	if ((code = wr_file_write_all(w->fd, sum, WR_PACK_SUM, w->err)) != WR_OK)
 		return code;
 	return fsync(w->fd) < 0 ? wr_fail_errno(w->err, "flush a pack") : WR_OK;
 }
@@ -352,8 +305,7 @@ static enum wr_code prepare(struct writer *w, const struct wr_place *places, siz
 
 	w->items = calloc(n, sizeof *w->items);
 	w->sha = EVP_MD_CTX_new();
-	w->z = libdeflate_alloc_compressor(6);
-	if (!w->items || !w->sha || !w->z)
+	if (!w->items || !w->sha)
 		return wr_fail_nomem(w->err);
 	if ((code = wr_cache_new(&w->cache, CACHE_BYTES, w->err)) != WR_OK)
 		return code;
@@ -364,7 +316,7 @@ static enum wr_code prepare(struct writer *w, const struct wr_place *places, siz
 static enum wr_code write_files(struct wr_pack **out, struct writer *w, int dir, const char *name, uint64_t *written)
 {
 	char file[WR_PACK_NAME + 8];
-	uint8_t sum[SHA1_LEN];
+	uint8_t sum[WR_PACK_SUM];
 	enum wr_code code;
 
 	snprintf(file, sizeof file, "%s.pack", name);
@@ -402,8 +354,6 @@ enum wr_code wr_pack_write(struct wr_pack **out, uint64_t *written, int dir, con
 	free(w->order);
 	wr_nums_fini(&w->waiting);
 	wr_cache_free(w->cache);
-	if (w->z)
-		libdeflate_free_compressor(w->z);
 	EVP_MD_CTX_free(w->sha);
 	free(w);
 	return code;

@@ -42,7 +42,6 @@ struct wr_pack_item {
 
 /* <name>.idx and <name>.rev of items sorted by id; sum: the pack's. */
 WR_MUST_CHECK enum wr_code wr_pack_write_index(uint64_t *written, int dir, const char *name,
-					       const struct wr_pack_item *items, uint32_t count, const uint8_t sum[20],
-					       struct wr_error *err);
+					       const struct wr_pack_item *items, uint32_t count, const uint8_t sum[WR_PACK_SUM], struct wr_error *err);
 
 #endif

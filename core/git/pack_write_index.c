@@ -1,14 +1,9 @@
-/*
- * Index: see pack.c. Reverse index: "RIDX", version 1, hash 1 (SHA-1); positions in the index by offset in the pack;
- * SHA-1 of the pack; SHA-1 of all before. Numbers big-endian.
- */
+/* Index: see pack.c; reverse index: see rev.c. */
 #include <fcntl.h>
 #include <openssl/evp.h>
 
 #include "core/base/file.h"
 #include "core/git/pack_write.h"
-
-#define SHA1_LEN 20
 
 struct table {
 	int fd;
@@ -55,19 +50,19 @@ static void begin(struct table *t, int fd, struct wr_error *err)
 	t->code = EVP_DigestInit_ex(t->sha, EVP_sha1(), NULL) == 1 ? WR_OK : wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
 }
 
-static enum wr_code end(struct table *t, const uint8_t sum[SHA1_LEN])
+static enum wr_code end(struct table *t, const uint8_t sum[WR_PACK_SUM])
 {
 	unsigned char own[EVP_MAX_MD_SIZE];
 
-	put(t, sum, SHA1_LEN);
+	put(t, sum, WR_PACK_SUM);
 	flush(t);
 	if (t->code == WR_OK && EVP_DigestFinal_ex(t->sha, own, NULL) != 1)
 		t->code = wr_fail(t->err, WR_E_INTERNAL, "SHA-1 failed");
 	if (t->code == WR_OK)
-		t->code = wr_file_write_all(t->fd, own, SHA1_LEN, t->err);
-	t->written += SHA1_LEN;
+		t->code = wr_file_write_all(t->fd, own, WR_PACK_SUM, t->err);
+	t->written += WR_PACK_SUM;
 	if (t->code == WR_OK && fsync(t->fd) < 0)
-		t->code = wr_fail_errno(t->err, "flush a pack's table");
+		t->code = wr_fail_errno(t->err, "flush an index");
 	return t->code;
 }
 
@@ -103,7 +98,8 @@ static int by_offset(const void *a, const void *b, void *arg)
 	return (x > y) - (x < y);
 }
 
-static enum wr_code fill_reverse(struct table *t, const struct wr_pack_item *items, uint32_t count, struct wr_error *err)
+static enum wr_code write_reverse(int dir, const char *name, const struct wr_pack_item *items, uint32_t count,
+				  const uint8_t sum[WR_PACK_SUM], struct wr_error *err)
 {
 	WR_AUTO_MEM uint32_t *order = calloc((size_t)count + 1, sizeof *order);
 
@@ -112,34 +108,26 @@ static enum wr_code fill_reverse(struct table *t, const struct wr_pack_item *ite
 	for (uint32_t i = 0; i < count; i++)
 		order[i] = i;
 	qsort_r(order, count, sizeof *order, by_offset, (void *)(uintptr_t)items);
-	put(t, "RIDX\0\0\0\1\0\0\0\1", 12);
-	for (uint32_t i = 0; i < count; i++)
-		put32(t, order[i]);
-	return WR_OK;
+	return wr_pack_write_rev(dir, name, order, count, sum, err);
 }
 
-static enum wr_code write_table(struct table *t, int dir, const char *name, const char *ext,
-				const struct wr_pack_item *items, uint32_t count, const uint8_t sum[SHA1_LEN],
-				struct wr_error *err)
+static enum wr_code write_index(struct table *t, int dir, const char *name, const struct wr_pack_item *items,
+				uint32_t count, const uint8_t sum[WR_PACK_SUM], struct wr_error *err)
 {
 	char file[WR_PACK_NAME + 8];
 	WR_AUTO_FD int fd = -1;
-	enum wr_code code;
 
-	snprintf(file, sizeof file, "%s.%s", name, ext);
+	snprintf(file, sizeof file, "%s.idx", name);
 	fd = openat(dir, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return wr_fail_errno(err, "create %s", file);
 	begin(t, fd, err);
-	if (strcmp(ext, "idx") == 0)
-		fill_index(t, items, count);
-	else if ((code = fill_reverse(t, items, count, err)) != WR_OK)
-		return code;
+	fill_index(t, items, count);
 	return end(t, sum);
 }
 
 enum wr_code wr_pack_write_index(uint64_t *written, int dir, const char *name, const struct wr_pack_item *items,
-				 uint32_t count, const uint8_t sum[SHA1_LEN], struct wr_error *err)
+				 uint32_t count, const uint8_t sum[WR_PACK_SUM], struct wr_error *err)
 {
 	WR_AUTO_MEM struct table *t = malloc(sizeof *t);
 	enum wr_code code;
@@ -149,11 +137,10 @@ enum wr_code wr_pack_write_index(uint64_t *written, int dir, const char *name, c
 	t->sha = EVP_MD_CTX_new();
 	if (!t->sha)
 		return wr_fail_nomem(err);
-	code = write_table(t, dir, name, "idx", items, count, sum, err);
-	*written += code == WR_OK ? t->written : 0;
-	if (code == WR_OK)
-		code = write_table(t, dir, name, "rev", items, count, sum, err);
-	*written += code == WR_OK ? t->written : 0;
+	code = write_index(t, dir, name, items, count, sum, err);
 	EVP_MD_CTX_free(t->sha);
-	return code;
+	if (code != WR_OK)
+		return code;
+	*written += t->written + WR_REV_HEADER + 4 * (uint64_t)count + 2 * WR_PACK_SUM;
+	return write_reverse(dir, name, items, count, sum, err);
 }
