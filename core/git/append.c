@@ -1,336 +1,37 @@
+/*
+ * The turn: who has it works off the changes that wait, one after the other, each on top of the one before; writes a
+ * record for each; flushes once; and only then shows what changed and lets the others know.
+ */
 #include "core/git/append.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 
+#include "core/base/clock.h"
 #include "core/base/file.h"
+#include "core/base/log.h"
 #include "core/git/append_internal.h"
-#include "core/git/git_internal.h"
-#include "core/git/parse.h"
-#include "core/git/state.h"
+#include "core/git/keeper.h"
 
-/* Tags of tags; nobody has more than a few. */
-#define MAX_TAG_CHAIN 64
+/* Changes that share one flush. */
+#define MAX_BATCH 128
+#define MAX_AUTHOR 1024
 
-/* One change while it is judged: what is asked for, over what there is. */
-struct judge {
-	const struct wr_snapshot *now;
-	const struct wr_snapshot *objects; /* now's packs and the quarantine's */
-	struct wr_ref_update *updates;
-	size_t count;
-	size_t *sorted;	       /* indexes of updates by name */
-	struct wr_oid *peeled; /* of each update's new value */
-	bool *decided;
+/* One round of changes. */
+struct round {
+	struct wr_git_repo *repo;
+	struct wr_snapshot *snap; /* with all that was staged */
+	bool exists;		  /* the folder does */
+	bool staged;		  /* something waits for the flush */
+	bool broken;		  /* the journal is: nothing more can be staged */
+	/* A first push: */
+	struct wr_folder *made;
+	char built[PATH_MAX];
 };
 
-static int name_cmp(struct wr_str a, struct wr_str b)
-{
-	size_t n = a.len < b.len ? a.len : b.len;
-	int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
+/* ---- packs of their own ---- */
 
-	return c ? c : (a.len > b.len) - (a.len < b.len);
-}
-
-static void refuse(struct wr_ref_update *u, enum wr_code code, const char *reason)
-{
-	u->result = code;
-	snprintf(u->reason, sizeof u->reason, "%.*s", (int)sizeof u->reason - 1, reason);
-}
-
-/* ---- each update alone ---- */
-
-static int sorted_cmp(const void *a, const void *b, void *arg)
-{
-	const struct wr_ref_update *u = arg;
-	size_t x = *(const size_t *)a, y = *(const size_t *)b;
-	int c = name_cmp(u[x].name, u[y].name);
-
-	return c ? c : (x > y) - (x < y);
-}
-
-static void check_name(struct judge *j, struct wr_ref_update *u)
-{
-	const struct wr_ref *ref;
-
-	u->result = WR_OK;
-	u->reason[0] = '\0';
-	memset(&u->before, 0, sizeof u->before);
-	if (!wr_refname_ok(u->name)) {
-		refuse(u, WR_E_INVALID_REQUEST, "funny refname");
-		return;
-	}
-	if (wr_str_starts(u->name, WR_S("refs/warren/"))) {
-		refuse(u, WR_E_INVALID_REQUEST, "refs/warren/ belongs to the server");
-		return;
-	}
-	ref = wr_snapshot_ref(j->now, u->name);
-	if (ref)
-		u->before = ref->oid;
-}
-
-static void check_old(struct wr_ref_update *u)
-{
-	char is[WR_OID_HEX + 1], expected[WR_OID_HEX + 1];
-
-	if (u->any_old || wr_oid_eq(&u->old, &u->before))
-		return;
-	u->result = WR_E_REF_CONFLICT;
-	wr_oid_hex(is, &u->before);
-	wr_oid_hex(expected, &u->old);
-	if (wr_oid_zero(&u->old))
-		snprintf(u->reason, sizeof u->reason, "the ref exists already, at %s", is);
-	else if (wr_oid_zero(&u->before))
-		snprintf(u->reason, sizeof u->reason, "the ref is gone, expected %s", expected);
-	else
-		snprintf(u->reason, sizeof u->reason, "the ref has moved: expected %s, is %s", expected, is);
-}
-
-/* A tag's way to what it is about in the end. */
-static enum wr_code peel(struct wr_oid *out, const struct wr_snapshot *objects, struct wr_oid oid, struct wr_error *err)
-{
-	for (int i = 0; i < MAX_TAG_CHAIN; i++) {
-		WR_AUTO_S(wr_object) obj = {.data = NULL};
-		enum wr_type type;
-		enum wr_code code;
-
-		if ((code = wr_snapshot_read(&obj, objects, &oid, err)) != WR_OK ||
-		    (code = wr_tag_parse(&oid, &type, wr_str_n(obj.data, obj.size), err)) != WR_OK)
-			return code;
-		if (type != WR_TAG) {
-			*out = oid;
-			return WR_OK;
-		}
-	}
-	return wr_fail(err, WR_E_BAD_PACK, "a chain of more than %d tags", MAX_TAG_CHAIN);
-}
-
-/* A failure of the store ends the append; what the pusher can be told of, is the update's result. */
-static enum wr_code check_new(struct judge *j, size_t i, struct wr_error *err)
-{
-	struct wr_ref_update *u = &j->updates[i];
-	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
-	enum wr_type type;
-	enum wr_code code;
-
-	if (wr_oid_zero(&u->new))
-		return WR_OK;
-	code = wr_snapshot_stat(j->objects, &u->new, &type, NULL, &why);
-	if (code == WR_E_NOT_THERE) {
-		refuse(u, WR_E_BAD_PACK, "bad object: the new value is not in the repository");
-		return WR_OK;
-	}
-	if (code == WR_OK && wr_str_starts(u->name, WR_S("refs/heads/")) && type != WR_COMMIT) {
-		refuse(u, WR_E_INVALID_REQUEST, "a branch must be a commit");
-		return WR_OK;
-	}
-	if (code == WR_OK && type == WR_TAG)
-		code = peel(&j->peeled[i], j->objects, u->new, &why);
-	if (code == WR_E_BAD_PACK) {
-		refuse(u, code, why.text);
-		return WR_OK;
-	}
-	if (code != WR_OK && err)
-		wr_error_move(err, &why);
-	return code;
-}
-
-/* ---- folders: refs/heads/a and refs/heads/a/b exclude each other ---- */
-
-/* The first of sorted[] whose name is not before this one. */
-static size_t first_update(const struct judge *j, struct wr_str name)
-{
-	size_t lo = 0, hi = j->count;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (name_cmp(j->updates[j->sorted[mid]].name, name) < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
-}
-
-/* The update that decides whether this name exists, or NULL: then what exists now goes on existing. */
-static const struct wr_ref_update *decisive(const struct judge *j, struct wr_str name)
-{
-	for (size_t k = first_update(j, name); k < j->count; k++) {
-		const struct wr_ref_update *u = &j->updates[j->sorted[k]];
-
-		if (!wr_str_eq(u->name, name))
-			return NULL;
-		if (j->decided[j->sorted[k]] && u->result == WR_OK)
-			return u;
-	}
-	return NULL;
-}
-
-static bool exists(const struct judge *j, struct wr_str name)
-{
-	const struct wr_ref_update *u = decisive(j, name);
-
-	return u ? !wr_oid_zero(&u->new) : wr_snapshot_ref(j->now, name) != NULL;
-}
-
-static bool has_below(const struct judge *j, const struct wr_ref_update *update)
-{
-	char folder[WR_REFNAME_MAX + 1];
-	struct wr_str below;
-	size_t lo = 0, hi = j->now->ref_count;
-
-	memcpy(folder, update->name.ptr, update->name.len);
-	folder[update->name.len] = '/';
-	below = wr_str_n(folder, update->name.len + 1);
-	for (size_t k = first_update(j, below); k < j->count; k++) {
-		const struct wr_ref_update *u = &j->updates[j->sorted[k]];
-
-		if (!wr_str_starts(u->name, below))
-			break;
-		if (j->decided[j->sorted[k]] && u->result == WR_OK && !wr_oid_zero(&u->new))
-			return true;
-	}
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (name_cmp(j->now->refs[mid].name, below) < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	for (; lo < j->now->ref_count && wr_str_starts(j->now->refs[lo].name, below); lo++)
-		if (exists(j, j->now->refs[lo].name))
-			return true;
-	return false;
-}
-
-static void check_folders(struct judge *j, struct wr_ref_update *u)
-{
-	for (size_t i = 0; i < u->name.len; i++) {
-		struct wr_str above = wr_str_n(u->name.ptr, i);
-
-		if (u->name.ptr[i] != '/' || !exists(j, above))
-			continue;
-		u->result = WR_E_REF_CONFLICT;
-		snprintf(u->reason, sizeof u->reason, "the ref %.*s is in the way",
-			 above.len > 100 ? 100 : (int)above.len, above.ptr);
-		return;
-	}
-	if (has_below(j, u))
-		refuse(u, WR_E_REF_CONFLICT, "refs below this name are in the way");
-}
-
-/* ---- all updates ---- */
-
-static void refuse_twins(struct judge *j)
-{
-	for (size_t k = 1; k < j->count; k++) {
-		struct wr_ref_update *a = &j->updates[j->sorted[k - 1]], *b = &j->updates[j->sorted[k]];
-
-		if (!wr_str_eq(a->name, b->name))
-			continue;
-		refuse(a, WR_E_INVALID_REQUEST, "the ref is named more than once");
-		refuse(b, WR_E_INVALID_REQUEST, "the ref is named more than once");
-	}
-}
-
-static enum wr_code judge_all(struct judge *j, struct wr_error *err)
-{
-	enum wr_code code = WR_OK;
-
-	for (size_t i = 0; i < j->count; i++) {
-		j->sorted[i] = i;
-		check_name(j, &j->updates[i]);
-	}
-	qsort_r(j->sorted, j->count, sizeof *j->sorted, sorted_cmp, j->updates);
-	refuse_twins(j);
-	for (size_t i = 0; i < j->count && code == WR_OK; i++) {
-		if (j->updates[i].result == WR_OK)
-			check_old(&j->updates[i]);
-		if (j->updates[i].result == WR_OK)
-			code = check_new(j, i, err);
-	}
-	/* Deletions make room, whatever their place in the change. */
-	for (size_t i = 0; i < j->count; i++)
-		j->decided[i] = j->updates[i].result == WR_OK && wr_oid_zero(&j->updates[i].new);
-	for (size_t i = 0; i < j->count; i++) {
-		struct wr_ref_update *u = &j->updates[i];
-
-		if (u->result == WR_OK && !wr_oid_zero(&u->new) && wr_oid_zero(&u->before))
-			check_folders(j, u);
-		j->decided[i] = true;
-	}
-	return code;
-}
-
-static void all_or_none(struct judge *j)
-{
-	bool refused = false;
-
-	for (size_t i = 0; i < j->count; i++)
-		refused = refused || j->updates[i].result != WR_OK;
-	for (size_t i = 0; refused && i < j->count; i++)
-		if (j->updates[i].result == WR_OK)
-			refuse(&j->updates[i], WR_E_REF_CONFLICT, "atomic push failed");
-}
-
-static bool changes_something(const struct judge *j)
-{
-	for (size_t i = 0; i < j->count; i++)
-		if (j->updates[i].result == WR_OK && !wr_oid_eq(&j->updates[i].new, &j->updates[i].before))
-			return true;
-	return false;
-}
-
-/* ---- the refs as they will be ---- */
-
-static void put_ref(struct wr_snapshot *snap, size_t *used, struct wr_str name, const struct wr_oid *oid,
-		    const struct wr_oid *peeled)
-{
-	char *to = snap->text + *used;
-
-	memcpy(to, name.ptr, name.len);
-	*used += name.len;
-	snap->refs[snap->ref_count++] = (struct wr_ref){wr_str_n(to, name.len), *oid, *peeled};
-}
-
-static enum wr_code merge_refs(struct wr_snapshot *snap, const struct judge *j, struct wr_error *err)
-{
-	size_t room = 1, used = 0, i = 0, k = 0;
-
-	for (size_t n = 0; n < j->now->ref_count; n++)
-		room += j->now->refs[n].name.len;
-	for (size_t n = 0; n < j->count; n++)
-		room += j->updates[n].name.len;
-	snap->text = malloc(room);
-	snap->refs = calloc(j->now->ref_count + j->count + 1, sizeof *snap->refs);
-	if (!snap->text || !snap->refs)
-		return wr_fail_nomem(err);
-	while (i < j->now->ref_count || k < j->count) {
-		const struct wr_ref *old = i < j->now->ref_count ? &j->now->refs[i] : NULL;
-		const struct wr_ref_update *u = k < j->count ? &j->updates[j->sorted[k]] : NULL;
-		int c;
-
-		if (u && u->result != WR_OK) {
-			k++;
-			continue;
-		}
-		c = !old ? 1 : !u ? -1 : name_cmp(old->name, u->name);
-		if (c < 0) {
-			put_ref(snap, &used, old->name, &old->oid, &old->peeled);
-		} else if (!wr_oid_zero(&u->new)) {
-			put_ref(snap, &used, u->name, &u->new, &j->peeled[j->sorted[k]]);
-		}
-		i += c <= 0;
-		k += c >= 0;
-	}
-	return WR_OK;
-}
-
-/* ---- to the disk ---- */
-
-static const char *const pack_ext[] = {"pack", "idx"};
+static const char *const pack_ext[] = {"pack", "idx", "rev"};
 
 static void drop_pack(int packs, const char *name)
 {
@@ -342,199 +43,364 @@ static void drop_pack(int packs, const char *name)
 	}
 }
 
-static enum wr_code move_pack(int from, int to, const char *name, struct wr_error *err)
+static enum wr_code move_pack(int from, const struct wr_folder *f, const char *name, struct wr_error *err)
 {
+	WR_AUTO_FD int packs = openat(f->dir, "objects/pack", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	char file[WR_PACK_NAME + 8];
+	enum wr_code code = WR_OK;
 
-	for (size_t i = 0; i < WR_ARRAY_LEN(pack_ext); i++) {
+	if (packs < 0)
+		return wr_fail_errno(err, "open objects/pack");
+	for (size_t i = 0; i < WR_ARRAY_LEN(pack_ext) && code == WR_OK; i++) {
 		snprintf(file, sizeof file, "%s.%s", name, pack_ext[i]);
-		if (renameat(from, file, to, file) < 0)
-			return wr_fail_errno(err, "rename %s", file);
+		if (renameat(from, file, packs, file) < 0)
+			code = wr_fail_errno(err, "move %s", file);
 	}
-	return wr_file_sync_dir(to, ".", err);
-}
-
-static enum wr_code open_folder(int *out, int dir, const char *path, struct wr_error *err)
-{
-	*out = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return *out < 0 ? wr_fail_errno(err, "open folder %s", path) : WR_OK;
-}
-
-static enum wr_code fill_folder(int dir, struct wr_pack *pack, int pack_dir, struct wr_str state, struct wr_error *err)
-{
-	static const char config[] = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
-	static const char *const folders[] = {"objects", "objects/pack", "refs", "refs/heads", "refs/tags", "warren"};
-	WR_AUTO_FD int packs = -1;
-	enum wr_code code;
-
-	for (size_t i = 0; i < WR_ARRAY_LEN(folders); i++)
-		if (mkdirat(dir, folders[i], 0700) < 0)
-			return wr_fail_errno(err, "mkdir %s", folders[i]);
-	if ((code = open_folder(&packs, dir, "objects/pack", err)) != WR_OK ||
-	    (pack && (code = move_pack(pack_dir, packs, pack->name, err)) != WR_OK) ||
-	    (code = wr_file_create(dir, "HEAD", WR_S("ref: refs/heads/main\n"), err)) != WR_OK ||
-	    (code = wr_file_create(dir, "config", WR_S(config), err)) != WR_OK ||
-	    (code = wr_file_create(dir, "warren/state", state, err)) != WR_OK)
-		return code;
-	for (size_t i = 0; i < WR_ARRAY_LEN(folders) && code == WR_OK; i++)
-		code = wr_file_sync_dir(dir, folders[i], err);
-	return code == WR_OK ? wr_file_sync_dir(dir, ".", err) : code;
-}
-
-/* The first push: the whole folder beside its place, flushed, then renamed. */
-static enum wr_code create_folder(struct wr_git_repo *repo, struct wr_pack *pack, int pack_dir, struct wr_str state,
-				  struct wr_error *err)
-{
-	char path[PATH_MAX], built[PATH_MAX], suffix[32] = ".new-";
-	WR_AUTO_FD int dir = -1;
-	enum wr_code code;
-
-	wr_random_text(suffix + 5, 12);
-	if ((code = wr_repo_shard(path, repo->git, repo->id, err)) != WR_OK ||
-	    (code = wr_file_mkdirs(path, err)) != WR_OK ||
-	    (code = wr_repo_path(path, repo->git, repo->id, ".git", err)) != WR_OK ||
-	    (code = wr_repo_path(built, repo->git, repo->id, suffix, err)) != WR_OK)
-		return code;
-	if (mkdir(built, 0700) < 0)
-		return wr_fail_errno(err, "mkdir %s", built);
-	code = open_folder(&dir, AT_FDCWD, built, err);
 	if (code == WR_OK)
-		code = fill_folder(dir, pack, pack_dir, state, err);
-	if (code == WR_OK && rename(built, path) < 0)
-		code = wr_fail_errno(err, "rename %s", built);
-	if (code == WR_OK && (code = wr_repo_sync_shard(repo->git, repo->id, err)) != WR_OK && rename(path, built) < 0)
-		return wr_fail(err, WR_E_INTERNAL, "repository %s: flush failed, outcome unknown", repo->id);
-	/* Where this fails too, the next process to open the repository removes it. */
-	if (code != WR_OK && wr_file_remove(AT_FDCWD, built, NULL) != WR_OK)
-		errno = 0;
+		code = wr_file_sync_dir(packs, ".", err);
+	if (code != WR_OK)
+		drop_pack(packs, name);
 	return code;
 }
 
-static bool state_is(int folder, struct wr_str text)
+static void unmove_pack(const struct wr_folder *f, const char *name)
 {
-	WR_AUTO_MEM char *now = NULL;
-	size_t len;
+	WR_AUTO_FD int packs = openat(f->dir, "objects/pack", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	return wr_file_read(&now, &len, folder, "state", WR_STATE_MAX, NULL) == WR_OK &&
-	       wr_str_eq(wr_str_n(now, len), text);
+	/* On a disk that is full every byte counts; else the next opening would sweep it. */
+	if (packs >= 0)
+		drop_pack(packs, name);
 }
 
-/*
- * A failure after the rename may leave the new state in place: the old one is put back, by the same steps. *kept says
- * after an error that the old state is in place, for certain.
- */
-static enum wr_code replace_state(bool *kept, int dir, const struct wr_snapshot *old, struct wr_str state,
+/* ---- a record ---- */
+
+/* Whether a branch or tag may have left something behind that was in the closure. */
+static enum wr_code is_lossy(bool *out, const struct wr_judge *j, const struct wr_ref_update *u, struct wr_error *err)
+{
+	enum wr_type type;
+	enum wr_code code;
+	bool keeps = false;
+
+	*out = false;
+	if (wr_oid_zero(&u->before) ||
+	    (!wr_str_starts(u->name, WR_S("refs/heads/")) && !wr_str_starts(u->name, WR_S("refs/tags/"))))
+		return WR_OK;
+	*out = true;
+	if (wr_oid_zero(&u->new) || (code = wr_snapshot_stat(j->now, &u->before, &type, NULL, err)) != WR_OK)
+		return wr_oid_zero(&u->new) ? WR_OK : code;
+	if (type == WR_COMMIT && (code = wr_descends(&keeps, j->in, j->objects, &u->new, &u->before, err)) != WR_OK)
+		return code;
+	*out = !keeps;
+	return WR_OK;
+}
+
+struct draft {
+	struct wr_record record;
+	struct wr_record_update *updates;
+	struct wr_record_object *objects;
+};
+
+static void draft_fini(struct draft *d)
+{
+	free(d->updates);
+	free(d->objects);
+}
+#define DRAFT WR_CLEANUP(draft_fini) struct draft
+
+/* What was accepted, and changes something. */
+static enum wr_code draft_updates(struct draft *d, const struct wr_judge *j, struct wr_error *err)
+{
+	enum wr_code code;
+
+	d->updates = calloc(j->count ? j->count : 1, sizeof *d->updates);
+	if (!d->updates)
+		return wr_fail_nomem(err);
+	for (size_t i = 0; i < j->count; i++) {
+		const struct wr_ref_update *u = &j->updates[i];
+		struct wr_record_update *r = &d->updates[d->record.update_count];
+
+		if (u->result != WR_OK || wr_oid_eq(&u->new, &u->before))
+			continue;
+		*r = (struct wr_record_update){.name = u->name, .old = u->before, .new = u->new, .peeled = j->peeled[i]};
+		if ((code = is_lossy(&r->lossy, j, u, err)) != WR_OK)
+			return code;
+		d->record.update_count++;
+	}
+	d->record.updates = d->updates;
+	return WR_OK;
+}
+
+/* Objects that others brought since the pack was taken in are known by now. */
+static enum wr_code draft_objects(struct draft *d, const struct wr_incoming *in, const struct wr_snapshot *now,
 				  struct wr_error *err)
 {
-	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(WR_STATE_MAX);
-	WR_AUTO_FD int folder = -1;
-	enum wr_code code;
+	struct wr_place place;
 
-	*kept = true;
-	if ((code = open_folder(&folder, dir, "warren", err)) != WR_OK ||
-	    (code = wr_file_replace(folder, "state", state, err)) == WR_OK)
-		return code;
-	*kept = wr_state_write(&text, old, NULL) == WR_OK &&
-		(state_is(folder, wr_buf_str(&text)) ||
-		 wr_file_replace(folder, "state", wr_buf_str(&text), NULL) == WR_OK);
-	return *kept ? code
-		     : wr_fail(err, code, "the state was not written, and whether a crash would show it is unknown");
+	if (in->pack) {
+		d->record.has_pack = true;
+		if (!wr_unhex(d->record.pack, WR_PACK_ID, wr_str(in->pack->name + 5)))
+			return wr_fail(err, WR_E_INTERNAL, "a pack has no name");
+		return WR_OK;
+	}
+	if (in->count == 0)
+		return WR_OK;
+	d->objects = malloc(in->count * sizeof *d->objects);
+	if (!d->objects)
+		return wr_fail_nomem(err);
+	memcpy(d->objects, in->objects, in->count * sizeof *d->objects);
+	for (uint32_t i = 0; i < in->count; i++)
+		if (!d->objects[i].known && wr_snapshot_find(&place, now, &d->objects[i].oid))
+			d->objects[i].known = true;
+	d->record.objects = d->objects;
+	d->record.object_count = in->count;
+	return WR_OK;
 }
 
-static enum wr_code update_folder(struct wr_git_repo *repo, const struct wr_snapshot *old, struct wr_pack *pack,
-				  int pack_dir, struct wr_str state, struct wr_error *err)
+static struct wr_folder *folder_of(const struct round *r)
 {
-	WR_AUTO_FD int dir = -1;
-	WR_AUTO_FD int packs = -1;
-	char path[PATH_MAX];
-	enum wr_code code;
-	bool kept = true;
-
-	if ((code = wr_repo_path(path, repo->git, repo->id, ".git", err)) != WR_OK ||
-	    (code = open_folder(&dir, AT_FDCWD, path, err)) != WR_OK ||
-	    (code = open_folder(&packs, dir, "objects/pack", err)) != WR_OK)
-		return code;
-	if (!pack || (code = move_pack(pack_dir, packs, pack->name, err)) == WR_OK)
-		code = replace_state(&kept, dir, old, state, err);
-	/* On a disk that is full every byte counts; where a state may name the pack, the next opening decides. */
-	if (pack && code != WR_OK && kept)
-		drop_pack(packs, pack->name);
-	return code;
+	return r->made ? r->made : r->repo->folder;
 }
 
-static enum wr_code store(struct wr_git_repo *repo, const struct judge *j, bool exists_on_disk, struct wr_pack *pack,
-			  int pack_dir, struct wr_error *err)
+static struct wr_journal *last_journal(const struct wr_snapshot *snap)
 {
-	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(WR_STATE_MAX);
+	return snap->journals[snap->journal_count - 1];
+}
+
+/* The journal that takes the record: a new one where the last has no room. */
+static enum wr_code make_room(struct round *r, const struct wr_record *record, struct wr_error *err)
+{
+	enum wr_code code;
+
+	if (wr_journal_fits(last_journal(r->snap), wr_record_len(record)))
+		return WR_OK;
+	/* All of a journal is flushed before another one begins. */
+	if (r->staged && (code = wr_journal_flush(last_journal(r->snap), err)) != WR_OK) {
+		r->broken = true;
+		return code;
+	}
+	return wr_folder_turn_journal(folder_of(r), &r->snap, err);
+}
+
+static enum wr_code put_record(struct round *r, struct draft *d, const struct wr_incoming *in, struct wr_error *err)
+{
 	WR_AUTO(wr_snapshot) *next = NULL;
 	enum wr_code code;
 
-	if ((code = wr_snapshot_extend(&next, j->now, pack, err)) != WR_OK ||
-	    (code = merge_refs(next, j, err)) != WR_OK || (code = wr_state_write(&text, next, err)) != WR_OK)
+	if ((code = make_room(r, &d->record, err)) != WR_OK || (code = wr_snapshot_copy(&next, r->snap, err)) != WR_OK)
 		return code;
-	if (exists_on_disk)
-		code = update_folder(repo, j->now, pack, pack_dir, wr_buf_str(&text), err);
-	else
-		code = create_folder(repo, pack, pack_dir, wr_buf_str(&text), err);
-	if (code == WR_OK)
-		wr_repo_publish(repo, WR_STEAL(next));
-	return code;
+	if (in->pack && ((code = wr_snapshot_add_member(next, in->pack, WR_ROLE_OTHER, NULL, err)) != WR_OK ||
+			 (code = move_pack(in->dir, folder_of(r), in->pack->name, err)) != WR_OK))
+		return code;
+	d->record.seq = next->seq + 1;
+	if ((code = wr_snapshot_apply(next, d->record.updates, d->record.update_count, d->record.seq, err)) == WR_OK)
+		code = wr_journal_put(&r->broken, last_journal(next), &d->record, err);
+	if (code != WR_OK) {
+		if (in->pack && !r->broken)
+			unmove_pack(folder_of(r), in->pack->name);
+		return code;
+	}
+	next->limits[next->journal_count - 1] = wr_journal_rows(last_journal(next));
+	wr_snapshot_unref(r->snap);
+	r->snap = WR_STEAL(next);
+	r->staged = true;
+	return WR_OK;
 }
 
-/* ---- the turn ---- */
+/* ---- one change ---- */
 
-static enum wr_code apply(struct wr_git_repo *repo, struct wr_change *change, const struct wr_snapshot *now,
-			  bool exists_on_disk, struct wr_error *err)
+static enum wr_code ready(struct round *r, struct wr_error *err)
+{
+	enum wr_code code;
+
+	if (r->broken)
+		return wr_fail(err, WR_E_INTERNAL, "the journal took no more");
+	if (!r->exists && !r->made) {
+		wr_snapshot_unref(r->snap);
+		r->snap = NULL;
+		code = wr_folder_begin(&r->made, &r->snap, r->built, r->repo->git, r->repo->id, err);
+		if (code != WR_OK && wr_snapshot_new(&r->snap, r->repo->git->cfg.max_object_bytes, NULL) != WR_OK)
+			r->broken = true;
+		return code;
+	}
+	if (r->made || r->staged)
+		return WR_OK;
+	return wr_folder_ready(r->repo->folder, &r->snap, err);
+}
+
+static enum wr_code apply(struct round *r, struct wr_change *change, struct wr_error *err)
 {
 	WR_AUTO_MEM struct wr_oid *peeled = calloc(change->count, sizeof *peeled);
 	WR_AUTO_MEM size_t *sorted = calloc(change->count, sizeof *sorted);
 	WR_AUTO_MEM bool *decided = calloc(change->count, sizeof *decided);
-	WR_AUTO(wr_snapshot) *objects = NULL;
-	struct wr_pack *pack = NULL;
-	struct judge j;
+	WR_AUTO(wr_snapshot) *with = NULL;
+	struct wr_incoming in = {.dir = -1};
+	DRAFT d = {.record = {.time_ms = wr_now_ms(), .author = change->author}};
+	struct wr_judge j;
 	enum wr_code code;
-	int pack_dir = -1;
 
 	if (!peeled || !sorted || !decided)
 		return wr_fail_nomem(err);
-	if (change->objects && (code = wr_quarantine_seal(&pack, &pack_dir, change->objects, now, err)) != WR_OK)
+	if (change->objects && (code = wr_quarantine_seal(&in, change->objects, err)) != WR_OK)
 		return code;
-	if ((code = wr_snapshot_extend(&objects, now, pack, err)) != WR_OK)
+	if ((code = wr_snapshot_copy(&with, r->snap, err)) != WR_OK ||
+	    (in.pack && (code = wr_snapshot_add_member(with, in.pack, WR_ROLE_OTHER, NULL, err)) != WR_OK))
 		return code;
-	j = (struct judge){now, objects, change->updates, change->count, sorted, peeled, decided};
-	if ((code = judge_all(&j, err)) != WR_OK)
+	j = (struct wr_judge){r->snap, with, &in, change->updates, change->count, sorted, peeled, decided};
+	if ((code = wr_judge(&j, change->atomic, err)) != WR_OK || (code = draft_updates(&d, &j, err)) != WR_OK)
 		return code;
-	if (change->atomic)
-		all_or_none(&j);
-	return changes_something(&j) ? store(repo, &j, exists_on_disk, pack, pack_dir, err) : WR_OK;
+	if (d.record.update_count == 0)
+		return WR_OK;
+	if (d.record.author.len > MAX_AUTHOR)
+		d.record.author.len = MAX_AUTHOR;
+	memcpy(d.record.operation, change->operation, sizeof d.record.operation);
+	if ((code = ready(r, err)) != WR_OK || (code = draft_objects(&d, &in, r->snap, err)) != WR_OK)
+		return code;
+	return put_record(r, &d, &in, err);
 }
 
-static enum wr_code in_turn(struct wr_git_repo *repo, struct wr_change *change, struct wr_error *err)
+static enum wr_code stage(struct round *r, struct wr_change *change, struct wr_error *err)
 {
-	WR_AUTO(wr_snapshot) *now = NULL;
-	bool exists_on_disk;
 	enum wr_code code;
 
-	if ((code = wr_repo_current(&now, &exists_on_disk, repo, err)) != WR_OK)
-		return code;
-	if (atomic_load(&repo->dead))
+	if (atomic_load(&r->repo->dead))
 		return wr_fail(err, WR_E_NOT_THERE, "The repository was deleted");
-	if (change->fn && (code = change->fn(change->arg, now, change, err)) != WR_OK)
+	if (change->fn && (code = change->fn(change->arg, r->snap, change, err)) != WR_OK)
 		return code;
-	return change->count ? apply(repo, change, now, exists_on_disk, err) : WR_OK;
+	return change->count ? apply(r, change, err) : WR_OK;
+}
+
+/* ---- the round ---- */
+
+/*
+ * What is in the journal behind the last flush may be on the disk or not, and no reading tells. So what was flushed goes
+ * into a new journal, which takes the old one's place: then nothing of it was stored, for certain.
+ */
+static enum wr_code repair(struct round *r, enum wr_code code, struct wr_error *err)
+{
+	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+	WR_AUTO(wr_snapshot) *now = NULL;
+	struct wr_folder *f = r->repo->folder;
+
+	if (wr_repo_current(&now, NULL, r->repo, &why) != WR_OK || now->journal_count == 0)
+		return code;
+	f->to_copy = true;
+	f->keep = wr_journal_flushed(last_journal(now));
+	if (wr_folder_ready(f, &now, &why) == WR_OK) {
+		wr_repo_publish(r->repo, WR_STEAL(now));
+		return code;
+	}
+	wr_log_error(NULL, WR_EV_REPO_READ_ONLY, &why);
+	wr_error_fini(err);
+	return wr_fail(err, code == WR_E_STORAGE_FULL ? code : WR_E_INTERNAL,
+		       "repository %s: a flush failed and could not be repaired; whether the change was stored is unknown",
+		       r->repo->id);
+}
+
+/* The folder of a first push goes into place with its first records. */
+static enum wr_code finish_first(struct round *r, struct wr_error *err)
+{
+	enum wr_code code = wr_journal_flush(last_journal(r->snap), err);
+	bool unknown = false;
+
+	if (code == WR_OK)
+		code = wr_folder_finish(r->made, &unknown, r->built, r->repo->git, r->repo->id, err);
+	if (code != WR_OK) {
+		if (unknown)
+			wr_folder_close(r->made, NULL, false);
+		else
+			wr_folder_abort(r->made, r->built);
+		r->made = NULL;
+		return unknown ? wr_fail(err, WR_E_INTERNAL, "repository %s: a flush failed, the outcome is unknown",
+					 r->repo->id)
+			       : code;
+	}
+	pthread_mutex_lock(&r->repo->mutex);
+	r->repo->folder = WR_STEAL(r->made);
+	pthread_mutex_unlock(&r->repo->mutex);
+	return WR_OK;
+}
+
+static enum wr_code finish(struct round *r, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	if (r->made && !r->staged) {
+		wr_folder_abort(r->made, r->built);
+		r->made = NULL;
+		return WR_OK;
+	}
+	if (!r->staged && !r->broken)
+		return WR_OK;
+	if (r->made)
+		code = r->broken ? wr_fail(err, WR_E_INTERNAL, "the journal is broken") : finish_first(r, err);
+	else if (r->broken)
+		code = repair(r, wr_fail(err, WR_E_INTERNAL, "the journal is broken"), err);
+	else if ((code = wr_journal_flush(last_journal(r->snap), err)) != WR_OK)
+		code = repair(r, code, err);
+	if (r->made) {
+		wr_folder_abort(r->made, r->built);
+		r->made = NULL;
+	}
+	if (code != WR_OK)
+		return code;
+	wr_repo_publish(r->repo, wr_snapshot_ref_more(r->snap));
+	wr_events_added(r->repo->git->events, r->repo, r->snap->seq);
+	wr_keeper_look(r->repo->git->keeper, r->repo, r->snap);
+	return WR_OK;
+}
+
+static enum wr_code begin(struct round *r, struct wr_error *err)
+{
+	enum wr_code code;
+
+	if ((code = wr_repo_current(&r->snap, &r->exists, r->repo, err)) != WR_OK)
+		return code;
+	if (r->exists && !r->repo->folder)
+		return wr_fail(err, WR_E_UNAVAILABLE, "repository %s is being closed", r->repo->id);
+	return wr_events_wait(r->repo->git->events, r->repo, err);
+}
+
+/* *last is the last of the changes that were worked off. */
+static void work(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn **last)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct round r = {.repo = repo};
+	enum wr_code code = begin(&r, &err);
+	struct wr_turn *t = first;
+	unsigned n = 0;
+
+	do {
+		*last = t;
+		if (code == WR_OK)
+			t->code = stage(&r, t->change, t->err);
+		else
+			t->code = wr_fail(t->err, code, "%s", err.detail);
+	} while (++n < MAX_BATCH && !r.broken && (t = wr_repo_turn_more(repo, t)));
+	if (code == WR_OK && (code = finish(&r, &err)) != WR_OK)
+		for (t = first;; t = t->next) {
+			if (t->code == WR_OK)
+				t->code = wr_fail(t->err, code, "%s", err.detail);
+			if (t == *last)
+				break;
+		}
+	wr_snapshot_unref(r.snap);
 }
 
 enum wr_code wr_git_append(struct wr_git_repo *repo, struct wr_change *change, struct wr_error *err)
 {
 	WR_AUTO(wr_snapshot) *opened = NULL;
-	struct wr_turn turn;
+	struct wr_turn turn = {.change = change, .err = err}, *last;
 	enum wr_code code;
 
 	/* Opened before the turn, because opening sweeps what a first push may be building in its turn. */
-	if ((code = wr_snapshot_take(&opened, repo, err)) != WR_OK ||
-	    (code = wr_repo_turn_begin(repo, &turn, err)) != WR_OK)
+	if ((code = wr_repo_current(&opened, NULL, repo, err)) != WR_OK)
 		return code;
-	code = in_turn(repo, change, err);
-	wr_repo_turn_end(repo, &turn);
-	return code;
+	wr_events_expect(repo->git->events, repo);
+	if ((code = wr_repo_turn_wait(repo, &turn, err)) != WR_OK)
+		return code;
+	if (!turn.done) {
+		work(repo, &turn, &last);
+		wr_repo_turn_pass(repo, &turn, last);
+	}
+	return turn.code;
 }

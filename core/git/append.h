@@ -15,6 +15,9 @@ struct wr_quarantine;
 
 WR_MUST_CHECK enum wr_code wr_quarantine_new(struct wr_quarantine **out, struct wr_git_repo *repo,
 					     struct wr_error *err);
+/* The same for objects that build on what a change's function got as tips: they may refer to what only these have. */
+WR_MUST_CHECK enum wr_code wr_quarantine_on(struct wr_quarantine **out, struct wr_git_repo *repo,
+					    struct wr_snapshot *tips, struct wr_error *err);
 void wr_quarantine_free(struct wr_quarantine *q);
 WR_DEFINE_AUTO(wr_quarantine);
 

@@ -6,6 +6,7 @@
 
 #include "core/base/file.h"
 #include "core/git/git_internal.h"
+#include "core/git/keeper.h"
 
 #define FIRST_BUCKETS 256
 
@@ -55,6 +56,10 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 	else if ((code = wr_git_path(repos, git->data, "repos", err)) == WR_OK &&
 		 (code = wr_file_mkdirs(repos, err)) == WR_OK)
 		code = clean_run(git, err);
+	if (code == WR_OK && git->cfg.events)
+		code = wr_events_start(&git->events, git, git->cfg.events, err);
+	if (code == WR_OK && !git->cfg.no_keeper)
+		code = wr_keeper_start(&git->keeper, git, err);
 	if (code != WR_OK) {
 		wr_git_close(git);
 		return code;
@@ -65,9 +70,10 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 
 static void repo_free(struct wr_git_repo *repo)
 {
-	wr_snapshot_unref(repo->snap);
+	wr_repo_close_folder(repo, true);
 	pthread_cond_destroy(&repo->cond);
 	pthread_mutex_destroy(&repo->mutex);
+	pthread_mutex_destroy(&repo->keeping);
 	free(repo);
 }
 
@@ -75,6 +81,8 @@ void wr_git_close(struct wr_git *git)
 {
 	if (!git)
 		return;
+	wr_keeper_stop(git->keeper);
+	wr_events_stop(git->events);
 	for (size_t i = 0; git->table && i < git->buckets; i++) {
 		while (git->table[i]) {
 			struct wr_git_repo *repo = git->table[i];
@@ -145,6 +153,7 @@ static struct wr_git_repo *table_add(struct wr_git *git, const char *id)
 	snprintf(repo->id, sizeof repo->id, "%s", id);
 	atomic_init(&repo->dead, false);
 	pthread_mutex_init(&repo->mutex, NULL);
+	pthread_mutex_init(&repo->keeping, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&repo->cond, &attr);
@@ -217,17 +226,26 @@ static struct wr_git_repo *handle(struct wr_git *git, const char *id)
 	return repo;
 }
 
+struct wr_git_repo *wr_git_repo_ref(struct wr_git_repo *repo)
+{
+	pthread_mutex_lock(&repo->git->mutex);
+	repo->users++;
+	pthread_mutex_unlock(&repo->git->mutex);
+	return repo;
+}
+
 void wr_git_repo_unref(struct wr_git_repo *repo)
 {
 	struct wr_git *git = repo->git;
 	struct wr_git_repo *out = NULL;
-	struct wr_snapshot *snap = NULL;
+	bool close_it = false;
 
 	pthread_mutex_lock(&git->mutex);
 	if (--repo->users == 0) {
 		if (atomic_load(&repo->dead)) {
 			/* Stays, without its files, so that no request that is still under way brings it back. */
-			snap = WR_STEAL(repo->snap);
+			close_it = true;
+			repo->users++;
 		} else if (!repo->snap) {
 			out = repo;
 		} else {
@@ -241,9 +259,40 @@ void wr_git_repo_unref(struct wr_git_repo *repo)
 			table_drop(git, out);
 	}
 	pthread_mutex_unlock(&git->mutex);
-	wr_snapshot_unref(snap);
+	if (close_it) {
+		wr_repo_close_folder(repo, false);
+		pthread_mutex_lock(&git->mutex);
+		repo->users--;
+		pthread_mutex_unlock(&git->mutex);
+	}
 	if (out)
 		repo_free(out);
+}
+
+bool wr_git_relieve(struct wr_git *git)
+{
+	struct wr_git_repo *out = NULL;
+	size_t n;
+
+	pthread_mutex_lock(&git->mutex);
+	for (n = (git->idle + 1) / 2; n > 0 && git->oldest; n--) {
+		struct wr_git_repo *repo = git->oldest;
+
+		idle_drop(git, repo);
+		table_drop(git, repo);
+		repo->next = out;
+		out = repo;
+	}
+	pthread_mutex_unlock(&git->mutex);
+	if (!out)
+		return false;
+	while (out) {
+		struct wr_git_repo *repo = out;
+
+		out = repo->next;
+		repo_free(repo);
+	}
+	return true;
 }
 
 const char *wr_git_repo_id(const struct wr_git_repo *repo)
@@ -254,7 +303,7 @@ const char *wr_git_repo_id(const struct wr_git_repo *repo)
 void wr_git_kill(struct wr_git *git, const char *id)
 {
 	struct wr_git_repo *repo;
-	struct wr_snapshot *snap = NULL;
+	bool was_idle = false;
 
 	pthread_mutex_lock(&git->mutex);
 	repo = table_find(git, id);
@@ -263,13 +312,15 @@ void wr_git_kill(struct wr_git *git, const char *id)
 	/* Without memory for an entry nobody has it open either, and the row that vouches for it is gone or going. */
 	if (repo) {
 		atomic_store(&repo->dead, true);
-		if (is_idle(git, repo)) {
+		was_idle = is_idle(git, repo);
+		if (was_idle) {
 			idle_drop(git, repo);
-			snap = WR_STEAL(repo->snap);
+			repo->users++;
 		}
 	}
 	pthread_mutex_unlock(&git->mutex);
-	wr_snapshot_unref(snap);
+	if (was_idle)
+		wr_git_repo_unref(repo);
 }
 
 enum wr_code wr_git_repo_open(struct wr_git_repo **out, struct wr_git *git, const char *id, struct wr_error *err)
@@ -301,8 +352,8 @@ enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *
 	/* An append that began before the repository was killed may be writing. */
 	if ((code = wr_repo_turn_begin(repo, &turn, err)) != WR_OK)
 		return code;
+	wr_repo_close_folder(repo, false);
 	code = wr_repo_remove(git, id, err);
-	wr_repo_publish(repo, NULL);
 	wr_repo_turn_end(repo, &turn);
 	return code;
 }

@@ -11,6 +11,7 @@
 
 #include "core/git/append.h"
 #include "core/git/events.h"
+#include "core/git/folder.h"
 #include "core/git/git.h"
 #include "core/git/snapshot_internal.h"
 
@@ -35,15 +36,7 @@ struct wr_turn {
 	struct wr_change *change; /* NULL: wants the turn for itself */
 	struct wr_error *err;
 	enum wr_code code;
-	bool done;
-};
-
-/* What one process holds of a repository while it owns it: its folder, lock and files. For the holder of the turn. */
-struct wr_folder {
-	int dir, warren, packs, lock;
-	uint64_t checkpoint, first_journal;
-	bool read_only;	  /* damage, or a flush that failed and could not be repaired yet */
-	bool damaged;
+	bool running, done;
 };
 
 struct wr_git_repo {
@@ -53,16 +46,18 @@ struct wr_git_repo {
 	struct wr_git_repo *older, *newer; /* while idle */
 	size_t users;
 	atomic_bool dead;
-	pthread_mutex_t mutex; /* loading, snap, turns, checkpointing */
+	pthread_mutex_t mutex; /* loading, swept, snap, folder, its list of old journals, turns */
 	pthread_cond_t cond;
-	bool loading;
+	bool loading, swept;
 	struct wr_snapshot *snap;	   /* NULL: not loaded, or no folder when last looked at */
 	struct wr_turn *turns, *turns_end; /* the first one runs */
 	bool turn_taken;
-	struct wr_folder *folder; /* NULL: not open; the turn's, or the loader's */
+	struct wr_folder *folder; /* NULL: not open. The turn's; set together with snap */
+	pthread_mutex_t keeping;  /* one checkpoint at a time; taken before the turn */
 	struct wr_repo_events events;
 	bool queued; /* for the keeper; under its mutex */
 	struct wr_git_repo *keep_next;
+	_Atomic int64_t retry_ms; /* no checkpoint by itself before this (monotonic) */
 };
 
 /* One more reference. */
@@ -77,7 +72,28 @@ WR_MUST_CHECK enum wr_code wr_repo_current(struct wr_snapshot **out, bool *exist
 /* Makes snap, whose reference it takes over, what the next wr_repo_current() gives. For the holder of the turn. */
 void wr_repo_publish(struct wr_git_repo *repo, struct wr_snapshot *snap);
 
-/* Waits for the turn, in the order of the calls, for a minute at most (WR_E_UNAVAILABLE). */
+/*
+ * For building a checkpoint beside writers: descriptors of objects/pack and warren, and a number for it. They stay -1
+ * where the repository has gone.
+ */
+WR_MUST_CHECK enum wr_code wr_repo_open_folders(int *packs, int *warren, uint64_t *number, struct wr_git_repo *repo,
+						struct wr_error *err);
+
+/* Closes the folder, and lets go of what is in memory. clean: as wr_folder_close(). */
+void wr_repo_close_folder(struct wr_git_repo *repo, bool clean);
+
+/* Closes some of the repositories that nobody uses; false when there is none. */
+bool wr_git_relieve(struct wr_git *git);
+
+/*
+ * Waits until it is this one's turn, in the order of the calls, for a minute at most (WR_E_UNAVAILABLE), or until another
+ * thread has done it (turn->done). Who has the turn may take further changes that wait into his own, one after the other,
+ * and passes it on when all of them, first to last, are done.
+ */
+WR_MUST_CHECK enum wr_code wr_repo_turn_wait(struct wr_git_repo *repo, struct wr_turn *turn, struct wr_error *err);
+struct wr_turn *wr_repo_turn_more(struct wr_git_repo *repo, struct wr_turn *last);
+void wr_repo_turn_pass(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn *last);
+/* A turn for something else than a change. */
 WR_MUST_CHECK enum wr_code wr_repo_turn_begin(struct wr_git_repo *repo, struct wr_turn *turn, struct wr_error *err);
 void wr_repo_turn_end(struct wr_git_repo *repo, struct wr_turn *turn);
 

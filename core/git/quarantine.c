@@ -8,29 +8,42 @@
 #include "core/base/file.h"
 #include "core/git/append_internal.h"
 #include "core/git/delta.h"
-#include "core/git/git_internal.h"
+#include "core/git/delta_make.h"
 #include "core/git/index.h"
+#include "core/git/refs_check.h"
 
 #define SHA1_LEN 20
-#define ADDED "added"
+/* An object of this server's is a delta on another one only while the chain stays as short as this. */
+#define MAX_CHAIN 30
 
 struct wr_quarantine {
 	struct wr_git_repo *repo;
-	int dir;
+	struct wr_snapshot *snap; /* what new objects are checked against */
+	int dir;		  /* -1 until something needs a file */
 	char path[PATH_MAX];
 	char name[WR_PACK_NAME + 1];
-	bool used;	      /* a pack was read */
-	struct wr_pack *pack; /* NULL: no objects (yet) */
-	int added;	      /* a pack without its trailer, of what was added; or -1 */
-	struct wr_oidmap ids; /* what was added */
+	bool used;   /* a pack was read, or the collecting has ended */
+	bool adding; /* objects were added one by one */
+	struct wr_intake intake;
+	struct wr_pack *pack; /* of an intake in files */
+	struct wr_oidmap rows; /* of intake.objects */
+	/* While objects are added; raw of each is an offset in bytes until the end. */
+	uint32_t cap;
+	size_t len, bytes_cap;
+	struct wr_refs_check check;
 };
 
 /* ".../run/<random>", a folder of its own. */
-static enum wr_code make_folder(struct wr_quarantine *q, struct wr_error *err)
+static enum wr_code open_folder(int *fd, void *arg, struct wr_error *err)
 {
+	struct wr_quarantine *q = arg;
 	char mark[25];
 	int n;
 
+	if (q->dir >= 0) {
+		*fd = q->dir;
+		return WR_OK;
+	}
 	wr_random_text(mark, sizeof mark - 1);
 	n = snprintf(q->path, sizeof q->path, "%s/run/%s", q->repo->git->data, mark);
 	if (n < 0 || (size_t)n >= sizeof q->path)
@@ -42,27 +55,40 @@ static enum wr_code make_folder(struct wr_quarantine *q, struct wr_error *err)
 		return code;
 	}
 	q->dir = open(q->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return q->dir < 0 ? wr_fail_errno(err, "open folder %s", q->path) : WR_OK;
+	if (q->dir < 0)
+		return wr_fail_errno(err, "open folder %s", q->path);
+	*fd = q->dir;
+	return WR_OK;
 }
 
-enum wr_code wr_quarantine_new(struct wr_quarantine **out, struct wr_git_repo *repo, struct wr_error *err)
+enum wr_code wr_quarantine_on(struct wr_quarantine **out, struct wr_git_repo *repo, struct wr_snapshot *tips,
+			      struct wr_error *err)
 {
-	WR_AUTO(wr_quarantine) *q = calloc(1, sizeof *q);
-	uint8_t id[20];
-	enum wr_code code;
+	struct wr_quarantine *q = calloc(1, sizeof *q);
+	uint8_t id[WR_PACK_ID];
 
 	if (!q)
 		return wr_fail_nomem(err);
 	q->repo = repo;
-	q->dir = q->added = -1;
+	q->snap = wr_snapshot_ref_more(tips);
+	q->dir = -1;
 	/* The name says nothing of the content: equal packs may come twice, and never replace each other. */
 	wr_random_bytes(id, sizeof id);
 	memcpy(q->name, "pack-", 5);
 	wr_hex(q->name + 5, id, sizeof id);
-	if ((code = make_folder(q, err)) != WR_OK)
-		return code;
-	*out = WR_STEAL(q);
+	*out = q;
 	return WR_OK;
+}
+
+enum wr_code wr_quarantine_new(struct wr_quarantine **out, struct wr_git_repo *repo, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *now = NULL;
+	enum wr_code code = wr_repo_current(&now, NULL, repo, err);
+
+	if (code != WR_OK)
+		return code;
+	wr_events_expect(repo->git->events, repo);
+	return wr_quarantine_on(out, repo, now, err);
 }
 
 void wr_quarantine_free(struct wr_quarantine *q)
@@ -70,172 +96,280 @@ void wr_quarantine_free(struct wr_quarantine *q)
 	if (!q)
 		return;
 	wr_pack_unref(q->pack);
-	if (q->added >= 0)
-		close(q->added);
+	wr_intake_fini(&q->intake);
+	wr_refs_check_fini(&q->check);
+	wr_oidmap_fini(&q->rows);
 	if (q->dir >= 0)
 		close(q->dir);
 	/* What cannot be removed now is removed when the store is opened next. */
 	if (q->path[0] && wr_file_remove(AT_FDCWD, q->path, NULL) != WR_OK)
 		errno = 0;
-	wr_oidmap_fini(&q->ids);
+	wr_snapshot_unref(q->snap);
 	free(q);
 }
 
-static enum wr_code take_in(struct wr_quarantine *q, struct wr_source *src, const struct wr_snapshot *snap,
-			    const struct wr_index_limits *limits, const struct wr_progress *progress,
-			    const struct wr_cancel *cancel, struct wr_error *err)
+/* What is findable once the record is written: new objects, of twins the first. */
+static enum wr_code map_rows(struct wr_quarantine *q, struct wr_error *err)
 {
-	enum wr_code code;
-	uint32_t count;
+	enum wr_code code = WR_OK;
 
-	if ((code = wr_index_pack(&count, q->dir, q->name, src, snap, limits, progress, cancel, err)) != WR_OK ||
-	    count == 0)
+	for (uint32_t i = 0; i < q->intake.count && code == WR_OK; i++)
+		if (!q->intake.objects[i].known)
+			code = wr_oidmap_add(&q->rows, &q->intake.objects[i].oid, i, NULL, err);
+	return code;
+}
+
+static enum wr_code take_in(struct wr_quarantine *q, struct wr_source *src, const struct wr_index_limits *limits,
+			    const struct wr_progress *progress, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	const struct wr_index_folder folder = {open_folder, q};
+	enum wr_code code;
+
+	if ((code = wr_index_pack(&q->intake, &folder, q->name, src, q->snap, limits, progress, cancel, err)) != WR_OK ||
+	    q->intake.count == 0)
 		return code;
-	return wr_pack_open(&q->pack, q->dir, q->name, err);
+	return q->intake.in_files ? wr_pack_open(&q->pack, q->dir, q->name, err) : map_rows(q, err);
 }
 
 enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src, const struct wr_progress *progress,
 				const struct wr_cancel *cancel, struct wr_error *err)
 {
 	const struct wr_git_config *cfg = &q->repo->git->cfg;
-	struct wr_index_limits limits = {cfg->max_pack_bytes, cfg->max_pack_objects, cfg->max_object_bytes,
-					 cfg->max_unpacked_bytes};
-	WR_AUTO(wr_snapshot) *snap = NULL;
-	enum wr_code code;
+	const struct wr_index_limits limits = {cfg->max_pack_bytes, cfg->max_pack_objects, cfg->max_object_bytes,
+					       cfg->max_unpacked_bytes, WR_INTAKE_MEMORY};
 
-	if (q->used || q->added >= 0)
+	if (q->used || q->adding)
 		return wr_fail(err, WR_E_INTERNAL, "a quarantine takes one pack");
 	q->used = true;
-	if ((code = wr_snapshot_take(&snap, q->repo, err)) != WR_OK)
-		return code;
-	return take_in(q, src, snap, &limits, progress, cancel, err);
+	return take_in(q, src, &limits, progress, cancel, err);
 }
 
 /* ---- objects of this server ---- */
 
-static enum wr_code put_object(int fd, enum wr_type type, struct wr_str bytes, struct wr_error *err)
+static enum wr_code grow(struct wr_quarantine *q, size_t more, struct wr_error *err)
 {
-	WR_AUTO_MEM uint8_t *out = NULL;
-	uLongf len = compressBound(bytes.len);
-	uint8_t head[16];
-	enum wr_code code;
+	if (q->intake.count == q->cap) {
+		uint32_t cap = q->cap ? q->cap * 2 : 8;
+		struct wr_record_object *v = reallocarray(q->intake.objects, cap, sizeof *v);
 
-	out = malloc(len);
-	if (!out)
-		return wr_fail_nomem(err);
-	if (compress(out, &len, (const Bytef *)bytes.ptr, bytes.len) != Z_OK)
-		return wr_fail(err, WR_E_INTERNAL, "deflate of %zu bytes failed", bytes.len);
-	if ((code = wr_file_write_all(fd, head, wr_entry_put(head, type, bytes.len), err)) != WR_OK)
-		return code;
-	return wr_file_write_all(fd, out, len, err);
+		if (!v)
+			return wr_fail_nomem(err);
+		q->intake.objects = v;
+		q->cap = cap;
+	}
+	if (q->bytes_cap - q->len < more) {
+		size_t cap = (q->bytes_cap + more) * 2;
+		uint8_t *p = realloc(q->intake.bytes, cap);
+
+		if (!p)
+			return wr_fail_nomem(err);
+		q->intake.bytes = p;
+		q->bytes_cap = cap;
+	}
+	return WR_OK;
 }
 
-/* Gets its count when it is sealed. */
-static enum wr_code begin_added(struct wr_quarantine *q, struct wr_error *err)
+/* The object that a new one resembles: its content, and how long a chain on it is. false: none that serves. */
+struct base {
+	struct wr_object obj;
+	uint32_t row; /* or WR_NO_ROW */
+	unsigned depth;
+};
+
+static void base_fini(struct base *base)
 {
-	q->added = openat(q->dir, ADDED, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (q->added < 0)
-		return wr_fail_errno(err, "create a spool file");
-	return wr_file_write_all(q->added, "PACK\0\0\0\2\0\0\0", WR_PACK_HEADER, err);
+	wr_object_fini(&base->obj);
+}
+#define BASE WR_CLEANUP(base_fini) struct base
+
+static enum wr_code find_base(bool *found, struct base *base, struct wr_quarantine *q, enum wr_type type,
+			      const struct wr_oid *like, struct wr_error *err)
+{
+	const uint32_t *slot = wr_oidmap_slot(&q->rows, like);
+	struct wr_place place;
+	enum wr_code code;
+
+	*found = false;
+	/* One that was added before would have to be read out of the collected bytes; nobody makes such chains. */
+	if (slot || !wr_snapshot_find(&place, q->snap, like))
+		return WR_OK;
+	if ((code = wr_snapshot_depth(&base->depth, q->snap, place, err)) != WR_OK || base->depth >= MAX_CHAIN)
+		return code;
+	if ((code = wr_snapshot_read_at(&base->obj, q->snap, place, NULL, err)) != WR_OK)
+		return code;
+	base->row = WR_NO_ROW;
+	*found = base->obj.type == type;
+	return WR_OK;
+}
+
+/* The entry that holds the object, and what a record says of it. */
+static enum wr_code put_entry(struct wr_quarantine *q, struct wr_record_object *o, struct wr_str bytes,
+			      const struct wr_oid *like, struct wr_error *err)
+{
+	WR_AUTO_MEM uint8_t *delta = NULL;
+	WR_AUTO_MEM uint8_t *zip = NULL;
+	BASE base = {.obj = {.data = NULL}};
+	struct wr_str content = bytes;
+	size_t delta_len, zip_len, head_len;
+	uint8_t head[16 + WR_OID_RAW];
+	enum wr_code code;
+	bool found = false;
+
+	if (like && (code = find_base(&found, &base, q, o->type, like, err)) != WR_OK)
+		return code;
+	if (found) {
+		code = wr_delta_make(&delta, &delta_len, wr_str_n(base.obj.data, base.obj.size), bytes, bytes.len / 2,
+				     err);
+		if (code != WR_OK && code != WR_E_NOT_THERE)
+			return code;
+		found = code == WR_OK;
+	}
+	if (found)
+		content = wr_str_n(delta, delta_len);
+	if ((code = wr_deflate(&zip, &zip_len, content, err)) != WR_OK)
+		return code;
+	head_len = wr_entry_put(head, found ? WR_REF_DELTA : (unsigned)o->type, content.len);
+	if (found) {
+		memcpy(head + head_len, like->id, WR_OID_RAW);
+		head_len += WR_OID_RAW;
+	}
+	if ((code = grow(q, head_len + zip_len, err)) != WR_OK)
+		return code;
+	memcpy(q->intake.bytes + q->len, head, head_len);
+	memcpy(q->intake.bytes + q->len + head_len, zip, zip_len);
+	o->raw = (const uint8_t *)(uintptr_t)q->len;
+	o->raw_len = (uint32_t)(head_len + zip_len);
+	o->depth = (uint16_t)(found ? base.depth + 1 : 0);
+	o->base = WR_NO_ROW;
+	q->len += o->raw_len;
+	return WR_OK;
 }
 
 enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum wr_type type, struct wr_str bytes,
-			       struct wr_error *err)
+			       const struct wr_oid *like, struct wr_error *err)
 {
-	struct wr_oid oid;
+	struct wr_record_object o = {.type = type, .size = bytes.len};
 	enum wr_code code;
 	git_oid id;
-	bool added;
 
 	if (q->used)
 		return wr_fail(err, WR_E_INTERNAL, "a quarantine takes one pack, or single objects");
-	if (bytes.len > q->repo->git->cfg.max_object_bytes)
+	if (bytes.len > q->repo->git->cfg.max_object_bytes || bytes.len > UINT32_MAX / 2)
 		return wr_fail(err, WR_E_TOO_LARGE, "The object has %zu bytes", bytes.len);
 	if (!bytes.ptr)
 		bytes.ptr = "";
 	if (git_odb_hash(&id, bytes.ptr, bytes.len, (git_object_t)type) < 0)
 		return wr_fail(err, WR_E_BAD_PACK, "the object looks like an attack on SHA-1");
-	memcpy(oid.id, id.id, WR_OID_RAW);
-	if (q->ids.len >= q->repo->git->cfg.max_pack_objects)
-		return wr_fail(err, WR_E_TOO_LARGE, "More than %zu objects", q->ids.len);
-	if (q->added < 0 && (code = begin_added(q, err)) != WR_OK)
-		return code;
-	if (!wr_oidmap_has(&q->ids, &oid)) {
-		if ((code = put_object(q->added, type, bytes, err)) != WR_OK ||
-		    (code = wr_oidmap_add(&q->ids, &oid, 0, &added, err)) != WR_OK)
-			return code;
+	memcpy(o.oid.id, id.id, WR_OID_RAW);
+	if (q->rows.len >= q->repo->git->cfg.max_pack_objects)
+		return wr_fail(err, WR_E_TOO_LARGE, "More than %zu objects", q->rows.len);
+	if (!q->adding) {
+		q->adding = true;
+		q->check.snap = q->snap;
 	}
-	*out = oid;
+	if (!wr_snapshot_has(q->snap, &o.oid) && !wr_oidmap_has(&q->rows, &o.oid)) {
+		q->check.limit = SIZE_MAX;
+		if ((code = wr_refs_check_object(&q->check, &o.oid, type, bytes, err)) != WR_OK ||
+		    (code = put_entry(q, &o, bytes, like, err)) != WR_OK ||
+		    (code = wr_oidmap_add(&q->rows, &o.oid, q->intake.count, NULL, err)) != WR_OK)
+			return code;
+		q->intake.objects[q->intake.count++] = o;
+	}
+	*out = o.oid;
 	return WR_OK;
 }
 
-/* The spool as a source: its bytes, and then their sum. */
-struct spool_source {
+/* What was collected, as the pack that it would be on the wire. */
+struct memory_source {
 	struct wr_source base;
-	int fd;
-	EVP_MD_CTX *sha;
-	bool ended;
+	uint8_t head[WR_PACK_HEADER], sum[SHA1_LEN];
+	struct wr_str parts[3];
+	unsigned part;
 };
 
-static enum wr_code spool_read(struct wr_source *base, void *buf, size_t cap, size_t *got, struct wr_error *err)
+static enum wr_code memory_read(struct wr_source *base, void *buf, size_t cap, size_t *got, struct wr_error *err)
 {
-	struct spool_source *s = (struct spool_source *)base;
-	unsigned char sum[EVP_MAX_MD_SIZE];
-	ssize_t n = 0;
+	struct memory_source *m = (struct memory_source *)base;
+	size_t n;
 
+	(void)err;
+	while (m->part < WR_ARRAY_LEN(m->parts) && m->parts[m->part].len == 0)
+		m->part++;
 	*got = 0;
-	if (s->ended)
+	if (m->part == WR_ARRAY_LEN(m->parts))
 		return WR_OK;
-	do
-		n = read(s->fd, buf, cap);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return wr_fail_errno(err, "read a spool file");
-	if (n > 0 && EVP_DigestUpdate(s->sha, buf, (size_t)n) != 1)
-		return wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
-	*got = (size_t)n;
-	if (n > 0 || cap < SHA1_LEN)
-		return n > 0 ? WR_OK : wr_fail(err, WR_E_INTERNAL, "a reader asks for %zu bytes", cap);
-	if (EVP_DigestFinal_ex(s->sha, sum, NULL) != 1)
-		return wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
-	memcpy(buf, sum, SHA1_LEN);
-	*got = SHA1_LEN;
-	s->ended = true;
+	n = m->parts[m->part].len < cap ? m->parts[m->part].len : cap;
+	memcpy(buf, m->parts[m->part].ptr, n);
+	m->parts[m->part] = wr_str_skip(m->parts[m->part], n);
+	*got = n;
 	return WR_OK;
 }
 
-static enum wr_code seal_added(struct wr_quarantine *q, const struct wr_snapshot *snap, struct wr_error *err)
+static enum wr_code sum_parts(struct memory_source *m, struct wr_error *err)
 {
-	const struct wr_index_limits limits = {UINT64_MAX, UINT32_MAX, q->repo->git->cfg.max_object_bytes,
-					       UINT64_MAX};
-	struct spool_source src = {{spool_read}, q->added, EVP_MD_CTX_new(), false};
-	uint8_t count[4];
-	enum wr_code code;
+	EVP_MD_CTX *sha = EVP_MD_CTX_new();
+	unsigned char sum[EVP_MAX_MD_SIZE];
+	bool ok = sha && EVP_DigestInit_ex(sha, EVP_sha1(), NULL) == 1;
 
-	wr_put_be32(count, (uint32_t)q->ids.len);
-	if (!src.sha)
-		return wr_fail_nomem(err);
-	if (EVP_DigestInit_ex(src.sha, EVP_sha1(), NULL) != 1)
-		code = wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
-	else if (pwrite(q->added, count, sizeof count, 8) != (ssize_t)sizeof count || lseek(q->added, 0, SEEK_SET) < 0)
-		code = wr_fail_errno(err, "write a spool file");
-	else
-		code = take_in(q, &src.base, snap, &limits, NULL, NULL, err);
-	EVP_MD_CTX_free(src.sha);
-	close(q->added);
-	q->added = -1;
-	q->used = true;
-	return code;
+	for (size_t i = 0; i < 2 && ok; i++)
+		ok = EVP_DigestUpdate(sha, m->parts[i].ptr, m->parts[i].len) == 1;
+	ok = ok && EVP_DigestFinal_ex(sha, sum, NULL) == 1;
+	EVP_MD_CTX_free(sha);
+	if (!ok)
+		return wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
+	memcpy(m->sum, sum, SHA1_LEN);
+	return WR_OK;
 }
 
-enum wr_code wr_quarantine_seal(struct wr_pack **pack, int *dir, struct wr_quarantine *q,
-				const struct wr_snapshot *snap, struct wr_error *err)
+/* Too much for a record: becomes a pack of its own. */
+static enum wr_code spill(struct wr_quarantine *q, struct wr_error *err)
+{
+	const struct wr_index_limits limits = {UINT64_MAX, UINT32_MAX, q->repo->git->cfg.max_object_bytes, UINT64_MAX,
+					       WR_INTAKE_MEMORY};
+	WR_AUTO_MEM uint8_t *bytes = q->intake.bytes;
+	WR_AUTO_MEM struct wr_record_object *objects = q->intake.objects;
+	struct memory_source m = {.base = {memory_read}, .head = "PACK\0\0\0\2"};
+	enum wr_code code;
+
+	wr_put_be32(m.head + 8, q->intake.count);
+	m.parts[0] = wr_str_n(m.head, sizeof m.head);
+	m.parts[1] = wr_str_n(bytes, q->len);
+	m.parts[2] = wr_str_n(m.sum, sizeof m.sum);
+	q->intake = (struct wr_intake){.count = 0};
+	wr_oidmap_fini(&q->rows);
+	q->rows = (struct wr_oidmap){.cap = 0};
+	if ((code = sum_parts(&m, err)) != WR_OK)
+		return code;
+	return take_in(q, &m.base, &limits, NULL, NULL, err);
+}
+
+static enum wr_code seal_added(struct wr_quarantine *q, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	q->used = true;
+	for (uint32_t i = 0; i < q->intake.count && code == WR_OK; i++)
+		code = wr_refs_check_found(&q->check, &q->intake.objects[i].oid, q->intake.objects[i].type, err);
+	if (code != WR_OK || (code = wr_refs_check_end(&q->check, err)) != WR_OK)
+		return code;
+	if (q->len > WR_INTAKE_MEMORY)
+		return spill(q, err);
+	for (uint32_t i = 0; i < q->intake.count; i++)
+		q->intake.objects[i].raw = q->intake.bytes + (uintptr_t)q->intake.objects[i].raw;
+	return WR_OK;
+}
+
+enum wr_code wr_quarantine_seal(struct wr_incoming *in, struct wr_quarantine *q, struct wr_error *err)
 {
 	enum wr_code code;
 
-	if (q->added >= 0 && (code = seal_added(q, snap, err)) != WR_OK)
+	if (!q->used && (code = seal_added(q, err)) != WR_OK)
 		return code;
-	*pack = q->pack;
-	*dir = q->dir;
+	*in = (struct wr_incoming){.dir = q->dir, .pack = q->pack};
+	if (!q->pack) {
+		in->objects = q->intake.objects;
+		in->count = q->intake.count;
+		in->rows = &q->rows;
+	}
 	return WR_OK;
 }

@@ -1,6 +1,7 @@
 /*
  * One repository: where it lies, loading it, taking turns, removing it.
  */
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +10,6 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/git/git_internal.h"
-#include "core/git/state.h"
 
 #define WAIT_MS 60000
 
@@ -85,97 +85,23 @@ static enum wr_code sweep_shard(const struct wr_git *git, struct sweep *sweep, s
 	return code;
 }
 
-static bool named(const struct wr_state *state, const char *file)
-{
-	for (size_t i = 0; i < state->pack_count; i++) {
-		const struct wr_str *name = &state->packs[i];
-
-		if (strncmp(file, name->ptr, name->len) == 0 &&
-		    (strcmp(file + name->len, ".pack") == 0 || strcmp(file + name->len, ".idx") == 0))
-			return true;
-	}
-	return false;
-}
-
-/* Packs of pushes that a crash cut off before the state named them. */
-static enum wr_code sweep_packs(int packs, const struct wr_state *state, struct sweep *sweep, struct wr_error *err)
-{
-	int fd = openat(packs, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	enum wr_code code = WR_OK;
-	struct dirent *e;
-
-	if (!d) {
-		code = wr_fail_errno(err, "open the folder of packs");
-		if (fd >= 0)
-			close(fd);
-		return code;
-	}
-	while (code == WR_OK && (e = readdir(d))) {
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || named(state, e->d_name))
-			continue;
-		code = wr_file_remove(packs, e->d_name, err);
-		sweep->removed++;
-	}
-	closedir(d);
-	return code;
-}
-
-static enum wr_code load_folder(struct wr_snapshot **out, const struct wr_git *git, int dir, bool swept,
-				struct sweep *sweep, struct wr_error *err)
-{
-	WR_AUTO_FD int packs = openat(dir, "objects/pack", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	WR_AUTO_S(wr_state) state = {.text = NULL};
-	WR_AUTO(wr_snapshot) *snap = NULL;
-	char name[WR_PACK_NAME + 1], *text;
-	enum wr_code code;
-	size_t len;
-
-	if (packs < 0)
-		return wr_fail_errno(err, "repository %s: open objects/pack", sweep->id);
-	code = wr_file_read(&text, &len, dir, "warren/state", WR_STATE_MAX, err);
-	if (code == WR_E_NOT_THERE || code == WR_E_TOO_LARGE)
-		return wr_fail(err, WR_E_INTERNAL, "repository %s has no usable state file", sweep->id);
-	if (code != WR_OK || (code = wr_state_parse(&state, text, len, err)) != WR_OK ||
-	    (code = wr_snapshot_new(&snap, git->cfg.max_object_bytes, err)) != WR_OK ||
-	    (code = wr_snapshot_room(snap, state.pack_count, err)) != WR_OK)
-		return code;
-	for (size_t i = 0; i < state.pack_count; i++) {
-		memcpy(name, state.packs[i].ptr, WR_PACK_NAME);
-		name[WR_PACK_NAME] = '\0';
-		if ((code = wr_pack_open(&snap->packs[i], packs, name, err)) != WR_OK)
-			return code;
-		snap->pack_count++;
-	}
-	if (!swept && (code = sweep_packs(packs, &state, sweep, err)) != WR_OK)
-		return code;
-	snap->refs = WR_STEAL(state.refs);
-	snap->ref_count = state.ref_count;
-	snap->text = WR_STEAL(state.text);
-	*out = WR_STEAL(snap);
-	return WR_OK;
-}
-
 /*
- * *out stays NULL when there is no folder. Sweeping is for the handle's first look only: an append begins after it, and
- * from then on files that nothing names may be ones that an append is about to name.
+ * *snap stays NULL when there is no folder; only then may a first push have been cut off. Sweeping is for the handle's
+ * first look: an append begins after it, and from then on such a folder may be one that a first push is building.
  */
-static enum wr_code load(struct wr_snapshot **out, const struct wr_git *git, const char *id, bool swept,
-			 struct wr_error *err)
+static enum wr_code load(struct wr_folder **folder, struct wr_snapshot **snap, struct wr_git *git, const char *id,
+			 bool swept, struct wr_error *err)
 {
 	struct sweep sweep = {id, 0};
-	WR_AUTO_FD int dir = -1;
-	char path[PATH_MAX];
-	enum wr_code code;
+	enum wr_code code = wr_folder_open(folder, snap, git, id, err);
 
-	if ((code = wr_repo_path(path, git, id, ".git", err)) != WR_OK ||
-	    (!swept && (code = sweep_shard(git, &sweep, err)) != WR_OK))
-		return code;
-	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (dir >= 0)
-		code = load_folder(out, git, dir, swept, &sweep, err);
-	else if (errno != ENOENT)
-		code = wr_fail_errno(err, "open repository %s", id);
+	/* Too many open files: handles that nobody uses give theirs back. */
+	if (code == WR_E_UNAVAILABLE && wr_git_relieve(git)) {
+		wr_error_fini(err);
+		code = wr_folder_open(folder, snap, git, id, err);
+	}
+	if (code == WR_OK && !*snap && !swept)
+		code = sweep_shard(git, &sweep, err);
 	if (sweep.removed)
 		WR_LOG(WR_INFO, NULL, REPO_SWEPT, WR_STR("repo", id), WR_INT("files", sweep.removed));
 	return code;
@@ -193,6 +119,7 @@ static void deadline_in(struct timespec *ts, int64_t ms)
 static enum wr_code load_once(struct wr_git_repo *repo, struct wr_error *err)
 {
 	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_folder *folder = NULL;
 	struct timespec deadline;
 	enum wr_code code;
 	bool swept;
@@ -206,13 +133,17 @@ static enum wr_code load_once(struct wr_git_repo *repo, struct wr_error *err)
 	repo->loading = true;
 	swept = repo->swept;
 	pthread_mutex_unlock(&repo->mutex);
-	code = load(&snap, repo->git, repo->id, swept, err);
+	code = load(&folder, &snap, repo->git, repo->id, swept, err);
 	pthread_mutex_lock(&repo->mutex);
 	repo->loading = false;
 	repo->swept = repo->swept || code == WR_OK;
-	/* A first push may have published what came after it while this thread read. */
-	if (!repo->snap)
+	/* A first push may have made the folder while this thread found none. */
+	if (!repo->snap && snap) {
 		repo->snap = WR_STEAL(snap);
+		repo->folder = folder;
+	} else {
+		wr_folder_close(folder, NULL, false);
+	}
 	pthread_cond_broadcast(&repo->cond);
 	return code;
 }
@@ -242,7 +173,13 @@ enum wr_code wr_repo_current(struct wr_snapshot **out, bool *exists, struct wr_g
 
 enum wr_code wr_snapshot_take(struct wr_snapshot **out, struct wr_git_repo *repo, struct wr_error *err)
 {
-	return wr_repo_current(out, NULL, repo, err);
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	enum wr_code code;
+
+	if ((code = wr_repo_current(&snap, NULL, repo, err)) != WR_OK || (code = wr_snapshot_flatten(snap, err)) != WR_OK)
+		return code;
+	*out = WR_STEAL(snap);
+	return WR_OK;
 }
 
 void wr_repo_publish(struct wr_git_repo *repo, struct wr_snapshot *snap)
@@ -254,6 +191,37 @@ void wr_repo_publish(struct wr_git_repo *repo, struct wr_snapshot *snap)
 	repo->snap = snap;
 	pthread_mutex_unlock(&repo->mutex);
 	wr_snapshot_unref(old);
+}
+
+void wr_repo_close_folder(struct wr_git_repo *repo, bool clean)
+{
+	struct wr_snapshot *snap;
+	struct wr_folder *folder;
+
+	pthread_mutex_lock(&repo->mutex);
+	snap = WR_STEAL(repo->snap);
+	folder = WR_STEAL(repo->folder);
+	pthread_mutex_unlock(&repo->mutex);
+	wr_folder_close(folder, snap, clean);
+	wr_snapshot_unref(snap);
+}
+
+enum wr_code wr_repo_open_folders(int *packs, int *warren, uint64_t *number, struct wr_git_repo *repo,
+				  struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	pthread_mutex_lock(&repo->mutex);
+	if (repo->folder) {
+		*packs = openat(repo->folder->dir, "objects/pack", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (*packs >= 0)
+			*warren = openat(repo->folder->warren, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (*packs < 0 || *warren < 0)
+			code = wr_fail_errno(err, "repository %s: open its folders", repo->id);
+		*number = repo->folder->next_checkpoint++;
+	}
+	pthread_mutex_unlock(&repo->mutex);
+	return code;
 }
 
 /* ---- turns ---- */
@@ -272,10 +240,9 @@ static void leave(struct wr_git_repo *repo, struct wr_turn *turn)
 		repo->turns = turn->next;
 	if (repo->turns_end == turn)
 		repo->turns_end = before;
-	pthread_cond_broadcast(&repo->cond);
 }
 
-enum wr_code wr_repo_turn_begin(struct wr_git_repo *repo, struct wr_turn *turn, struct wr_error *err)
+enum wr_code wr_repo_turn_wait(struct wr_git_repo *repo, struct wr_turn *turn, struct wr_error *err)
 {
 	struct timespec deadline;
 	enum wr_code code = WR_OK;
@@ -288,21 +255,59 @@ enum wr_code wr_repo_turn_begin(struct wr_git_repo *repo, struct wr_turn *turn, 
 	else
 		repo->turns = turn;
 	repo->turns_end = turn;
-	while (code == WR_OK && repo->turns != turn) {
-		if (pthread_cond_timedwait(&repo->cond, &repo->mutex, &deadline) != ETIMEDOUT || repo->turns == turn)
+	while (code == WR_OK && !turn->done && (repo->turn_taken || repo->turns != turn)) {
+		/* One that somebody works on is finished soon, and must not go away under him. */
+		if (pthread_cond_timedwait(&repo->cond, &repo->mutex, &deadline) != ETIMEDOUT || turn->running ||
+		    turn->done)
 			continue;
 		leave(repo, turn);
 		code = wr_fail(err, WR_E_UNAVAILABLE, "repository %s: too many writers", repo->id);
 	}
+	if (code == WR_OK && !turn->done)
+		repo->turn_taken = turn->running = true;
 	pthread_mutex_unlock(&repo->mutex);
 	return code;
 }
 
-void wr_repo_turn_end(struct wr_git_repo *repo, struct wr_turn *turn)
+struct wr_turn *wr_repo_turn_more(struct wr_git_repo *repo, struct wr_turn *last)
+{
+	struct wr_turn *more;
+
+	pthread_mutex_lock(&repo->mutex);
+	more = last->next && last->next->change ? last->next : NULL;
+	if (more)
+		more->running = true;
+	pthread_mutex_unlock(&repo->mutex);
+	return more;
+}
+
+void wr_repo_turn_pass(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn *last)
 {
 	pthread_mutex_lock(&repo->mutex);
-	leave(repo, turn);
+	assert(repo->turns == first);
+	repo->turns = last->next;
+	if (!repo->turns)
+		repo->turns_end = NULL;
+	for (struct wr_turn *t = first, *next;; t = next) {
+		next = t->next;
+		t->done = true; /* from here on its owner may be gone */
+		if (t == last)
+			break;
+	}
+	repo->turn_taken = false;
+	pthread_cond_broadcast(&repo->cond);
 	pthread_mutex_unlock(&repo->mutex);
+}
+
+enum wr_code wr_repo_turn_begin(struct wr_git_repo *repo, struct wr_turn *turn, struct wr_error *err)
+{
+	*turn = (struct wr_turn){.change = NULL};
+	return wr_repo_turn_wait(repo, turn, err);
+}
+
+void wr_repo_turn_end(struct wr_git_repo *repo, struct wr_turn *turn)
+{
+	wr_repo_turn_pass(repo, turn, turn);
 }
 
 /* ---- removal ---- */

@@ -52,14 +52,16 @@ static void overlay_put(struct wr_overlay *o, struct wr_str name, const struct w
 	o->v[o->count++] = (struct wr_ref){wr_str_n(to, name.len), *oid, *peeled};
 }
 
+/* Of one name, in the order of the updates. */
 static int update_cmp(const void *a, const void *b)
 {
 	const struct wr_record_update *const *x = a, *const *y = b;
+	int c = name_cmp((*x)->name, (*y)->name);
 
-	return name_cmp((*x)->name, (*y)->name);
+	return c ? c : (*x > *y) - (*x < *y);
 }
 
-/* old with the updates of one record, which name each ref once. */
+/* old with updates; of several for one ref the last one counts. */
 static enum wr_code overlay_merge(struct wr_overlay **out, const struct wr_overlay *old,
 				  const struct wr_record_update *updates, size_t n, struct wr_error *err)
 {
@@ -81,9 +83,17 @@ static enum wr_code overlay_merge(struct wr_overlay **out, const struct wr_overl
 		return wr_fail_nomem(err);
 	}
 	qsort(sorted, n, sizeof *sorted, update_cmp);
+	for (size_t u = 1; u < n; u++)
+		if (name_cmp(sorted[u - 1]->name, sorted[u]->name) == 0)
+			sorted[u - 1] = NULL;
 	while ((old && i < old->count) || k < n) {
-		int c = !old || i == old->count ? 1 : k == n ? -1 : name_cmp(old->v[i].name, sorted[k]->name);
+		int c;
 
+		if (k < n && !sorted[k]) {
+			k++;
+			continue;
+		}
+		c = !old || i == old->count ? 1 : k == n ? -1 : name_cmp(old->v[i].name, sorted[k]->name);
 		if (c < 0) {
 			overlay_put(o, old->v[i].name, &old->v[i].oid, &old->v[i].peeled);
 			i++;
@@ -179,18 +189,21 @@ enum wr_code wr_snapshot_copy(struct wr_snapshot **out, const struct wr_snapshot
 	return WR_OK;
 }
 
-enum wr_code wr_snapshot_apply(struct wr_snapshot *snap, const struct wr_record *record, struct wr_error *err)
+enum wr_code wr_snapshot_apply(struct wr_snapshot *snap, const struct wr_record_update *updates, size_t n, uint64_t seq,
+			       struct wr_error *err)
 {
 	struct wr_overlay *merged = NULL;
-	enum wr_code code = overlay_merge(&merged, snap->overlay, record->updates, record->update_count, err);
+	enum wr_code code = n ? overlay_merge(&merged, snap->overlay, updates, n, err) : WR_OK;
 
 	if (code != WR_OK)
 		return code;
-	wr_overlay_unref(snap->overlay);
-	snap->overlay = merged;
-	snap->seq = record->seq;
-	for (uint32_t i = 0; i < record->update_count; i++)
-		snap->lost |= record->updates[i].lossy;
+	if (n) {
+		wr_overlay_unref(snap->overlay);
+		snap->overlay = merged;
+	}
+	snap->seq = seq;
+	for (size_t i = 0; i < n; i++)
+		snap->lost |= updates[i].lossy;
 	return WR_OK;
 }
 

@@ -65,9 +65,9 @@ WR_MUST_CHECK enum wr_code wr_snapshot_copy(struct wr_snapshot **out, const stru
 /* Takes references to pack and dead (may be NULL). */
 WR_MUST_CHECK enum wr_code wr_snapshot_add_member(struct wr_snapshot *snap, struct wr_pack *pack, enum wr_role role,
 						  struct wr_dead *dead, struct wr_error *err);
-/* The record's ref updates, sequence and loss; its objects are the caller's to add. */
-WR_MUST_CHECK enum wr_code wr_snapshot_apply(struct wr_snapshot *snap, const struct wr_record *record,
-					     struct wr_error *err);
+/* Ref updates of one record, or of several in their order, the last of which has this sequence. */
+WR_MUST_CHECK enum wr_code wr_snapshot_apply(struct wr_snapshot *snap, const struct wr_record_update *updates, size_t n,
+					     uint64_t seq, struct wr_error *err);
 /* The flat list, which wr_snapshot_refs() and wr_snapshot_ref() need. */
 WR_MUST_CHECK enum wr_code wr_snapshot_flatten(struct wr_snapshot *snap, struct wr_error *err);
 

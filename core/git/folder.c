@@ -1,0 +1,806 @@
+#include "core/git/folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "core/base/clock.h"
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/git/checkpoint.h"
+#include "core/git/current.h"
+#include "core/git/git_internal.h"
+
+#define LOCK_WAIT_MS 2000
+#define MAX_HINT 64
+
+static enum wr_code open_dir(int *out, int dir, const char *path, struct wr_error *err)
+{
+	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return wr_fail_errno(err, "open folder %s", path);
+	*out = fd;
+	return WR_OK;
+}
+
+static void pack_name(char out[WR_PACK_NAME + 1], const uint8_t id[WR_PACK_ID])
+{
+	memcpy(out, "pack-", 5);
+	wr_hex(out + 5, id, WR_PACK_ID);
+}
+
+/* ---- the lock ---- */
+
+/* Of the open file description: it dies with its process, and with the descriptor. */
+static enum wr_code take_lock(struct wr_folder *f, const char *id, struct wr_error *err)
+{
+	int64_t deadline = wr_mono_ms() + LOCK_WAIT_MS;
+
+	f->lock = openat(f->warren, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (f->lock < 0)
+		return wr_fail_errno(err, "repository %s: open warren/lock", id);
+	for (;;) {
+		struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+		if (fcntl(f->lock, F_OFD_SETLK, &lock) == 0)
+			return WR_OK;
+		if (errno != EAGAIN && errno != EACCES)
+			return wr_fail_errno(err, "repository %s: lock", id);
+		if (wr_mono_ms() >= deadline)
+			return wr_fail(err, WR_E_UNAVAILABLE, "repository %s belongs to another process", id);
+		nanosleep(&(struct timespec){.tv_nsec = 2 * 1000 * 1000}, NULL);
+	}
+}
+
+/*
+ * What the lock's file says is a hint: that the journal, at this length, was flushed and closed in order. Every append
+ * since makes the length another one, so the hint need not be taken back, nor flushed.
+ */
+static bool was_clean(const struct wr_folder *f, const struct wr_journal *last)
+{
+	char text[MAX_HINT + 1], now[MAX_HINT + 1];
+	ssize_t n = pread(f->lock, text, MAX_HINT, 0);
+	int len = snprintf(now, sizeof now, "clean %llu %llu\n", (unsigned long long)wr_journal_number(last),
+			   (unsigned long long)wr_journal_size(last));
+
+	return n == len && memcmp(text, now, (size_t)len) == 0;
+}
+
+static void say_clean(const struct wr_folder *f, const struct wr_journal *last)
+{
+	char now[MAX_HINT + 1];
+	int len = snprintf(now, sizeof now, "clean %llu %llu\n", (unsigned long long)wr_journal_number(last),
+			   (unsigned long long)wr_journal_size(last));
+
+	/* Where it cannot be said, the next opening copies the journal for nothing. */
+	if (ftruncate(f->lock, 0) == 0 && pwrite(f->lock, now, (size_t)len, 0) != len)
+		errno = 0;
+}
+
+/* ---- what the folder has ---- */
+
+struct found {
+	uint64_t *journals; /* numbers, sorted */
+	size_t count, cap;
+	uint64_t last_refs, last_journal;
+};
+
+static void found_fini(struct found *found)
+{
+	free(found->journals);
+}
+#define FOUND WR_CLEANUP(found_fini) struct found
+
+static bool numbered(uint64_t *out, const char *name, const char *prefix, const char *suffix)
+{
+	struct wr_str s = wr_str(name), end = wr_str(suffix);
+
+	if (!wr_str_starts(s, wr_str(prefix)))
+		return false;
+	s = wr_str_skip(s, strlen(prefix));
+	if (s.len < end.len || memcmp(s.ptr + s.len - end.len, end.ptr, end.len) != 0)
+		return false;
+	return wr_str_u64(wr_str_n(s.ptr, s.len - end.len), INT64_MAX, out);
+}
+
+static int number_cmp(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static enum wr_code add_number(struct found *found, uint64_t n, struct wr_error *err)
+{
+	if (found->count == found->cap) {
+		size_t cap = found->cap ? found->cap * 2 : 8;
+		uint64_t *v = reallocarray(found->journals, cap, sizeof *v);
+
+		if (!v)
+			return wr_fail_nomem(err);
+		found->journals = v;
+		found->cap = cap;
+	}
+	found->journals[found->count++] = n;
+	return WR_OK;
+}
+
+static enum wr_code list_warren(struct found *found, const struct wr_folder *f, struct wr_error *err)
+{
+	int fd = openat(f->warren, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	enum wr_code code = WR_OK;
+	struct dirent *e;
+	uint64_t n;
+
+	if (!d) {
+		code = wr_fail_errno(err, "open folder warren");
+		if (fd >= 0)
+			close(fd);
+		return code;
+	}
+	for (errno = 0; code == WR_OK && (e = readdir(d)); errno = 0) {
+		if (numbered(&n, e->d_name, "journal.", "")) {
+			code = add_number(found, n, err);
+			found->last_journal = n > found->last_journal ? n : found->last_journal;
+		} else if (numbered(&n, e->d_name, "", ".refs")) {
+			found->last_refs = n > found->last_refs ? n : found->last_refs;
+		}
+	}
+	if (code == WR_OK && errno)
+		code = wr_fail_errno(err, "readdir of warren");
+	closedir(d);
+	if (found->count)
+		qsort(found->journals, found->count, sizeof *found->journals, number_cmp);
+	return code;
+}
+
+/* ---- snapshots from files ---- */
+
+static struct wr_pack *pack_of(const struct wr_snapshot *have, const char *name)
+{
+	for (size_t i = 0; have && i < have->member_count; i++)
+		if (strcmp(have->members[i].pack->name, name) == 0)
+			return wr_pack_ref(have->members[i].pack);
+	return NULL;
+}
+
+/* A member by name: one that `have` has open already, or from the disk. */
+static enum wr_code add_pack(struct wr_snapshot *snap, const struct wr_folder *f, const struct wr_snapshot *have,
+			     const char *name, enum wr_role role, struct wr_dead *dead, struct wr_error *err)
+{
+	WR_AUTO(wr_pack) *pack = pack_of(have, name);
+	enum wr_code code;
+
+	if (!pack) {
+		WR_AUTO_FD int packs = -1;
+
+		if ((code = open_dir(&packs, f->dir, "objects/pack", err)) != WR_OK ||
+		    (code = wr_pack_open(&pack, packs, name, err)) != WR_OK)
+			return code;
+	}
+	return wr_snapshot_add_member(snap, pack, role, dead, err);
+}
+
+static enum wr_code add_checkpoint(struct wr_snapshot *snap, const struct wr_folder *f, const struct wr_snapshot *have,
+				   struct wr_error *err)
+{
+	for (size_t i = 0; i < wr_refsfile_pack_count(snap->stored); i++) {
+		struct wr_refsfile_pack p;
+		enum wr_code code;
+
+		if ((code = wr_refsfile_pack(&p, snap->stored, i, err)) != WR_OK)
+			return code;
+		code = add_pack(snap, f, have, p.name, p.role, p.dead, err);
+		wr_dead_unref(p.dead);
+		if (code != WR_OK)
+			return code;
+	}
+	return WR_OK;
+}
+
+/* Updates of many records in their order. */
+struct updates {
+	struct wr_record_update *v;
+	size_t len, cap;
+};
+
+static void updates_fini(struct updates *u)
+{
+	free(u->v);
+}
+#define UPDATES WR_CLEANUP(updates_fini) struct updates
+
+static enum wr_code updates_add(struct updates *u, const struct wr_record *record, struct wr_error *err)
+{
+	if (u->cap - u->len < record->update_count) {
+		size_t cap = (u->cap + record->update_count) * 2;
+		struct wr_record_update *v = reallocarray(u->v, cap, sizeof *v);
+
+		if (!v)
+			return wr_fail_nomem(err);
+		u->v = v;
+		u->cap = cap;
+	}
+	if (record->update_count)
+		memcpy(u->v + u->len, record->updates, record->update_count * sizeof *u->v);
+	u->len += record->update_count;
+	return WR_OK;
+}
+
+/* The first `records` records of a journal: refs, packs, and the rows that they make visible. Takes a reference. */
+static enum wr_code add_journal(struct wr_snapshot *snap, const struct wr_folder *f, const struct wr_snapshot *have,
+				struct wr_journal *j, uint32_t records, struct wr_error *err)
+{
+	UPDATES updates = {NULL, 0, 0};
+	char name[WR_PACK_NAME + 1];
+	uint64_t seq = snap->seq;
+	enum wr_code code;
+	uint32_t rows = 0;
+
+	if (snap->journal_count == WR_SNAPSHOT_JOURNALS)
+		return wr_fail(err, WR_E_INTERNAL, "a repository has more than %d journals", WR_SNAPSHOT_JOURNALS);
+	for (uint32_t i = 0; i < records; i++) {
+		WR_AUTO_S(wr_record) record = {0};
+		uint32_t first;
+
+		if ((code = wr_journal_record(&record, &first, j, i, err)) != WR_OK ||
+		    (code = updates_add(&updates, &record, err)) != WR_OK)
+			return code;
+		rows = first + record.object_count;
+		seq = record.seq;
+		if (!record.has_pack)
+			continue;
+		pack_name(name, record.pack);
+		if ((code = add_pack(snap, f, have, name, WR_ROLE_OTHER, NULL, err)) != WR_OK)
+			return code;
+	}
+	snap->limits[snap->journal_count] = rows;
+	snap->journals[snap->journal_count++] = wr_journal_ref(j);
+	return wr_snapshot_apply(snap, updates.v, updates.len, seq, err);
+}
+
+enum wr_code wr_folder_restrict(struct wr_snapshot **out, const struct wr_folder *f, const struct wr_snapshot *snap,
+				size_t journals, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *s = NULL;
+	enum wr_code code = wr_snapshot_new(&s, snap->max_object, err);
+
+	if (code != WR_OK)
+		return code;
+	if (snap->stored) {
+		s->stored = wr_refsfile_ref(snap->stored);
+		s->seq = wr_refsfile_seq(s->stored);
+		if ((code = add_checkpoint(s, f, snap, err)) != WR_OK)
+			return code;
+	}
+	for (size_t i = 0; i < journals; i++)
+		if ((code = add_journal(s, f, snap, snap->journals[i], wr_journal_flushed(snap->journals[i]), err)) !=
+		    WR_OK)
+			return code;
+	*out = WR_STEAL(s);
+	return WR_OK;
+}
+
+/* ---- opening ---- */
+
+static enum wr_code keep_old(struct wr_folder *f, struct wr_journal *j, struct wr_error *err)
+{
+	struct wr_old_journal *v = reallocarray(f->old, f->old_count + 1, sizeof *v);
+
+	if (!v)
+		return wr_fail_nomem(err);
+	f->old = v;
+	v[f->old_count++] =
+		(struct wr_old_journal){wr_journal_number(j), wr_journal_next_seq(j) - 1, wr_journal_ref(j)};
+	return WR_OK;
+}
+
+static void drop_journal(const struct wr_folder *f, uint64_t number)
+{
+	char name[48];
+
+	snprintf(name, sizeof name, "journal.%llu", (unsigned long long)number);
+	/* What cannot be removed now is swept at a later opening. */
+	if (unlinkat(f->warren, name, 0) < 0)
+		errno = 0;
+}
+
+/* A cut tail is kept aside until the next one: nobody was told of it, but somebody may want to look. */
+static void set_aside(const struct wr_folder *f, uint64_t number)
+{
+	char name[48];
+
+	snprintf(name, sizeof name, "journal.%llu", (unsigned long long)number);
+	if (renameat(f->warren, name, f->warren, "cut") < 0)
+		errno = 0;
+}
+
+struct opened {
+	struct wr_journal *v[64];
+	enum wr_journal_end end[64];
+	uint64_t flushed[64];
+	size_t count;
+};
+
+static void opened_fini(struct opened *o)
+{
+	for (size_t i = 0; i < o->count; i++)
+		wr_journal_unref(o->v[i]);
+}
+#define OPENED WR_CLEANUP(opened_fini) struct opened
+
+static void drop_opened(struct opened *o, size_t i)
+{
+	wr_journal_unref(o->v[i]);
+	for (o->count--; i < o->count; i++) {
+		o->v[i] = o->v[i + 1];
+		o->end[i] = o->end[i + 1];
+		o->flushed[i] = o->flushed[i + 1];
+	}
+}
+
+/* All journals, without those that another stands for. The name of a copy is made when it is whole. */
+static enum wr_code open_journals(struct opened *o, struct wr_folder *f, const struct found *found, const char *id,
+				  struct wr_error *err)
+{
+	enum wr_code code;
+
+	for (size_t i = 0; i < found->count; i++) {
+		if (o->count == WR_ARRAY_LEN(o->v))
+			return wr_fail(err, WR_E_INTERNAL, "repository %s has too many journals", id);
+		code = wr_journal_open(&o->v[o->count], &o->end[o->count], &o->flushed[o->count], f->warren,
+				       found->journals[i], err);
+		if (code != WR_OK)
+			return code == WR_E_NOT_THERE ? wr_fail(err, WR_E_INTERNAL, "repository %s: a journal is empty", id)
+						      : code;
+		o->count++;
+	}
+	for (size_t i = 0; i < o->count; i++) {
+		uint64_t gone = wr_journal_replaces(o->v[i]);
+
+		for (size_t k = 0; gone && k < o->count; k++) {
+			if (k == i || wr_journal_number(o->v[k]) != gone)
+				continue;
+			drop_journal(f, gone);
+			drop_opened(o, k);
+			i -= k < i;
+			break;
+		}
+	}
+	return WR_OK;
+}
+
+/* How many of the journal's records lie within what was flushed for certain. */
+static enum wr_code certain(uint32_t *out, const struct wr_journal *j, uint64_t flushed, struct wr_error *err)
+{
+	uint64_t end = wr_journal_size(j);
+	uint32_t n = wr_journal_records(j);
+
+	for (; n > 0 && end > flushed; n--) {
+		WR_AUTO_S(wr_record) record = {0};
+		enum wr_code code;
+		uint32_t first;
+
+		if ((code = wr_journal_record(&record, &first, j, n - 1, err)) != WR_OK)
+			return code;
+		end -= wr_record_len(&record);
+	}
+	*out = n;
+	return WR_OK;
+}
+
+/*
+ * The journals in force, in their order. The last one is copied unless it was closed in order: what it holds may be in
+ * memory only, and perhaps nowhere after the next power cut. Where no copy can be made, what is certain is served.
+ */
+static enum wr_code replay(struct wr_snapshot **out, struct wr_folder *f, struct opened *o, const struct wr_git *git,
+			   const char *id, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	enum wr_code code;
+
+	if ((code = wr_snapshot_new(&snap, git->cfg.max_object_bytes, err)) != WR_OK)
+		return code;
+	if (f->checkpoint) {
+		if ((code = wr_refsfile_open(&snap->stored, f->warren, f->checkpoint, err)) != WR_OK)
+			return code;
+		snap->seq = wr_refsfile_seq(snap->stored);
+		if ((code = add_checkpoint(snap, f, NULL, err)) != WR_OK)
+			return code;
+	}
+	for (size_t i = 0; i < o->count; i++) {
+		struct wr_journal *j = o->v[i];
+		bool last = i + 1 == o->count, aside;
+		uint32_t records = wr_journal_records(j);
+
+		if (wr_journal_number(j) < f->first_journal) {
+			if ((code = keep_old(f, j, err)) != WR_OK)
+				return code;
+			continue;
+		}
+		if (wr_journal_first_seq(j) != snap->seq + 1) {
+			f->damaged = true;
+			break;
+		}
+		f->damaged = f->damaged || o->end[i] == WR_JOURNAL_DAMAGED;
+		aside = o->end[i] == WR_JOURNAL_CUT;
+		f->to_copy = last && !f->damaged && !was_clean(f, j) && (records || aside);
+		if (f->to_copy) {
+			WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+			WR_AUTO(wr_journal) *copy = NULL;
+
+			if (wr_journal_copy(&copy, f->warren, f->next_journal++, j, records, &why) == WR_OK) {
+				f->to_copy = false;
+				if (aside)
+					set_aside(f, wr_journal_number(j));
+				else
+					drop_journal(f, wr_journal_number(j));
+				wr_journal_unref(j);
+				o->v[i] = j = WR_STEAL(copy);
+			} else {
+				wr_log_error(NULL, WR_EV_REPO_READ_ONLY, &why);
+				if ((code = certain(&records, j, o->flushed[i], err)) != WR_OK)
+					return code;
+				f->keep = records;
+			}
+			if (aside)
+				WR_LOG(WR_WARN, NULL, REPO_JOURNAL_CUT, WR_STR("repo", id),
+				       WR_INT("records", records));
+		}
+		if ((code = add_journal(snap, f, NULL, j, records, err)) != WR_OK)
+			return code;
+	}
+	if (snap->journal_count == 0 && !f->damaged)
+		return wr_fail(err, WR_E_INTERNAL, "repository %s: its journal is missing", id);
+	if (f->damaged)
+		WR_LOG(WR_ERROR, NULL, REPO_DAMAGED, WR_STR("repo", id), WR_STR("file", "journal"));
+	*out = WR_STEAL(snap);
+	return WR_OK;
+}
+
+static enum wr_code read_folder(struct wr_snapshot **out, struct wr_folder *f, const struct wr_git *git, const char *id,
+				struct wr_error *err)
+{
+	FOUND found = {NULL, 0, 0, 0, 0};
+	struct wr_current current;
+	OPENED opened = {.count = 0};
+	enum wr_code code;
+
+	code = wr_current_read(&current, f->warren, err);
+	if (code == WR_E_NOT_THERE)
+		return wr_fail(err, WR_E_INTERNAL, "repository %s has no warren/current", id);
+	if (code != WR_OK || (code = list_warren(&found, f, err)) != WR_OK)
+		return code;
+	f->checkpoint = current.checkpoint;
+	f->first_journal = current.journal;
+	f->next_checkpoint = (found.last_refs > current.checkpoint ? found.last_refs : current.checkpoint) + 1;
+	f->next_journal = (found.last_journal > current.journal ? found.last_journal : current.journal) + 1;
+	if ((code = open_journals(&opened, f, &found, id, err)) != WR_OK)
+		return code;
+	return replay(out, f, &opened, git, id, err);
+}
+
+static struct wr_folder *folder_new(void)
+{
+	struct wr_folder *f = calloc(1, sizeof *f);
+
+	if (f)
+		f->dir = f->warren = f->lock = -1;
+	return f;
+}
+
+static void folder_free(struct wr_folder *f)
+{
+	for (size_t i = 0; i < f->old_count; i++)
+		wr_journal_unref(f->old[i].journal);
+	free(f->old);
+	if (f->warren >= 0)
+		close(f->warren);
+	if (f->dir >= 0)
+		close(f->dir);
+	/* Last: who gets the lock then finds nothing of this process in use. */
+	if (f->lock >= 0)
+		close(f->lock);
+	free(f);
+}
+
+enum wr_code wr_folder_open(struct wr_folder **out, struct wr_snapshot **snap, const struct wr_git *git, const char *id,
+			    struct wr_error *err)
+{
+	struct wr_folder *f = folder_new();
+	char path[PATH_MAX];
+	unsigned removed = 0;
+	enum wr_code code;
+	bool absent = false;
+
+	if (!f)
+		return wr_fail_nomem(err);
+	if ((code = wr_repo_path(path, git, id, ".git", err)) == WR_OK) {
+		f->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		absent = f->dir < 0 && errno == ENOENT;
+		if (f->dir < 0 && !absent)
+			code = wr_fail_errno(err, "open repository %s", id);
+	}
+	if (code == WR_OK && !absent && (code = open_dir(&f->warren, f->dir, "warren", err)) == WR_OK &&
+	    (code = take_lock(f, id, err)) == WR_OK && (code = read_folder(snap, f, git, id, err)) == WR_OK) {
+		if (!f->damaged && !f->to_copy && !was_clean(f, (*snap)->journals[(*snap)->journal_count - 1]))
+			wr_folder_sweep(f, *snap, &removed);
+		if (removed)
+			WR_LOG(WR_INFO, NULL, REPO_SWEPT, WR_STR("repo", id), WR_INT("files", removed));
+	}
+	if (code != WR_OK || absent) {
+		folder_free(f);
+		return code;
+	}
+	*out = f;
+	return WR_OK;
+}
+
+void wr_folder_close(struct wr_folder *f, const struct wr_snapshot *snap, bool clean)
+{
+	if (!f)
+		return;
+	if (clean && snap && snap->journal_count && !f->damaged && !f->to_copy)
+		say_clean(f, snap->journals[snap->journal_count - 1]);
+	folder_free(f);
+}
+
+/* ---- the first push ---- */
+
+static enum wr_code fill(struct wr_folder *f, struct wr_snapshot **snap, const struct wr_git *git, struct wr_error *err)
+{
+	static const char config[] = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
+	static const char *const folders[] = {"objects", "objects/pack", "refs", "refs/heads", "refs/tags", "warren"};
+	WR_AUTO(wr_snapshot) *empty = NULL;
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	enum wr_code code;
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(folders); i++)
+		if (mkdirat(f->dir, folders[i], 0700) < 0)
+			return wr_fail_errno(err, "mkdir %s", folders[i]);
+	if ((code = open_dir(&f->warren, f->dir, "warren", err)) != WR_OK ||
+	    (code = wr_file_create(f->dir, "HEAD", WR_S("ref: refs/heads/main\n"), err)) != WR_OK ||
+	    (code = wr_file_create(f->dir, "config", WR_S(config), err)) != WR_OK ||
+	    (code = wr_snapshot_new(&empty, git->cfg.max_object_bytes, err)) != WR_OK)
+		return code;
+	f->lock = openat(f->warren, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (f->lock < 0 || fcntl(f->lock, F_OFD_SETLK, &lock) < 0)
+		return wr_fail_errno(err, "make warren/lock");
+	f->first_journal = f->next_journal = f->next_checkpoint = 1;
+	if ((code = wr_current_write(f->warren, &(struct wr_current){0, 1}, err)) != WR_OK ||
+	    (code = wr_folder_turn_journal(f, &empty, err)) != WR_OK)
+		return code;
+	*snap = WR_STEAL(empty);
+	return WR_OK;
+}
+
+enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
+			     const struct wr_git *git, const char *id, struct wr_error *err)
+{
+	char path[PATH_MAX], suffix[32] = ".new-";
+	struct wr_folder *f;
+	enum wr_code code;
+
+	wr_random_text(suffix + 5, 12);
+	if ((code = wr_repo_shard(path, git, id, err)) != WR_OK || (code = wr_file_mkdirs(path, err)) != WR_OK ||
+	    (code = wr_repo_path(built, git, id, suffix, err)) != WR_OK)
+		return code;
+	f = folder_new();
+	if (!f)
+		return wr_fail_nomem(err);
+	if (mkdir(built, 0700) < 0) {
+		folder_free(f);
+		return wr_fail_errno(err, "mkdir %s", built);
+	}
+	code = open_dir(&f->dir, AT_FDCWD, built, err);
+	if (code == WR_OK)
+		code = fill(f, snap, git, err);
+	if (code == WR_OK)
+		*out = f;
+	else
+		wr_folder_abort(f, built);
+	return code;
+}
+
+enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built, const struct wr_git *git,
+			      const char *id, struct wr_error *err)
+{
+	static const char *const folders[] = {"objects/pack", "objects", "refs/heads", "refs/tags", "refs", "warren",
+					      "."};
+	char path[PATH_MAX];
+	enum wr_code code = wr_repo_path(path, git, id, ".git", err);
+
+	*unknown = false;
+	for (size_t i = 0; i < WR_ARRAY_LEN(folders) && code == WR_OK; i++)
+		code = wr_file_sync_dir(f->dir, folders[i], err);
+	if (code != WR_OK)
+		return code;
+	if (rename(built, path) < 0)
+		return wr_fail_errno(err, "rename %s", built);
+	code = wr_repo_sync_shard(git, id, err);
+	if (code != WR_OK && rename(path, built) < 0)
+		*unknown = true;
+	return code;
+}
+
+void wr_folder_abort(struct wr_folder *f, const char *built)
+{
+	folder_free(f);
+	/* Where this fails too, the next process to open the repository removes it. */
+	if (wr_file_remove(AT_FDCWD, built, NULL) != WR_OK)
+		errno = 0;
+}
+
+/* ---- journals ---- */
+
+enum wr_code wr_folder_ready(struct wr_folder *f, struct wr_snapshot **snap, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *next = NULL;
+	WR_AUTO(wr_journal) *copy = NULL;
+	struct wr_journal *last;
+	enum wr_code code;
+	uint64_t number;
+
+	if (f->damaged)
+		return wr_fail(err, WR_E_INTERNAL, "the repository's journal is damaged; it takes no writes");
+	if (!f->to_copy)
+		return WR_OK;
+	last = (*snap)->journals[(*snap)->journal_count - 1];
+	number = wr_journal_number(last);
+	if ((code = wr_snapshot_copy(&next, *snap, err)) != WR_OK ||
+	    (code = wr_journal_copy(&copy, f->warren, f->next_journal++, last, f->keep, err)) != WR_OK)
+		return code;
+	next->limits[next->journal_count - 1] = wr_journal_rows(copy);
+	wr_journal_unref(last);
+	next->journals[next->journal_count - 1] = WR_STEAL(copy);
+	f->to_copy = false;
+	drop_journal(f, number);
+	wr_snapshot_unref(*snap);
+	*snap = WR_STEAL(next);
+	return WR_OK;
+}
+
+enum wr_code wr_folder_turn_journal(struct wr_folder *f, struct wr_snapshot **snap, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *next = NULL;
+	enum wr_code code;
+
+	if ((*snap)->journal_count == WR_SNAPSHOT_JOURNALS)
+		return wr_fail(err, WR_E_UNAVAILABLE, "checkpoints do not keep up with writes");
+	if ((code = wr_snapshot_copy(&next, *snap, err)) != WR_OK ||
+	    (code = wr_journal_create(&next->journals[next->journal_count], f->warren, f->next_journal++, 0,
+				      next->seq + 1, err)) != WR_OK)
+		return code;
+	next->limits[next->journal_count++] = 0;
+	wr_snapshot_unref(*snap);
+	*snap = WR_STEAL(next);
+	return WR_OK;
+}
+
+/* ---- checkpoints ---- */
+
+enum wr_code wr_folder_keep_old(struct wr_folder *f, const struct wr_snapshot *snap, size_t journals,
+				struct wr_error *err)
+{
+	for (size_t i = 0; i < journals; i++) {
+		enum wr_code code = keep_old(f, snap->journals[i], err);
+
+		if (code != WR_OK) {
+			wr_folder_forget_old(f, i);
+			return code;
+		}
+	}
+	return WR_OK;
+}
+
+void wr_folder_forget_old(struct wr_folder *f, size_t journals)
+{
+	while (journals-- > 0)
+		wr_journal_unref(f->old[--f->old_count].journal);
+}
+
+enum wr_code wr_folder_switch(struct wr_snapshot **next, struct wr_folder *f, const struct wr_snapshot *snap,
+			      const struct wr_checkpoint *c, size_t journals, struct wr_error *err)
+{
+	struct wr_current current = {c->number, wr_journal_number(snap->journals[journals])};
+	WR_AUTO(wr_snapshot) *s = NULL;
+	enum wr_code code;
+
+	if ((code = wr_snapshot_new(&s, snap->max_object, err)) != WR_OK)
+		return code;
+	s->stored = wr_refsfile_ref(c->stored);
+	s->seq = wr_refsfile_seq(c->stored);
+	for (size_t i = 0; i < c->member_count; i++)
+		if ((code = wr_snapshot_add_member(s, c->members[i].pack, c->members[i].role, c->members[i].dead,
+						   err)) != WR_OK)
+			return code;
+	for (size_t i = journals; i < snap->journal_count; i++)
+		if ((code = add_journal(s, f, snap, snap->journals[i], wr_journal_flushed(snap->journals[i]), err)) !=
+		    WR_OK)
+			return code;
+	if ((code = wr_current_write(f->warren, &current, err)) != WR_OK)
+		return code;
+	f->checkpoint = current.checkpoint;
+	f->first_journal = current.journal;
+	*next = WR_STEAL(s);
+	return WR_OK;
+}
+
+/* ---- sweeping ---- */
+
+static bool pack_is_named(const struct wr_snapshot *snap, const char *file)
+{
+	for (size_t i = 0; i < snap->member_count; i++) {
+		const char *name = snap->members[i].pack->name;
+		size_t n = strlen(name);
+
+		if (strncmp(file, name, n) == 0 && file[n] == '.')
+			return true;
+	}
+	return false;
+}
+
+static unsigned sweep_dir(int dir, const char *path, bool (*keep)(const void *arg, const char *name), const void *arg)
+{
+	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	unsigned removed = 0;
+	struct dirent *e;
+
+	if (!d && fd >= 0)
+		close(fd);
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.' && !keep(arg, e->d_name))
+			removed += wr_file_remove(fd, e->d_name, NULL) == WR_OK;
+	if (d)
+		closedir(d);
+	return removed;
+}
+
+static bool keep_pack(const void *arg, const char *name)
+{
+	return pack_is_named(arg, name);
+}
+
+static bool keep_in_warren(const void *arg, const char *name)
+{
+	const struct wr_folder *f = arg;
+	uint64_t n;
+
+	if (strcmp(name, "lock") == 0 || strcmp(name, "current") == 0 || strcmp(name, "cut") == 0)
+		return true;
+	if (numbered(&n, name, "journal.", ""))
+		return true; /* goes when its events are handed over */
+	return numbered(&n, name, "", ".refs") && n == f->checkpoint;
+}
+
+void wr_folder_sweep(struct wr_folder *f, const struct wr_snapshot *snap, unsigned *removed)
+{
+	*removed = sweep_dir(f->dir, "objects/pack", keep_pack, snap);
+	*removed += sweep_dir(f->warren, ".", keep_in_warren, f);
+}
+
+size_t wr_folder_take_old(struct wr_old_journal *out, size_t max, struct wr_folder *f, uint64_t delivered)
+{
+	size_t kept = 0, n = 0;
+
+	for (size_t i = 0; i < f->old_count; i++) {
+		if (f->old[i].last_seq > delivered || n == max)
+			f->old[kept++] = f->old[i];
+		else
+			out[n++] = f->old[i];
+	}
+	f->old_count = kept;
+	return n;
+}
+
+void wr_folder_drop_old(struct wr_folder *f, const struct wr_old_journal *old, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		drop_journal(f, old[i].number);
+		wr_journal_unref(old[i].journal);
+	}
+}

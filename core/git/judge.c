@@ -1,0 +1,256 @@
+/*
+ * What becomes of each update of a change: compared with the refs as they are, and with the objects that come along.
+ */
+#include "core/git/append_internal.h"
+#include "core/git/parse.h"
+
+/* Tags of tags; nobody has more than a few. */
+#define MAX_TAG_CHAIN 64
+
+static int name_cmp(struct wr_str a, struct wr_str b)
+{
+	size_t n = a.len < b.len ? a.len : b.len;
+	int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
+
+	return c ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+static void refuse(struct wr_ref_update *u, enum wr_code code, const char *reason)
+{
+	u->result = code;
+	snprintf(u->reason, sizeof u->reason, "%.*s", (int)sizeof u->reason - 1, reason);
+}
+
+/* ---- each update alone ---- */
+
+static int sorted_cmp(const void *a, const void *b, void *arg)
+{
+	const struct wr_ref_update *u = arg;
+	size_t x = *(const size_t *)a, y = *(const size_t *)b;
+	int c = name_cmp(u[x].name, u[y].name);
+
+	return c ? c : (x > y) - (x < y);
+}
+
+static void check_name(struct wr_judge *j, struct wr_ref_update *u)
+{
+	struct wr_ref ref;
+
+	u->result = WR_OK;
+	u->reason[0] = '\0';
+	memset(&u->before, 0, sizeof u->before);
+	if (!wr_refname_ok(u->name)) {
+		refuse(u, WR_E_INVALID_REQUEST, "funny refname");
+		return;
+	}
+	if (wr_str_starts(u->name, WR_S("refs/warren/"))) {
+		refuse(u, WR_E_INVALID_REQUEST, "refs/warren/ belongs to the server");
+		return;
+	}
+	if (wr_snapshot_find_ref(&ref, j->now, u->name))
+		u->before = ref.oid;
+}
+
+static void check_old(struct wr_ref_update *u)
+{
+	char is[WR_OID_HEX + 1], expected[WR_OID_HEX + 1];
+
+	if (u->any_old || wr_oid_eq(&u->old, &u->before))
+		return;
+	u->result = WR_E_REF_CONFLICT;
+	wr_oid_hex(is, &u->before);
+	wr_oid_hex(expected, &u->old);
+	if (wr_oid_zero(&u->old))
+		snprintf(u->reason, sizeof u->reason, "the ref exists already, at %s", is);
+	else if (wr_oid_zero(&u->before))
+		snprintf(u->reason, sizeof u->reason, "the ref is gone, expected %s", expected);
+	else
+		snprintf(u->reason, sizeof u->reason, "the ref has moved: expected %s, is %s", expected, is);
+}
+
+/* A tag's way to what it is about in the end. */
+static enum wr_code peel(struct wr_oid *out, const struct wr_judge *j, struct wr_oid oid, struct wr_error *err)
+{
+	for (int i = 0; i < MAX_TAG_CHAIN; i++) {
+		WR_AUTO_S(wr_object) obj = {.data = NULL};
+		enum wr_type type;
+		enum wr_code code;
+
+		if ((code = wr_incoming_read(&obj, j->in, j->objects, &oid, err)) != WR_OK ||
+		    (code = wr_tag_parse(&oid, &type, wr_str_n(obj.data, obj.size), err)) != WR_OK)
+			return code;
+		if (type != WR_TAG) {
+			*out = oid;
+			return WR_OK;
+		}
+	}
+	return wr_fail(err, WR_E_BAD_PACK, "a chain of more than %d tags", MAX_TAG_CHAIN);
+}
+
+/* A failure of the store ends the append; what the pusher can be told of, is the update's result. */
+static enum wr_code check_new(struct wr_judge *j, size_t i, struct wr_error *err)
+{
+	struct wr_ref_update *u = &j->updates[i];
+	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+	enum wr_type type;
+	enum wr_code code;
+
+	if (wr_oid_zero(&u->new))
+		return WR_OK;
+	code = wr_incoming_type(&type, j->in, j->objects, &u->new, &why);
+	if (code == WR_E_NOT_THERE) {
+		refuse(u, WR_E_BAD_PACK, "bad object: the new value is not in the repository");
+		return WR_OK;
+	}
+	if (code == WR_OK && wr_str_starts(u->name, WR_S("refs/heads/")) && type != WR_COMMIT) {
+		refuse(u, WR_E_INVALID_REQUEST, "a branch must be a commit");
+		return WR_OK;
+	}
+	if (code == WR_OK && type == WR_TAG)
+		code = peel(&j->peeled[i], j, u->new, &why);
+	if (code == WR_E_BAD_PACK) {
+		refuse(u, code, why.text);
+		return WR_OK;
+	}
+	if (code != WR_OK && err)
+		wr_error_move(err, &why);
+	return code;
+}
+
+/* ---- folders: refs/heads/a and refs/heads/a/b exclude each other ---- */
+
+/* The first of sorted[] whose name is not before this one. */
+static size_t first_update(const struct wr_judge *j, struct wr_str name)
+{
+	size_t lo = 0, hi = j->count;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (name_cmp(j->updates[j->sorted[mid]].name, name) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* The update that decides whether this name exists, or NULL: then what exists now goes on existing. */
+static const struct wr_ref_update *decisive(const struct wr_judge *j, struct wr_str name)
+{
+	for (size_t k = first_update(j, name); k < j->count; k++) {
+		const struct wr_ref_update *u = &j->updates[j->sorted[k]];
+
+		if (!wr_str_eq(u->name, name))
+			return NULL;
+		if (j->decided[j->sorted[k]] && u->result == WR_OK)
+			return u;
+	}
+	return NULL;
+}
+
+static bool exists(const struct wr_judge *j, struct wr_str name)
+{
+	const struct wr_ref_update *u = decisive(j, name);
+
+	struct wr_ref ref;
+
+	return u ? !wr_oid_zero(&u->new) : wr_snapshot_find_ref(&ref, j->now, name);
+}
+
+static bool has_below(const struct wr_judge *j, const struct wr_ref_update *update)
+{
+	char folder[WR_REFNAME_MAX + 1];
+	struct wr_ref_cursor cursor;
+	struct wr_str below;
+	struct wr_ref ref;
+
+	memcpy(folder, update->name.ptr, update->name.len);
+	folder[update->name.len] = '/';
+	below = wr_str_n(folder, update->name.len + 1);
+	for (size_t k = first_update(j, below); k < j->count; k++) {
+		const struct wr_ref_update *u = &j->updates[j->sorted[k]];
+
+		if (!wr_str_starts(u->name, below))
+			break;
+		if (j->decided[j->sorted[k]] && u->result == WR_OK && !wr_oid_zero(&u->new))
+			return true;
+	}
+	wr_ref_cursor_init(&cursor, j->now, below);
+	while (wr_ref_cursor_next(&ref, &cursor) && wr_str_starts(ref.name, below))
+		if (exists(j, ref.name))
+			return true;
+	return false;
+}
+
+static void check_folders(struct wr_judge *j, struct wr_ref_update *u)
+{
+	for (size_t i = 0; i < u->name.len; i++) {
+		struct wr_str above = wr_str_n(u->name.ptr, i);
+
+		if (u->name.ptr[i] != '/' || !exists(j, above))
+			continue;
+		u->result = WR_E_REF_CONFLICT;
+		snprintf(u->reason, sizeof u->reason, "the ref %.*s is in the way",
+			 above.len > 100 ? 100 : (int)above.len, above.ptr);
+		return;
+	}
+	if (has_below(j, u))
+		refuse(u, WR_E_REF_CONFLICT, "refs below this name are in the way");
+}
+
+/* ---- all updates ---- */
+
+static void refuse_twins(struct wr_judge *j)
+{
+	for (size_t k = 1; k < j->count; k++) {
+		struct wr_ref_update *a = &j->updates[j->sorted[k - 1]], *b = &j->updates[j->sorted[k]];
+
+		if (!wr_str_eq(a->name, b->name))
+			continue;
+		refuse(a, WR_E_INVALID_REQUEST, "the ref is named more than once");
+		refuse(b, WR_E_INVALID_REQUEST, "the ref is named more than once");
+	}
+}
+
+static void all_or_none(struct wr_judge *j)
+{
+	bool refused = false;
+
+	for (size_t i = 0; i < j->count; i++)
+		refused = refused || j->updates[i].result != WR_OK;
+	for (size_t i = 0; refused && i < j->count; i++)
+		if (j->updates[i].result == WR_OK)
+			refuse(&j->updates[i], WR_E_REF_CONFLICT, "atomic push failed");
+}
+
+enum wr_code wr_judge(struct wr_judge *j, bool atomic, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < j->count; i++) {
+		j->sorted[i] = i;
+		check_name(j, &j->updates[i]);
+	}
+	qsort_r(j->sorted, j->count, sizeof *j->sorted, sorted_cmp, j->updates);
+	refuse_twins(j);
+	for (size_t i = 0; i < j->count && code == WR_OK; i++) {
+		if (j->updates[i].result == WR_OK)
+			check_old(&j->updates[i]);
+		if (j->updates[i].result == WR_OK)
+			code = check_new(j, i, err);
+	}
+	/* Deletions make room, whatever their place in the change. */
+	for (size_t i = 0; i < j->count; i++)
+		j->decided[i] = j->updates[i].result == WR_OK && wr_oid_zero(&j->updates[i].new);
+	for (size_t i = 0; i < j->count; i++) {
+		struct wr_ref_update *u = &j->updates[i];
+
+		if (u->result == WR_OK && !wr_oid_zero(&u->new) && wr_oid_zero(&u->before))
+			check_folders(j, u);
+		j->decided[i] = true;
+	}
+	if (code == WR_OK && atomic)
+		all_or_none(j);
+	return code;
+}

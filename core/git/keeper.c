@@ -1,0 +1,262 @@
+#include "core/git/keeper.h"
+
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/base/threads.h"
+#include "core/git/checkpoint.h"
+
+/* Due: as much in journals and packs of their own, ... */
+#define DUE_BYTES ((uint64_t)4 << 20)
+#define DUE_RECORDS 1000
+#define DUE_PACKS 6
+#define DUE_REFS 10000
+/* A failed one is not tried again before as many records, or this time, have passed. */
+#define RETRY_MS 5000
+#define NICENESS 10
+
+struct wr_keeper {
+	struct wr_git *git;
+	pthread_mutex_t mutex; /* queue, stop, and queued and keep_next of each repository */
+	pthread_cond_t cond;
+	struct wr_git_repo *queue, *queue_end;
+	bool stop;
+	pthread_t thread;
+};
+
+/* ---- one checkpoint ---- */
+
+/*
+ * Where the journals before the last one are left from a checkpoint that failed, they are what is due; else the last one
+ * is turned over. *snap becomes what the checkpoint is made of. *journals: how many it covers.
+ */
+static enum wr_code begin(struct wr_snapshot **snap, size_t *journals, struct wr_git_repo *repo, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *now = NULL;
+	struct wr_turn turn;
+	enum wr_code code;
+	bool exists;
+
+	*journals = 0;
+	if ((code = wr_repo_current(&now, &exists, repo, err)) != WR_OK || !exists ||
+	    (code = wr_repo_turn_begin(repo, &turn, err)) != WR_OK)
+		return code;
+	wr_snapshot_unref(now);
+	now = NULL;
+	code = wr_repo_current(&now, &exists, repo, err);
+	/* Deleted meanwhile, or closed by it. */
+	if (code == WR_OK && exists && repo->folder && (code = wr_folder_ready(repo->folder, &now, err)) == WR_OK) {
+		struct wr_journal *last = now->journals[now->journal_count - 1];
+
+		if (now->journal_count == 1 && wr_journal_flushed(last) > 0)
+			code = wr_folder_turn_journal(repo->folder, &now, err);
+		if (code == WR_OK) {
+			*journals = now->journal_count - 1;
+			wr_repo_publish(repo, wr_snapshot_ref_more(now));
+			if (*journals)
+				code = wr_folder_restrict(snap, repo->folder, now, *journals, err);
+		}
+	}
+	wr_repo_turn_end(repo, &turn);
+	return code;
+}
+
+static enum wr_code end(struct wr_git_repo *repo, const struct wr_checkpoint *c, size_t journals, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *now = NULL, *next = NULL;
+	char branch[512] = "main";
+	struct wr_turn turn;
+	enum wr_code code;
+	unsigned removed;
+	bool exists;
+
+	/* Asked for before the turn: it is the database's. */
+	if (repo->git->cfg.default_branch && repo->git->cfg.default_branch(repo->git->cfg.default_branch_arg, branch,
+									   sizeof branch, repo->id, NULL) != WR_OK)
+		snprintf(branch, sizeof branch, "main");
+	if ((code = wr_repo_turn_begin(repo, &turn, err)) != WR_OK)
+		return code;
+	if ((code = wr_repo_current(&now, &exists, repo, err)) == WR_OK && exists && repo->folder) {
+		pthread_mutex_lock(&repo->mutex);
+		code = wr_folder_keep_old(repo->folder, now, journals, err);
+		pthread_mutex_unlock(&repo->mutex);
+		if (code == WR_OK)
+			code = wr_folder_switch(&next, repo->folder, now, c, journals, err);
+		if (code == WR_OK) {
+			wr_repo_publish(repo, wr_snapshot_ref_more(next));
+			/* Plain git finds the new packs before the old ones go. */
+			if (wr_checkpoint_export(repo->folder->dir, next, wr_str(branch), err) != WR_OK) {
+				wr_log_error(NULL, WR_EV_REPO_CHECKPOINT_FAILED, err);
+				wr_error_fini(err);
+			}
+			wr_folder_sweep(repo->folder, next, &removed);
+		} else {
+			pthread_mutex_lock(&repo->mutex);
+			wr_folder_forget_old(repo->folder, journals);
+			pthread_mutex_unlock(&repo->mutex);
+		}
+	}
+	wr_repo_turn_end(repo, &turn);
+	if (code == WR_OK)
+		wr_repo_sweep_journals(repo);
+	return code;
+}
+
+enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	WR_AUTO_S(wr_checkpoint) c = {0};
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	int64_t began = wr_mono_ms();
+	WR_AUTO_FD int packs = -1;
+	WR_AUTO_FD int warren = -1;
+	size_t journals;
+	enum wr_code code;
+	uint64_t number = 0;
+
+	*did = false;
+	pthread_mutex_lock(&repo->keeping);
+	code = begin(&snap, &journals, repo, err);
+	if (code == WR_OK && snap)
+		code = wr_repo_open_folders(&packs, &warren, &number, repo, err);
+	if (code == WR_OK && snap && packs >= 0)
+		code = wr_checkpoint_build(&c, snap, packs, warren, number, cancel, err);
+	if (code == WR_OK && snap && packs >= 0) {
+		code = end(repo, &c, journals, err);
+		*did = code == WR_OK;
+	}
+	pthread_mutex_unlock(&repo->keeping);
+	if (*did)
+		WR_LOG(WR_INFO, NULL, REPO_CHECKPOINT, WR_STR("repo", repo->id), WR_INT("checkpoint", c.number),
+		       WR_INT("bytes", c.written), WR_INT("gained", c.gained), WR_INT("died", c.died),
+		       WR_BOOL("rebased", c.rebased), WR_INT("ms", wr_mono_ms() - began));
+	return code;
+}
+
+enum wr_code wr_git_repo_checkpoint(bool *did, struct wr_git_repo *repo, struct wr_error *err)
+{
+	return wr_keeper_run(did, repo, NULL, err);
+}
+
+/* ---- the thread ---- */
+
+static bool stopped(void *arg)
+{
+	struct wr_keeper *k = arg;
+	bool stop;
+
+	pthread_mutex_lock(&k->mutex);
+	stop = k->stop;
+	pthread_mutex_unlock(&k->mutex);
+	return stop;
+}
+
+static struct wr_git_repo *next(struct wr_keeper *k)
+{
+	struct wr_git_repo *repo;
+
+	pthread_mutex_lock(&k->mutex);
+	while (!k->queue && !k->stop)
+		pthread_cond_wait(&k->cond, &k->mutex);
+	repo = k->stop ? NULL : k->queue;
+	if (repo) {
+		k->queue = repo->keep_next;
+		if (!k->queue)
+			k->queue_end = NULL;
+		repo->queued = false;
+	}
+	pthread_mutex_unlock(&k->mutex);
+	return repo;
+}
+
+static void keep(void *arg)
+{
+	struct wr_keeper *k = arg;
+	const struct wr_cancel cancel = {stopped, k};
+	struct wr_git_repo *repo;
+
+	while ((repo = next(k))) {
+		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+		bool did;
+
+		if (wr_keeper_run(&did, repo, &cancel, &err) != WR_OK) {
+			if (err.code != WR_E_CANCELLED)
+				wr_log_error(NULL, WR_EV_REPO_CHECKPOINT_FAILED, &err);
+			atomic_store(&repo->retry_ms, wr_mono_ms() + RETRY_MS);
+		}
+		wr_git_repo_unref(repo);
+	}
+}
+
+enum wr_code wr_keeper_start(struct wr_keeper **out, struct wr_git *git, struct wr_error *err)
+{
+	struct wr_keeper *k = calloc(1, sizeof *k);
+	enum wr_code code;
+
+	if (!k)
+		return wr_fail_nomem(err);
+	k->git = git;
+	pthread_mutex_init(&k->mutex, NULL);
+	pthread_cond_init(&k->cond, NULL);
+	code = wr_thread_start(&k->thread, "wr-keeper", NICENESS, keep, k, err);
+	if (code == WR_OK) {
+		*out = k;
+		return WR_OK;
+	}
+	pthread_cond_destroy(&k->cond);
+	pthread_mutex_destroy(&k->mutex);
+	free(k);
+	return code;
+}
+
+void wr_keeper_stop(struct wr_keeper *k)
+{
+	if (!k)
+		return;
+	pthread_mutex_lock(&k->mutex);
+	k->stop = true;
+	pthread_cond_signal(&k->cond);
+	pthread_mutex_unlock(&k->mutex);
+	pthread_join(k->thread, NULL);
+	while (k->queue) {
+		struct wr_git_repo *repo = k->queue;
+
+		k->queue = repo->keep_next;
+		wr_git_repo_unref(repo);
+	}
+	pthread_cond_destroy(&k->cond);
+	pthread_mutex_destroy(&k->mutex);
+	free(k);
+}
+
+static bool due(const struct wr_snapshot *snap)
+{
+	size_t checkpointed = snap->stored ? wr_refsfile_pack_count(snap->stored) : 0, packs = 0;
+	uint64_t bytes = 0, records = 0;
+
+	for (size_t i = 0; i < snap->journal_count; i++) {
+		bytes += wr_journal_size(snap->journals[i]);
+		records += wr_journal_flushed(snap->journals[i]);
+	}
+	for (size_t i = checkpointed; i < snap->member_count; i++, packs++)
+		bytes += snap->members[i].pack->size;
+	return bytes >= DUE_BYTES || records >= DUE_RECORDS || packs >= DUE_PACKS ||
+	       (snap->overlay && snap->overlay->count >= DUE_REFS);
+}
+
+void wr_keeper_look(struct wr_keeper *k, struct wr_git_repo *repo, const struct wr_snapshot *snap)
+{
+	if (!k || !due(snap) || wr_mono_ms() < atomic_load(&repo->retry_ms))
+		return;
+	pthread_mutex_lock(&k->mutex);
+	if (!repo->queued && !k->stop) {
+		repo->queued = true;
+		repo->keep_next = NULL;
+		wr_git_repo_ref(repo);
+		if (k->queue_end)
+			k->queue_end->keep_next = repo;
+		else
+			k->queue = repo;
+		k->queue_end = repo;
+		pthread_cond_signal(&k->cond);
+	}
+	pthread_mutex_unlock(&k->mutex);
+}

@@ -1,0 +1,29 @@
+/*
+ * core/git/keeper.h: checkpoints, when they are due and on request.
+ * Ownership: wr_keeper_start()/wr_keeper_stop() by the store.
+ * Threads:   one of its own ("wr-keeper", niced), which holds a reference to each repository that waits. The functions may
+ *            be called from any thread; wr_keeper_look() by the holder of the repository's turn.
+ * Blocks on: wr_keeper_run() on disk and CPU, for seconds on large repositories; the others do not block.
+ */
+#ifndef WR_KEEPER_H
+#define WR_KEEPER_H
+
+#include "core/git/git_internal.h"
+
+struct wr_keeper;
+
+WR_MUST_CHECK enum wr_code wr_keeper_start(struct wr_keeper **out, struct wr_git *git, struct wr_error *err);
+/* Breaks off what runs, leaving nothing behind. NULL-safe. */
+void wr_keeper_stop(struct wr_keeper *keeper);
+
+/* After an append: queues the repository where a checkpoint is due. */
+void wr_keeper_look(struct wr_keeper *keeper, struct wr_git_repo *repo, const struct wr_snapshot *snap);
+
+/*
+ * One checkpoint, beside running writers. *did is false where the journals hold nothing (nor anything is lost), or there
+ * is no folder.
+ */
+WR_MUST_CHECK enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_cancel *cancel,
+					 struct wr_error *err);
+
+#endif
