@@ -289,12 +289,6 @@ enum wr_code wr_journal_flush(struct wr_journal *j, struct wr_error *err)
 	return WR_OK;
 }
 
-void wr_journal_trust(struct wr_journal *j)
-{
-	atomic_store(&j->flushed_size, atomic_load(&j->size));
-	atomic_store(&j->flushed_records, atomic_load(&j->records));
-}
-
 /* ---- copying ---- */
 
 static enum wr_code copy_record(struct wr_journal *j, const struct wr_journal *old, uint32_t i, struct wr_error *err)

@@ -71,6 +71,8 @@ enum wr_journal_end {
  * Maps and reads a journal of an earlier process: its whole records. *flushed is how long the file was when it was last
  * flushed for certain, as far as records tell. WR_E_NOT_THERE when there is none; a file without a sound header is
  * damage (WR_E_INTERNAL) unless it is shorter than one, which is an unfinished creation: WR_E_NOT_THERE.
+ * All whole records count as flushed from then on, and the next one put will say so: who goes on with the journal knows
+ * that it was closed cleanly, or that a later one was begun. Who does not know makes a copy, by *flushed if need be.
  */
 WR_MUST_CHECK enum wr_code wr_journal_open(struct wr_journal **out, enum wr_journal_end *end, uint64_t *flushed, int dir,
 					   uint64_t number, struct wr_error *err);
@@ -96,11 +98,6 @@ WR_MUST_CHECK enum wr_code wr_journal_put(bool *broken, struct wr_journal *j, st
 					  struct wr_error *err);
 /* fdatasync of all that was put. After an error the journal is broken: what was put since the last flush is unknown. */
 WR_MUST_CHECK enum wr_code wr_journal_flush(struct wr_journal *j, struct wr_error *err);
-/*
- * All of an opened journal is known to be flushed, since its last owner closed it cleanly at this length. Without it the
- * first record would vouch for less than is there.
- */
-void wr_journal_trust(struct wr_journal *j);
 
 /* Room is up to the caller: whether a record of this many bytes fits at all (a fresh journal may be larger than usual). */
 bool wr_journal_fits(const struct wr_journal *j, uint64_t record_len);

@@ -304,16 +304,8 @@ enum wr_code wr_journal_scan(enum wr_journal_end *end, uint64_t *flushed, struct
 	if (at < j->named)
 		*end = WR_JOURNAL_DAMAGED;
 	*flushed = known;
-	known = known < at ? known : at;
-	atomic_store(&j->flushed_size, known);
-	for (uint32_t i = atomic_load(&j->records); i > 0; i--) {
-		const struct wr_journal_place *place = wr_journal_place(j, i - 1);
-
-		if (place->offset + place->len > known)
-			continue;
-		atomic_store(&j->flushed_records, i);
-		break;
-	}
+	atomic_store(&j->flushed_size, at);
+	atomic_store(&j->flushed_records, atomic_load(&j->records));
 	return WR_OK;
 }
 
