@@ -1,28 +1,25 @@
-#include <limits.h>
+/*
+ * The second pass: families of deltas. Each family hangs from a full object, and is followed depth first, so that what
+ * lives is one chain and not one level. Families share nothing but the lists of deltas, and of those only the ones that
+ * name their base: an object that came twice offers them twice, and the first to ask gets each.
+ */
+#include <errno.h>
 #include <sys/mman.h>
+#include <time.h>
 
-#include "core/base/file.h"
+#include "core/base/threads.h"
 #include "core/git/index_internal.h"
 
 /* The most that the bases on the way from a full object down to a delta may hold together. */
-#define STACK_BYTES ((uint64_t)64 << 20)
+#define STACK_BYTES ((uint64_t)32 << 20)
 /* The most of the mapped pack that is kept after it was read. */
 #define MAP_BYTES ((size_t)64 << 20)
 #define ASK_BYTES ((uint64_t)16 << 20)
-
-static enum wr_code from_zip(struct wr_indexer *x, uint64_t offset, enum wr_zip zc)
-{
-	return zc == WR_ZIP_NOMEM ? wr_fail_nomem(x->err) : wr_index_bad_at(x, offset, "damaged data");
-}
-
-static int by_base(const void *a, const void *b)
-{
-	const struct wr_index_ofs *p = a, *q = b;
-
-	if (p->base != q->base)
-		return p->base < q->base ? -1 : 1;
-	return (p->child > q->child) - (p->child < q->child);
-}
+/* Entries that a thread takes at a time, to look for families among them. */
+#define ROOT_STEP 64
+/* Fewer deltas than this are done before a second thread has begun. */
+#define HELP_FROM 1000
+#define HELP_WAIT_MS 50
 
 static int by_base_oid(const void *a, const void *b)
 {
@@ -30,21 +27,6 @@ static int by_base_oid(const void *a, const void *b)
 	int c = wr_oid_cmp(&p->base, &q->base);
 
 	return c ? c : (p->child > q->child) - (p->child < q->child);
-}
-
-static size_t first_ofs(const struct wr_indexer *x, uint32_t base)
-{
-	size_t lo = 0, hi = x->ofs_count;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (x->ofs[mid].base < base)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
 }
 
 static size_t first_ref(const struct wr_indexer *x, const struct wr_oid *base)
@@ -64,15 +46,18 @@ static size_t first_ref(const struct wr_indexer *x, const struct wr_oid *base)
 
 /* One object on the way down from a full one. */
 struct frame {
-	uint32_t entry;
+	uint32_t entry;		   /* NO_ENTRY: an object outside of a pack in memory */
 	struct wr_index_blob data; /* p is NULL when it had to make room */
-	size_t ofs, ref;	   /* the next child in each list */
+	uint32_t ofs;		   /* the next delta on it in each list */
+	size_t ref;
 };
 
 struct stack {
 	struct frame *v;
 	size_t len, cap;
 	uint64_t bytes;
+	uint32_t outside; /* of x->outside, what the family hangs from; or NO_ENTRY */
+	enum wr_type type;
 };
 
 static void stack_pop(struct stack *s)
@@ -95,28 +80,35 @@ static void make_room(struct stack *s, size_t top)
 	}
 }
 
-static enum wr_code stack_push(struct stack *s, struct wr_indexer *x, uint32_t entry, struct wr_index_blob data)
+/* Takes data over, also when it fails. */
+static enum wr_code stack_push(struct stack *s, struct wr_index_worker *w, struct frame f)
 {
 	if (s->len == s->cap) {
 		size_t cap = s->cap ? s->cap * 2 : 64;
 		struct frame *v = reallocarray(s->v, cap, sizeof *v);
 
-		if (!v)
-			return wr_fail_nomem(x->err);
+		if (!v) {
+			wr_index_blob_free(&f.data);
+			return wr_fail_nomem(w->err);
+		}
 		s->v = v;
 		s->cap = cap;
 	}
-	s->v[s->len++] = (struct frame){entry, data, first_ofs(x, entry), first_ref(x, &x->v[entry].oid)};
-	s->bytes += data.p ? data.size : 0;
+	s->v[s->len++] = f;
+	s->bytes += f.data.p ? f.data.size : 0;
 	make_room(s, s->len - 1);
 	return WR_OK;
 }
 
-/* The zlib stream of an entry in the map, and the size it claims. The first pass has seen that all of it is sound. */
-static struct wr_str entry_stream(const struct wr_indexer *x, uint32_t i, uint64_t *size)
+size_t wr_index_entry_end(const struct wr_indexer *x, uint32_t i)
+{
+	return i + 1 < x->claimed ? (size_t)x->v[i + 1].offset : x->map_size;
+}
+
+struct wr_str wr_index_entry_stream(const struct wr_indexer *x, uint32_t i, uint64_t *size)
 {
 	uint64_t at = x->v[i].offset, distance;
-	size_t end = i + 1 < x->count ? (size_t)x->v[i + 1].offset : x->map_size;
+	size_t end = wr_index_entry_end(x, i);
 	unsigned kind;
 	size_t n = wr_entry_head(&kind, size, x->map + at, end - (size_t)at);
 
@@ -128,71 +120,133 @@ static struct wr_str entry_stream(const struct wr_indexer *x, uint32_t i, uint64
 }
 
 /* Pages of the map that were read count as this process's memory until they are let go; nothing is lost by that. */
-static void let_go(struct wr_indexer *x, size_t read)
+static void let_go(struct wr_index_worker *w, size_t read)
 {
-	x->map_touched += read;
-	if (x->map_touched < MAP_BYTES)
+	w->touched += read;
+	if (w->touched < MAP_BYTES || w->x->fd < 0)
 		return;
-	madvise((void *)(uintptr_t)x->map, x->map_size, MADV_DONTNEED);
-	x->map_touched = 0;
+	madvise((void *)(uintptr_t)w->x->map, w->x->map_size, MADV_DONTNEED);
+	w->touched = 0;
 }
 
-static enum wr_code inflate_entry(struct wr_index_blob *out, struct wr_indexer *x, uint32_t i)
+static enum wr_code inflate_to(uint8_t *out, struct wr_index_worker *w, uint32_t i, struct wr_str in, size_t size)
+{
+	enum wr_zip zc;
+	size_t used;
+
+	zc = wr_unzip_into(out, &used, &w->unzip, in, size);
+	let_go(w, in.len);
+	if (zc == WR_ZIP_NOMEM)
+		return wr_fail_nomem(w->err);
+	return zc == WR_ZIP_OK ? WR_OK : wr_index_bad_at(w, w->x->v[i].offset, "damaged data");
+}
+
+static enum wr_code inflate_entry(struct wr_index_blob *out, struct wr_index_worker *w, uint32_t i)
 {
 	struct wr_index_blob b = {NULL, 0, false};
 	enum wr_code code;
-	enum wr_zip zc;
 	uint64_t size;
-	struct wr_str in = entry_stream(x, i, &size);
-	size_t used;
+	struct wr_str in = wr_index_entry_stream(w->x, i, &size);
 
-	if ((code = wr_index_blob_new(&b, x, size)) != WR_OK)
+	if ((code = wr_index_blob_new(&b, w, size)) != WR_OK)
 		return code;
-	zc = wr_unzip_into(b.p, &used, &x->unzip, in, b.size);
-	let_go(x, in.len);
-	if (zc != WR_ZIP_OK) {
+	if ((code = inflate_to(b.p, w, i, in, b.size)) == WR_OK)
+		*out = b;
+	else
 		wr_index_blob_free(&b);
-		return from_zip(x, x->v[i].offset, zc);
-	}
-	*out = b;
-	return WR_OK;
+	return code;
 }
 
 /* A few deltas can make gigabytes, so it is not their number that says when to ask whether somebody still waits. */
-static enum wr_code asked_by_bytes(struct wr_indexer *x, uint64_t size)
+static enum wr_code spend(struct wr_index_worker *w, uint64_t size)
 {
-	enum wr_code code = wr_index_spend(x, size);
+	enum wr_code code = wr_index_spend(w, size);
 
-	if (code != WR_OK)
+	if (code != WR_OK || w->helper)
 		return code;
-	x->made += size;
-	if (x->made < ASK_BYTES)
+	w->spent += size;
+	if (w->spent < ASK_BYTES)
 		return WR_OK;
-	x->made = 0;
-	return wr_index_cancelled(x);
+	w->spent = 0;
+	return wr_index_cancelled(w->x);
 }
 
-/* What the delta in entry i makes of its base. */
-static enum wr_code apply(struct wr_index_blob *out, struct wr_indexer *x, const struct wr_index_blob *base, uint32_t i)
+/* Content made of a delta: a block of its own, or the worker's, which the next delta needs again. */
+struct made {
+	struct wr_index_blob b;
+	bool lent;
+};
+
+static void made_free(struct made *made)
 {
-	struct wr_index_blob delta = {NULL, 0, false}, made = {NULL, 0, false};
+	if (!made->lent)
+		wr_index_blob_free(&made->b);
+	*made = (struct made){.lent = true};
+}
+
+/* What a delta makes of its base. keep: in a block of its own. */
+static enum wr_code apply(struct made *out, struct wr_index_worker *w, const struct wr_index_blob *base, uint32_t i,
+			  struct wr_str delta, bool keep)
+{
+	struct made made = {.lent = true};
 	uint64_t base_size, size;
 	struct wr_str body;
 	enum wr_code code;
 
-	if ((code = inflate_entry(&delta, x, i)) != WR_OK)
-		return code;
-	if (!wr_delta_sizes(&base_size, &size, &body, wr_str_n(delta.p, delta.size)) || base_size != base->size ||
+	if (!wr_delta_sizes(&base_size, &size, &body, delta) || base_size != base->size ||
 	    !wr_delta_ok(body, base_size, size))
-		code = wr_index_bad_at(x, x->v[i].offset, "a wrong delta");
-	else if ((code = asked_by_bytes(x, size)) == WR_OK)
-		code = wr_index_blob_new(&made, x, size);
-	if (code == WR_OK) {
-		wr_delta_apply(made.p, base->p, body);
-		made.p[made.size] = '\0';
-		*out = made;
+		return wr_index_bad_at(w, w->x->v[i].offset, "a wrong delta");
+	if (size > w->x->limits->max_object)
+		return wr_index_too_large(w);
+	if ((code = spend(w, size)) != WR_OK)
+		return code;
+	if (keep || size > WR_INDEX_IN_MEMORY) {
+		if ((code = wr_index_blob_new(&made.b, w, size)) != WR_OK)
+			return code;
+		made.lent = false;
+	} else {
+		if ((code = wr_index_scratch(&w->made, w, size)) != WR_OK)
+			return code;
+		made.b = (struct wr_index_blob){w->made.p, (size_t)size, false};
 	}
-	wr_index_blob_free(&delta);
+	wr_delta_apply(made.b.p, base->p, body);
+	made.b.p[made.b.size] = '\0';
+	*out = made;
+	return WR_OK;
+}
+
+/* The same of entry i. */
+static enum wr_code apply_entry(struct made *out, struct wr_index_worker *w, const struct wr_index_blob *base,
+				uint32_t i, bool keep)
+{
+	struct wr_index_blob large = {NULL, 0, false};
+	enum wr_code code;
+	uint64_t size;
+	struct wr_str in = wr_index_entry_stream(w->x, i, &size);
+
+	if (size > WR_INDEX_IN_MEMORY) {
+		if ((code = inflate_entry(&large, w, i)) == WR_OK)
+			code = apply(out, w, base, i, wr_str_n(large.p, large.size), keep);
+		wr_index_blob_free(&large);
+		return code;
+	}
+	if ((code = wr_index_scratch(&w->delta, w, size)) != WR_OK ||
+	    (code = inflate_to(w->delta.p, w, i, in, (size_t)size)) != WR_OK)
+		return code;
+	return apply(out, w, base, i, wr_str_n(w->delta.p, (size_t)size), keep);
+}
+
+/* The content that a family hangs from, again. */
+static enum wr_code reread_root(struct stack *s, struct wr_index_worker *w)
+{
+	struct frame *f = &s->v[0];
+	struct wr_object obj;
+	enum wr_code code;
+
+	if (s->outside == NO_ENTRY)
+		return inflate_entry(&f->data, w, f->entry);
+	if ((code = wr_snapshot_read(&obj, w->x->snap, &w->x->outside[s->outside].oid, w->err)) == WR_OK)
+		f->data = (struct wr_index_blob){obj.data, obj.size, false};
 	return code;
 }
 
@@ -200,51 +254,61 @@ static enum wr_code apply(struct wr_index_blob *out, struct wr_indexer *x, const
  * Makes sure that the uppermost frame has its content: from the nearest one below that has. What is made on the way is
  * kept as far as there is room, because the frames next to the top are needed next.
  */
-static enum wr_code refill(struct stack *s, struct wr_indexer *x)
+static enum wr_code refill(struct stack *s, struct wr_index_worker *w)
 {
 	size_t top = s->len - 1, from = top;
+	struct made made;
 	enum wr_code code;
 
 	while (from > 0 && !s->v[from].data.p)
 		from--;
 	if (!s->v[from].data.p) {
-		if ((code = inflate_entry(&s->v[from].data, x, s->v[from].entry)) != WR_OK)
+		if ((code = reread_root(s, w)) != WR_OK)
 			return code;
 		s->bytes += s->v[from].data.size;
 	}
 	for (size_t i = from + 1; i <= top; i++) {
-		if ((code = apply(&s->v[i].data, x, &s->v[i - 1].data, s->v[i].entry)) != WR_OK)
+		if ((code = apply_entry(&made, w, &s->v[i - 1].data, s->v[i].entry, true)) != WR_OK)
 			return code;
-		s->bytes += s->v[i].data.size;
+		s->v[i].data = made.b;
+		s->bytes += made.b.size;
 		make_room(s, i);
 	}
 	return WR_OK;
 }
 
-static bool has_children(const struct wr_indexer *x, uint32_t i)
+static bool ref_to(const struct wr_indexer *x, size_t ref, const struct wr_oid *oid)
 {
-	size_t o = first_ofs(x, i), r = first_ref(x, &x->v[i].oid);
-
-	return (o < x->ofs_count && x->ofs[o].base == i) ||
-	       (r < x->ref_count && wr_oid_eq(&x->ref[r].base, &x->v[i].oid));
+	return ref < x->ref_count && wr_oid_eq(&x->ref[ref].base, oid);
 }
 
-/* The next delta on this frame's object that nobody has resolved. */
-static bool next_child(uint32_t *out, struct frame *f, const struct wr_indexer *x)
+/* A frame of entry i without content. */
+static struct frame frame_of(const struct wr_indexer *x, uint32_t i)
 {
-	uint32_t child;
+	return (struct frame){.entry = i, .ofs = x->first[i], .ref = first_ref(x, &x->v[i].oid)};
+}
 
-	while (f->ofs < x->ofs_count && x->ofs[f->ofs].base == f->entry) {
-		child = x->ofs[f->ofs++].child;
-		if (x->v[child].type == NO_TYPE) {
-			*out = child;
-			return true;
-		}
+static bool has_children(const struct wr_indexer *x, const struct frame *f)
+{
+	return f->ofs != NO_ENTRY || ref_to(x, f->ref, &x->v[f->entry].oid);
+}
+
+/* The next delta on this frame's object that is not resolved. */
+static bool next_child(uint32_t *out, struct stack *s, struct wr_indexer *x)
+{
+	struct frame *f = &s->v[s->len - 1];
+	const struct wr_oid *oid = f->entry == NO_ENTRY ? &x->outside[s->outside].oid : &x->v[f->entry].oid;
+
+	if (f->ofs != NO_ENTRY) {
+		*out = f->ofs;
+		f->ofs = x->next[f->ofs];
+		return true;
 	}
-	while (f->ref < x->ref_count && wr_oid_eq(&x->ref[f->ref].base, &x->v[f->entry].oid)) {
-		child = x->ref[f->ref++].child;
-		if (x->v[child].type == NO_TYPE) {
-			*out = child;
+	while (ref_to(x, f->ref, oid)) {
+		size_t i = f->ref++;
+
+		if (!atomic_exchange_explicit(&x->taken[i], 1, memory_order_relaxed)) {
+			*out = x->ref[i].child;
 			return true;
 		}
 	}
@@ -253,81 +317,279 @@ static bool next_child(uint32_t *out, struct frame *f, const struct wr_indexer *
 
 void wr_index_tell(struct wr_indexer *x, bool last)
 {
-	uint64_t total = x->ofs_count + x->ref_count;
+	uint64_t total = x->delta_count;
+	uint32_t resolved = atomic_load_explicit(&x->resolved, memory_order_relaxed);
 	unsigned percent;
 
 	if (!x->progress || !x->progress->fn || total == 0)
 		return;
-	percent = (unsigned)(x->resolved * 100ull / total);
+	percent = (unsigned)(resolved * 100ull / total);
 	if (!last && percent == x->percent)
 		return;
 	x->percent = percent;
-	x->progress->fn(x->progress->arg, "Resolving deltas", x->resolved, total, last);
+	x->progress->fn(x->progress->arg, "Resolving deltas", resolved, total, last);
 }
 
-static enum wr_code resolve_child(struct stack *s, struct wr_indexer *x, uint32_t child)
+static enum wr_code count_child(struct wr_index_worker *w)
 {
-	enum wr_type type = (enum wr_type)x->v[s->v[s->len - 1].entry].type;
-	struct wr_index_blob made = {NULL, 0, false};
+	uint32_t resolved = atomic_fetch_add_explicit(&w->x->resolved, 1, memory_order_relaxed);
+	enum wr_code code;
+
+	if (w->helper)
+		return WR_OK;
+	if (resolved % 256 == 0 && (code = wr_index_cancelled(w->x)) != WR_OK)
+		return code;
+	wr_index_tell(w->x, false);
+	return WR_OK;
+}
+
+/* The child's content is known: what it is, and whether others hang from it. */
+static enum wr_code settle_child(struct stack *s, struct wr_index_worker *w, uint32_t child, struct made *made)
+{
+	struct wr_indexer *x = w->x;
+	const struct frame *top = &s->v[s->len - 1];
+	struct wr_str data = wr_str_n(made->b.p, made->b.size), like = wr_str_n(top->data.p, top->data.size);
+	struct frame f;
+	enum wr_code code;
+
+	x->v[child].base = top->entry;
+	if (x->rows)
+		x->rows[child] = (struct wr_index_row){
+			.size = made->b.size, .outside = s->outside, .depth = (uint32_t)s->len};
+	if (s->outside != NO_ENTRY && x->outside[s->outside].above < s->len)
+		x->outside[s->outside].above = (uint32_t)s->len;
+	if ((code = wr_index_settle(w, &x->v[child], s->type, data, &like)) != WR_OK)
+		return code;
+	f = frame_of(x, child);
+	if (!has_children(x, &f))
+		return WR_OK;
+	if (made->lent) {
+		if ((code = wr_index_blob_new(&f.data, w, data.len)) != WR_OK)
+			return code;
+		memcpy(f.data.p, data.ptr, data.len + 1);
+	} else {
+		f.data = made->b;
+		made->lent = true;
+	}
+	return stack_push(s, w, f);
+}
+
+static enum wr_code resolve_child(struct stack *s, struct wr_index_worker *w, uint32_t child)
+{
+	struct made made;
 	enum wr_code code;
 
 	/* The reader's bound: what is stored must be readable. */
 	if (s->len > WR_DELTA_DEPTH)
-		return wr_index_bad(x, "a chain of deltas is too long");
-	if ((++x->resolved % 256 == 0 && (code = wr_index_cancelled(x)) != WR_OK) || (code = refill(s, x)) != WR_OK ||
-	    (code = apply(&made, x, &s->v[s->len - 1].data, child)) != WR_OK)
+		return wr_index_bad(w, "a chain of deltas is too long");
+	if ((code = refill(s, w)) != WR_OK ||
+	    (code = apply_entry(&made, w, &s->v[s->len - 1].data, child, w->x->first[child] != NO_ENTRY)) != WR_OK)
 		return code;
-	wr_index_tell(x, false);
-	code = wr_index_settle(x, &x->v[child], type, made.p, made.size);
-	if (code == WR_OK && has_children(x, child)) {
-		code = stack_push(s, x, child, made);
-		if (code == WR_OK)
-			return code;
-	}
-	wr_index_blob_free(&made);
+	if ((code = count_child(w)) == WR_OK)
+		code = settle_child(s, w, child, &made);
+	made_free(&made);
 	return code;
 }
 
-/* Everything that is made of entry root, directly or not. */
-static enum wr_code resolve_family(struct wr_indexer *x, uint32_t root)
+/* Everything that is made of the root, directly or not. */
+static enum wr_code resolve_family(struct stack *s, struct wr_index_worker *w, struct frame root)
 {
-	struct stack s = {NULL, 0, 0, 0};
-	enum wr_code code;
+	enum wr_code code = stack_push(s, w, root);
 	uint32_t child;
 
-	if (!has_children(x, root))
-		return WR_OK;
-	code = stack_push(&s, x, root, (struct wr_index_blob){NULL, 0, false});
-	while (code == WR_OK && s.len > 0) {
-		if (next_child(&child, &s.v[s.len - 1], x))
-			code = resolve_child(&s, x, child);
+	while (code == WR_OK && s->len > 0 && !atomic_load_explicit(&w->x->stop, memory_order_relaxed)) {
+		if (next_child(&child, s, w->x))
+			code = resolve_child(s, w, child);
 		else
-			stack_pop(&s);
+			stack_pop(s);
 	}
-	while (s.len > 0)
-		stack_pop(&s);
+	while (s->len > 0)
+		stack_pop(s);
+	return code;
+}
+
+/* Families of the pack's full objects, until there are no more. */
+static enum wr_code resolve_families(struct wr_index_worker *w)
+{
+	struct wr_indexer *x = w->x;
+	struct stack s = {.outside = NO_ENTRY};
+	enum wr_code code = WR_OK;
+
+	while (code == WR_OK && !atomic_load_explicit(&x->stop, memory_order_relaxed)) {
+		uint32_t i = atomic_fetch_add_explicit(&x->root, ROOT_STEP, memory_order_relaxed);
+
+		if (i >= x->claimed)
+			break;
+		for (uint32_t n = 0; n < ROOT_STEP && i < x->claimed && code == WR_OK; n++, i++) {
+			struct frame root;
+
+			if (x->v[i].kind > WR_TAG)
+				continue;
+			root = frame_of(x, i);
+			s.type = (enum wr_type)x->v[i].kind;
+			if (has_children(x, &root))
+				code = resolve_family(&s, w, root);
+		}
+	}
+	if (code != WR_OK)
+		atomic_store_explicit(&x->stop, true, memory_order_relaxed);
 	free(s.v);
 	return code;
 }
 
-void wr_index_unmap(struct wr_indexer *x)
+enum wr_code wr_index_resolve_outside(struct wr_indexer *x, struct wr_object *obj, uint32_t entry, uint32_t outside)
 {
-	if (x->map)
-		munmap((void *)(uintptr_t)x->map, x->map_size);
-	x->map = NULL;
+	const struct wr_oid *oid = &x->outside[outside].oid;
+	struct stack s = {.outside = outside, .type = obj->type};
+	struct frame root = {.entry = entry,
+			     .data = {WR_STEAL(obj->data), obj->size, false},
+			     .ofs = NO_ENTRY,
+			     .ref = first_ref(x, oid)};
+	enum wr_code code = resolve_family(&s, &x->main, root);
+
+	free(s.v);
+	return code;
 }
 
-/* Maps the file as far as entries go. */
-static enum wr_code remap(struct wr_indexer *x)
+/* ---- the second thread ---- */
+
+struct helper {
+	struct wr_index_worker w;
+	struct wr_error err;
+	pthread_t thread;
+	pthread_mutex_t mutex; /* done */
+	pthread_cond_t cond;
+	bool done;
+};
+
+static void help(void *arg)
 {
+	struct helper *h = arg;
+
+	h->w.code = resolve_families(&h->w);
+	pthread_mutex_lock(&h->mutex);
+	h->done = true;
+	pthread_cond_signal(&h->cond);
+	pthread_mutex_unlock(&h->mutex);
+}
+
+/* Whether the helper has ended, after a short while at most. */
+static bool helper_done(struct helper *h)
+{
+	struct timespec until;
+	bool done;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += HELP_WAIT_MS * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_mutex_lock(&h->mutex);
+	if (!h->done)
+		(void)pthread_cond_timedwait(&h->cond, &h->mutex, &until);
+	done = h->done;
+	pthread_mutex_unlock(&h->mutex);
+	return done;
+}
+
+static enum wr_code resolve_with(struct helper *h, struct wr_indexer *x)
+{
+	enum wr_code code = resolve_families(&x->main);
+
+	/* Nothing left for the caller's thread but to keep its client informed, until the helper ends or has to. */
+	while (code == WR_OK && !helper_done(h)) {
+		wr_index_tell(x, false);
+		if ((code = wr_index_cancelled(x)) != WR_OK)
+			atomic_store_explicit(&x->stop, true, memory_order_relaxed);
+	}
+	pthread_join(h->thread, NULL);
+	if (code == WR_OK && h->w.code != WR_OK) {
+		code = h->w.code;
+		wr_error_move(x->main.err, &h->err);
+	}
+	x->help_check = h->w.check;
+	h->w.check = (struct wr_refs_check){.snap = x->snap};
+	return code;
+}
+
+/* With the help of another thread if there is one to be had. */
+static enum wr_code resolve_helped(struct wr_indexer *x)
+{
+	struct helper h = {.err = WR_ERROR_INIT};
+	pthread_condattr_t attr;
+	enum wr_code code;
+
+	h.w = (struct wr_index_worker){.x = x, .err = &h.err, .check = {.snap = x->snap}, .helper = true};
+	h.w.check.before = &x->read_check;
+	pthread_mutex_init(&h.mutex, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&h.cond, &attr);
+	pthread_condattr_destroy(&attr);
+	if (wr_thread_start(&h.thread, "wr-index", 0, help, &h, NULL) == WR_OK)
+		code = resolve_with(&h, x);
+	else
+		code = resolve_families(&x->main);
+	pthread_cond_destroy(&h.cond);
+	pthread_mutex_destroy(&h.mutex);
+	wr_index_worker_fini(&h.w);
+	wr_error_fini(&h.err);
+	return code;
+}
+
+/* ---- all of it ---- */
+
+void wr_index_unmap(struct wr_indexer *x)
+{
+	if (x->fd >= 0 && x->map && x->map != x->in) {
+		wr_guard_free(x->guard);
+		munmap((void *)(uintptr_t)x->map, x->map_size);
+	}
+	x->map = NULL;
+	x->guard = NULL;
+}
+
+/* What came, without the trailer. */
+static enum wr_code map_pack(struct wr_indexer *x)
+{
+	enum wr_code code;
 	void *p;
 
-	wr_index_unmap(x);
-	x->map_size = (size_t)x->base;
+	if (x->fd < 0) {
+		x->map_size = x->pos - SHA1_LEN;
+		x->map = x->in;
+		return WR_OK;
+	}
+	x->map_size = (size_t)x->base - SHA1_LEN;
 	p = mmap(NULL, x->map_size, PROT_READ, MAP_SHARED, x->fd, 0);
 	if (p == MAP_FAILED)
-		return wr_fail_errno(x->err, "mmap of a pack");
+		return wr_fail_errno(x->main.err, "mmap of a pack");
 	x->map = p;
+	if ((code = wr_guard_new(&x->guard, p, x->map_size, x->main.err)) != WR_OK)
+		wr_index_unmap(x);
+	return code;
+}
+
+/* Each entry's deltas, in the order of the pack; and those that name their base. */
+static enum wr_code list_children(struct wr_indexer *x)
+{
+	x->first = reallocarray(NULL, x->count, sizeof *x->first);
+	x->next = reallocarray(NULL, x->count, sizeof *x->next);
+	if (x->ref_count)
+		x->taken = calloc(x->ref_count, sizeof *x->taken);
+	if (x->fd < 0)
+		x->rows = calloc(x->count, sizeof *x->rows);
+	if (!x->first || !x->next || (x->ref_count && !x->taken) || (x->fd < 0 && !x->rows))
+		return wr_fail_nomem(x->main.err);
+	for (uint32_t i = 0; i < x->count; i++)
+		x->first[i] = NO_ENTRY;
+	for (uint32_t i = x->count; i-- > 0;) {
+		if (x->v[i].kind != WR_OFS_DELTA)
+			continue;
+		x->next[i] = x->first[x->v[i].base];
+		x->first[x->v[i].base] = i;
+	}
+	if (x->ref_count)
+		qsort(x->ref, x->ref_count, sizeof *x->ref, by_base_oid);
 	return WR_OK;
 }
 
@@ -335,151 +597,9 @@ enum wr_code wr_index_resolve(struct wr_indexer *x)
 {
 	enum wr_code code;
 
-	if (x->ofs_count + x->ref_count == 0)
-		return WR_OK;
-	/* The trailer is no entry, and thin packs go on where it stands. */
-	x->base -= SHA1_LEN;
-	if ((code = remap(x)) != WR_OK)
+	if ((code = map_pack(x)) != WR_OK || (code = list_children(x)) != WR_OK || x->delta_count == 0)
 		return code;
-	if (x->ofs_count)
-		qsort(x->ofs, x->ofs_count, sizeof *x->ofs, by_base);
-	if (x->ref_count)
-		qsort(x->ref, x->ref_count, sizeof *x->ref, by_base_oid);
-	for (uint32_t i = 0; i < x->claimed && code == WR_OK; i++)
-		if (x->v[i].kind <= WR_TAG)
-			code = resolve_family(x, i);
-	return code;
-}
-
-/* ---- thin packs ---- */
-
-static enum wr_code put(struct wr_indexer *x, const uint8_t *data, size_t n)
-{
-	enum wr_code code = wr_file_write_all(x->fd, data, n, x->err);
-
-	x->crc = (uint32_t)crc32(x->crc, data, (uInt)n);
-	x->base += n;
-	return code;
-}
-
-static enum wr_code put_deflated(struct wr_indexer *x, const uint8_t *data, size_t size)
-{
-	uint8_t out[16384];
-	enum wr_code code = WR_OK;
-	z_stream z = {0};
-	int rc = Z_OK;
-
-	if (deflateInit(&z, Z_DEFAULT_COMPRESSION) != Z_OK)
-		return wr_fail_nomem(x->err);
-	while (code == WR_OK && rc == Z_OK) {
-		size_t step = size > UINT_MAX / 2 ? UINT_MAX / 2 : size;
-
-		z.next_in = (Bytef *)(uintptr_t)data;
-		z.avail_in = (uInt)step;
-		z.next_out = out;
-		z.avail_out = sizeof out;
-		rc = deflate(&z, step == size ? Z_FINISH : Z_NO_FLUSH);
-		data += step - z.avail_in;
-		size -= step - z.avail_in;
-		code = put(x, out, sizeof out - z.avail_out);
-	}
-	deflateEnd(&z);
-	if (code == WR_OK && rc != Z_STREAM_END)
-		code = wr_fail(x->err, WR_E_INTERNAL, "deflate failed");
-	return code;
-}
-
-/* Appends an object of the repository, because deltas of the pack are based on it. */
-static enum wr_code inject(struct wr_indexer *x, const struct wr_oid *oid)
-{
-	WR_AUTO_S(wr_object) obj = {.data = NULL};
-	uint8_t head[16];
-	struct wr_index_entry *e;
-	enum wr_code code;
-
-	if ((code = wr_snapshot_read(&obj, x->snap, oid, x->err)) != WR_OK ||
-	    (code = wr_index_entry_new(&e, x)) != WR_OK)
-		return code;
-	e->oid = *oid;
-	e->offset = x->base;
-	e->kind = e->type = (uint8_t)obj.type;
-	x->crc = (uint32_t)crc32(0, NULL, 0);
-	if ((code = put(x, head, wr_entry_put(head, e->kind, obj.size))) != WR_OK ||
-	    (code = put_deflated(x, obj.data, obj.size)) != WR_OK)
-		return code;
-	e->crc = x->crc;
-	x->count++;
-	if ((code = remap(x)) != WR_OK)
-		return code;
-	return resolve_family(x, x->count - 1);
-}
-
-/* The base that a REF_DELTA names, or false when entry i is none or is resolved. */
-static bool open_base(struct wr_oid *out, const struct wr_indexer *x, uint32_t i)
-{
-	const struct wr_index_entry *e = &x->v[i];
-	uint64_t size;
-	unsigned kind;
-	size_t n;
-
-	if (e->kind != WR_REF_DELTA || e->type != NO_TYPE)
-		return false;
-	n = wr_entry_head(&kind, &size, x->map + e->offset, x->map_size - (size_t)e->offset);
-	memcpy(out->id, x->map + e->offset + n, WR_OID_RAW);
-	return true;
-}
-
-static enum wr_code missing_base(struct wr_indexer *x)
-{
-	char hex[WR_OID_HEX + 1];
-	struct wr_oid base;
-
-	for (uint32_t i = 0; i < x->claimed; i++) {
-		if (!open_base(&base, x, i))
-			continue;
-		wr_oid_hex(hex, &base);
-		return wr_fail(x->err, WR_E_BAD_PACK, "bad pack: missing delta base %s", hex);
-	}
-	return wr_index_bad(x, "deltas without a base");
-}
-
-/* Header and trailer of a pack that has grown. */
-static enum wr_code finish_thin(struct wr_indexer *x)
-{
-	unsigned char sum[EVP_MAX_MD_SIZE];
-	uint8_t count[4];
-	enum wr_code code;
-
-	wr_put_be32(count, x->count);
-	if (pwrite(x->fd, count, sizeof count, 8) != (ssize_t)sizeof count)
-		return wr_fail_errno(x->err, "write a pack's header");
-	if ((code = remap(x)) != WR_OK)
-		return code;
-	if (EVP_Digest(x->map, x->map_size, sum, NULL, EVP_sha1(), NULL) != 1)
-		return wr_fail(x->err, WR_E_INTERNAL, "SHA-1 failed");
-	return wr_file_write_all(x->fd, sum, SHA1_LEN, x->err);
-}
-
-enum wr_code wr_index_complete(struct wr_indexer *x)
-{
-	enum wr_code code = WR_OK;
-	struct wr_oid base;
-
-	if (x->resolved == x->ofs_count + x->ref_count)
-		return WR_OK;
-	/* The map lies below the new end: its pages stay as they are. */
-	if (ftruncate(x->fd, (off_t)x->base) < 0 || lseek(x->fd, (off_t)x->base, SEEK_SET) < 0)
-		return wr_fail_errno(x->err, "truncate a pack");
-	/*
-	 * In the order of the pack, because clients write bases before their deltas: a base that the pack has as a
-	 * delta on something else is thus resolved before it is looked for in the repository.
-	 */
-	for (uint32_t i = 0; i < x->claimed && code == WR_OK; i++)
-		if (open_base(&base, x, i) && wr_snapshot_has(x->snap, &base))
-			code = inject(x, &base);
-	if (code != WR_OK)
-		return code;
-	if (x->resolved != x->ofs_count + x->ref_count)
-		return missing_base(x);
-	return finish_thin(x);
+	if (x->fd >= 0 && x->delta_count >= HELP_FROM && sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		return resolve_helped(x);
+	return resolve_families(&x->main);
 }

@@ -1,3 +1,4 @@
+/* The index of a pack in files (gitformat-pack, version 2), and the reverse index. */
 #include <fcntl.h>
 #include <limits.h>
 
@@ -40,45 +41,37 @@ static enum wr_code idx_put32(struct idx_out *o, uint32_t v, struct wr_error *er
 	return idx_put(o, b, 4, err);
 }
 
-static int by_oid(const void *a, const void *b)
+static enum wr_code idx_tables(struct idx_out *o, const struct wr_indexer *x, const uint32_t *by_oid)
 {
-	const struct wr_index_entry *p = a, *q = b;
-	int c = wr_oid_cmp(&p->oid, &q->oid);
-
-	return c ? c : (p->offset > q->offset) - (p->offset < q->offset);
-}
-
-static enum wr_code idx_tables(struct idx_out *o, const struct wr_indexer *x)
-{
-	enum wr_code code = idx_put(o, "\377tOc\0\0\0\2", 8, x->err);
+	enum wr_code code = idx_put(o, "\377tOc\0\0\0\2", 8, x->main.err);
 	uint32_t n = 0, longs = 0;
 
 	for (unsigned first = 0; first < 256 && code == WR_OK; first++) {
-		while (n < x->count && x->v[n].oid.id[0] == first)
+		while (n < x->count && x->v[by_oid[n]].oid.id[0] == first)
 			n++;
-		code = idx_put32(o, n, x->err);
+		code = idx_put32(o, n, x->main.err);
 	}
 	for (uint32_t i = 0; i < x->count && code == WR_OK; i++)
-		code = idx_put(o, x->v[i].oid.id, WR_OID_RAW, x->err);
+		code = idx_put(o, x->v[by_oid[i]].oid.id, WR_OID_RAW, x->main.err);
 	for (uint32_t i = 0; i < x->count && code == WR_OK; i++)
-		code = idx_put32(o, x->v[i].crc, x->err);
+		code = idx_put32(o, x->v[by_oid[i]].crc, x->main.err);
 	for (uint32_t i = 0; i < x->count && code == WR_OK; i++) {
-		uint64_t at = x->v[i].offset;
+		uint64_t at = x->v[by_oid[i]].offset;
 
-		code = idx_put32(o, at < 0x80000000 ? (uint32_t)at : 0x80000000 | longs++, x->err);
+		code = idx_put32(o, at < 0x80000000 ? (uint32_t)at : 0x80000000 | longs++, x->main.err);
 	}
 	for (uint32_t i = 0; i < x->count && code == WR_OK; i++) {
-		uint64_t at = x->v[i].offset;
+		uint64_t at = x->v[by_oid[i]].offset;
 
 		if (at < 0x80000000)
 			continue;
-		if ((code = idx_put32(o, (uint32_t)(at >> 32), x->err)) == WR_OK)
-			code = idx_put32(o, (uint32_t)at, x->err);
+		if ((code = idx_put32(o, (uint32_t)(at >> 32), x->main.err)) == WR_OK)
+			code = idx_put32(o, (uint32_t)at, x->main.err);
 	}
 	return code;
 }
 
-enum wr_code wr_index_write(struct wr_indexer *x, const char *name)
+static enum wr_code write_idx(struct wr_indexer *x, const uint32_t *by_oid)
 {
 	WR_AUTO_MEM struct idx_out *o = malloc(sizeof *o);
 	unsigned char sum[EVP_MAX_MD_SIZE];
@@ -87,40 +80,101 @@ enum wr_code wr_index_write(struct wr_indexer *x, const char *name)
 	enum wr_code code;
 
 	if (!o)
-		return wr_fail_nomem(x->err);
-	snprintf(file, sizeof file, "%s.idx", name);
+		return wr_fail_nomem(x->main.err);
+	snprintf(file, sizeof file, "%s.idx", x->name);
 	fd = openat(x->dir, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return wr_fail_errno(x->err, "create an index");
+		return wr_fail_errno(x->main.err, "create an index");
 	o->fd = fd;
 	o->sha = x->sha;
 	o->len = 0;
-	/* The pack's sum, whose last place in the file is its end. */
-	if (pread(x->fd, sum, SHA1_LEN, lseek(x->fd, 0, SEEK_END) - SHA1_LEN) != SHA1_LEN)
-		return wr_fail_errno(x->err, "read a pack's trailer");
 	if (EVP_DigestInit_ex(o->sha, EVP_sha1(), NULL) != 1)
-		return wr_fail(x->err, WR_E_INTERNAL, "SHA-1 failed");
-	if ((code = idx_tables(o, x)) != WR_OK || (code = idx_put(o, sum, SHA1_LEN, x->err)) != WR_OK ||
-	    (code = idx_flush(o, x->err)) != WR_OK)
+		return wr_fail(x->main.err, WR_E_INTERNAL, "SHA-1 failed");
+	if ((code = idx_tables(o, x, by_oid)) != WR_OK || (code = idx_put(o, x->sum, SHA1_LEN, x->main.err)) != WR_OK ||
+	    (code = idx_flush(o, x->main.err)) != WR_OK)
 		return code;
 	if (EVP_DigestFinal_ex(o->sha, sum, NULL) != 1)
-		return wr_fail(x->err, WR_E_INTERNAL, "SHA-1 failed");
-	if ((code = wr_file_write_all(fd, sum, SHA1_LEN, x->err)) != WR_OK)
+		return wr_fail(x->main.err, WR_E_INTERNAL, "SHA-1 failed");
+	if ((code = wr_file_write_all(fd, sum, SHA1_LEN, x->main.err)) != WR_OK)
 		return code;
-	return fsync(fd) < 0 ? wr_fail_errno(x->err, "flush an index") : WR_OK;
+	return fdatasync(fd) < 0 ? wr_fail_errno(x->main.err, "flush an index") : WR_OK;
 }
 
-/* Twice the same object: a delta could then be its own base when it is read back, and no client sends that. */
-enum wr_code wr_index_sort(struct wr_indexer *x)
+/* By id, twins by offset. */
+static int by_oid_cmp(const void *a, const void *b, void *arg)
 {
-	char hex[WR_OID_HEX + 1];
+	const struct wr_index_entry *v = arg;
+	uint32_t p = *(const uint32_t *)a, q = *(const uint32_t *)b;
+	int c = wr_oid_cmp(&v[p].oid, &v[q].oid);
 
-	qsort(x->v, x->count, sizeof *x->v, by_oid);
-	for (uint32_t i = 1; i < x->count; i++) {
-		if (!wr_oid_eq(&x->v[i - 1].oid, &x->v[i].oid))
-			continue;
-		wr_oid_hex(hex, &x->v[i].oid);
-		return wr_fail(x->err, WR_E_BAD_PACK, "bad pack: object %s comes twice", hex);
+	return c ? c : (p > q) - (p < q);
+}
+
+static unsigned bucket_of(const struct wr_index_entry *e)
+{
+	return (unsigned)e->oid.id[0] << 8 | e->oid.id[1];
+}
+
+/* Entries by id. Ids are sums, so their first two bytes do most of the work. */
+static enum wr_code sort(uint32_t *out, const struct wr_indexer *x)
+{
+	WR_AUTO_MEM uint32_t *ends = calloc(65536 + 1, sizeof *ends);
+
+	if (!ends)
+		return wr_fail_nomem(x->main.err);
+	for (uint32_t i = 0; i < x->count; i++)
+		ends[bucket_of(&x->v[i]) + 1]++;
+	for (unsigned b = 0; b < 65536; b++)
+		ends[b + 1] += ends[b];
+	/* Each bucket's beginning moves on to its end, which is where the next one began. */
+	for (uint32_t i = 0; i < x->count; i++)
+		out[ends[bucket_of(&x->v[i])]++] = i;
+	for (unsigned b = 0; b < 65536; b++) {
+		uint32_t from = b ? ends[b - 1] : 0;
+
+		if (ends[b] - from > 1)
+			qsort_r(out + from, ends[b] - from, sizeof *out, by_oid_cmp, x->v);
 	}
 	return WR_OK;
+}
+
+/*
+ * A delta that names its base by id finds some twin of it when it is read back, and if that twin is a delta too, the
+ * two may lead to each other. Such a pack has been resolved here, but could not be read.
+ */
+static enum wr_code check_twins(struct wr_indexer *x, const uint32_t *by_oid)
+{
+	char hex[WR_OID_HEX + 1];
+	size_t ref = 0;
+
+	for (uint32_t i = 1; i < x->count && ref < x->ref_count; i++) {
+		const struct wr_index_entry *a = &x->v[by_oid[i - 1]], *b = &x->v[by_oid[i]];
+
+		if (!wr_oid_eq(&a->oid, &b->oid) || (a->kind <= WR_TAG && b->kind <= WR_TAG))
+			continue;
+		/* Both lists are sorted. */
+		while (ref < x->ref_count && wr_oid_cmp(&x->ref[ref].base, &a->oid) < 0)
+			ref++;
+		if (ref == x->ref_count || !wr_oid_eq(&x->ref[ref].base, &a->oid))
+			continue;
+		wr_oid_hex(hex, &a->oid);
+		return wr_fail(x->main.err, WR_E_BAD_PACK, "bad pack: delta base %s comes twice", hex);
+	}
+	return WR_OK;
+}
+
+enum wr_code wr_index_write(struct wr_indexer *x)
+{
+	WR_AUTO_MEM uint32_t *by_oid = reallocarray(NULL, x->count, sizeof *by_oid);
+	WR_AUTO_MEM uint32_t *order = reallocarray(NULL, x->count, sizeof *order);
+	enum wr_code code;
+
+	if (!by_oid || !order)
+		return wr_fail_nomem(x->main.err);
+	if ((code = sort(by_oid, x)) != WR_OK || (code = check_twins(x, by_oid)) != WR_OK ||
+	    (code = write_idx(x, by_oid)) != WR_OK)
+		return code;
+	for (uint32_t i = 0; i < x->count; i++)
+		order[by_oid[i]] = i;
+	return wr_pack_write_rev(x->dir, x->name, order, x->count, x->sum, x->main.err);
 }

@@ -134,6 +134,65 @@ enum wr_code wr_tree_next(struct wr_tree_entry *out, struct wr_str *rest, struct
 	return WR_OK;
 }
 
+/* U+200C to 200F, 202A to 202E, 206A to 206F and FEFF: HFS+ compares names without them. */
+static struct wr_str skip_ignored(struct wr_str s)
+{
+	while (s.len >= 3) {
+		uint8_t a = (uint8_t)s.ptr[0], b = (uint8_t)s.ptr[1], c = (uint8_t)s.ptr[2];
+		bool ignored = a == 0xe2 && b == 0x80   ? (c >= 0x8c && c <= 0x8f) || (c >= 0xaa && c <= 0xae)
+			       : a == 0xe2 && b == 0x81 ? c >= 0xaa && c <= 0xaf
+							: a == 0xef && b == 0xbb && c == 0xbf;
+
+		if (!ignored)
+			break;
+		s = wr_str_skip(s, 3);
+	}
+	return s;
+}
+
+static bool hfs_is(struct wr_str name, struct wr_str wanted)
+{
+	for (; wanted.len; wanted = wr_str_skip(wanted, 1)) {
+		name = skip_ignored(name);
+		if (name.len == 0 || !wr_str_caseeq(wr_str_n(name.ptr, 1), wr_str_n(wanted.ptr, 1)))
+			return false;
+		name = wr_str_skip(name, 1);
+	}
+	return skip_ignored(name).len == 0;
+}
+
+/* NTFS knows no dots and spaces at the end of a name, and what follows a colon is no part of it. */
+static bool ntfs_is(struct wr_str name, struct wr_str wanted)
+{
+	if (name.len < wanted.len || !wr_str_caseeq(wr_str_n(name.ptr, wanted.len), wanted))
+		return false;
+	name = wr_str_skip(name, wanted.len);
+	while (name.len && (name.ptr[0] == '.' || name.ptr[0] == ' '))
+		name = wr_str_skip(name, 1);
+	return name.len == 0 || name.ptr[0] == ':';
+}
+
+bool wr_filename_bad(struct wr_str name)
+{
+	if (wr_str_eqz(name, ".") || wr_str_eqz(name, "..") || hfs_is(name, WR_S(".git")))
+		return true;
+	while (true) {
+		const char *slash = name.len ? memchr(name.ptr, '\\', name.len) : NULL;
+		struct wr_str part = wr_str_n(name.ptr, slash ? (size_t)(slash - name.ptr) : name.len);
+
+		if (ntfs_is(part, WR_S(".git")) || ntfs_is(part, WR_S("git~1")))
+			return true;
+		if (!slash)
+			return false;
+		name = wr_str_skip(name, part.len + 1);
+	}
+}
+
+bool wr_filename_modules(struct wr_str name)
+{
+	return hfs_is(name, WR_S(".gitmodules")) || ntfs_is(name, WR_S(".gitmodules"));
+}
+
 /* git check-ref-format, rules 1 to 10; only the name as a whole may not end with a dot. */
 static bool component_ok(struct wr_str c, bool last)
 {

@@ -38,6 +38,14 @@ struct wr_tree_entry {
  */
 enum wr_code wr_tree_next(struct wr_tree_entry *out, struct wr_str *rest, struct wr_error *err);
 
+/*
+ * Whether no tree may have an entry of this name: ".", "..", ".git", and what some file system takes for ".git": NTFS
+ * ("git~1", dots and spaces behind it, a stream's name, a backslash before it), HFS+ (characters that it ignores).
+ */
+bool wr_filename_bad(struct wr_str name);
+/* Whether the name is ".gitmodules", or is so for one of those file systems. */
+bool wr_filename_modules(struct wr_str name);
+
 /* Every line of the protocol that names a ref must fit into one packet with room to spare; no real name comes near. */
 #define WR_REFNAME_MAX 4096
 

@@ -6,9 +6,23 @@
 #define EXISTS 8u
 #define TYPE 7u
 
+/*
+ * Objects of the snapshot, each in the one place that its id gives it. Trees of a big repository that come whole refer to
+ * the same ones again and again. Not a map of all: a few deltas on stored trees can refer to everything there is.
+ */
+#define KNOWN 512
+struct wr_refs_known {
+	struct {
+		struct wr_oid oid;
+		uint8_t type; /* 0: free */
+	} v[KNOWN];
+};
+
 void wr_refs_check_fini(struct wr_refs_check *check)
 {
 	wr_oidmap_fini(&check->seen);
+	free(check->known);
+	check->known = NULL;
 }
 
 static enum wr_code bad(const struct wr_oid *oid, enum wr_type type, const char *what, struct wr_error *err)
@@ -36,28 +50,57 @@ static enum wr_code missing(const struct wr_oid *oid, enum wr_type type, struct 
 	return wr_fail(err, WR_E_BAD_PACK, "missing %s %s", wr_type_name(type), hex);
 }
 
+static size_t place_of(const struct wr_oid *oid)
+{
+	return ((size_t)oid->id[18] << 8 | oid->id[19]) % KNOWN;
+}
+
+/* The type of an object of the snapshot; WR_E_NOT_THERE (nothing is written to err) when it has none of this id. */
+static enum wr_code stored_type(enum wr_type *out, struct wr_refs_check *check, const struct wr_oid *oid,
+				struct wr_error *err)
+{
+	size_t i = place_of(oid);
+	enum wr_code code;
+
+	if (check->known && check->known->v[i].type && wr_oid_eq(&check->known->v[i].oid, oid)) {
+		*out = (enum wr_type)check->known->v[i].type;
+		return WR_OK;
+	}
+	if (!wr_snapshot_has(check->snap, oid))
+		return WR_E_NOT_THERE;
+	if ((code = wr_snapshot_stat(check->snap, oid, out, NULL, err)) != WR_OK)
+		return code;
+	if (!check->known)
+		check->known = calloc(1, sizeof *check->known);
+	if (!check->known)
+		return wr_fail_nomem(err);
+	check->known->v[i].oid = *oid;
+	check->known->v[i].type = (uint8_t)*out;
+	return WR_OK;
+}
+
 /* Something new refers to oid as an object of this type. */
 static enum wr_code refer(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
 			  struct wr_error *err)
 {
-	uint32_t *slot = wr_oidmap_slot(&check->seen, oid), value = type;
-	enum wr_type stored;
+	const uint32_t *slot = check->before ? wr_oidmap_slot(&check->before->seen, oid) : NULL;
+	enum wr_type is;
 	enum wr_code code;
 
+	if (!slot)
+		slot = wr_oidmap_slot(&check->seen, oid);
 	if (slot) {
-		stored = (enum wr_type)((*slot - 1) & TYPE);
-		return stored == type ? WR_OK : wrong_type(oid, stored, type, err);
+		is = (enum wr_type)((*slot - 1) & TYPE);
+		return is == type ? WR_OK : wrong_type(oid, is, type, err);
 	}
-	if (wr_snapshot_has(check->snap, oid)) {
-		if ((code = wr_snapshot_stat(check->snap, oid, &stored, NULL, err)) != WR_OK)
-			return code;
-		if (stored != type)
-			return wrong_type(oid, stored, type, err);
-		value |= EXISTS;
-	} else if (++check->missing > check->limit) {
+	code = stored_type(&is, check, oid, err);
+	if (code == WR_OK)
+		return is == type ? WR_OK : wrong_type(oid, is, type, err);
+	if (code != WR_E_NOT_THERE)
+		return code;
+	if (++check->missing > check->limit)
 		return missing(oid, type, err);
-	}
-	return wr_oidmap_add(&check->seen, oid, value, NULL, err);
+	return wr_oidmap_add(&check->seen, oid, (uint32_t)type, NULL, err);
 }
 
 /* The parsers do not know whose bytes they read: adds the object's name to what they say. */
@@ -109,8 +152,10 @@ static const char *entry_fault(const struct wr_tree_entry *e, const struct wr_tr
 		return "an entry has an unknown mode";
 	if (memchr(e->name.ptr, '/', e->name.len))
 		return "an entry's name has a slash";
-	if (wr_str_eqz(e->name, ".") || wr_str_eqz(e->name, "..") || wr_str_caseeq(e->name, WR_S(".git")))
+	if (wr_filename_bad(e->name))
 		return "an entry has a forbidden name";
+	if (kind == 0120000 && wr_filename_modules(e->name))
+		return ".gitmodules is a symbolic link";
 	if (before && wr_str_eq(before->name, e->name))
 		return "two entries have the same name";
 	if (before && entry_cmp(before, e) >= 0)
@@ -118,24 +163,115 @@ static const char *entry_fault(const struct wr_tree_entry *e, const struct wr_tr
 	return NULL;
 }
 
-static enum wr_code check_tree(struct wr_refs_check *check, const struct wr_oid *oid, struct wr_str bytes,
-			       struct wr_error *err)
+/* A tree while it is compared with one that was checked before. */
+struct compare {
+	struct wr_str rest, old; /* entries not looked at yet */
+	size_t tail;		 /* bytes that both have in common at the end */
+	struct wr_tree_entry before, e;
+	bool first;
+};
+
+static size_t common_front(struct wr_str a, struct wr_str b)
 {
+	size_t n = a.len < b.len ? a.len : b.len, i = 0;
+	uint64_t x, y;
+
+	for (; i + 8 <= n; i += 8) {
+		memcpy(&x, a.ptr + i, 8);
+		memcpy(&y, b.ptr + i, 8);
+		if (x != y)
+			break;
+	}
+	while (i < n && a.ptr[i] == b.ptr[i])
+		i++;
+	return i;
+}
+
+static size_t common_tail(struct wr_str a, struct wr_str b)
+{
+	size_t n = a.len < b.len ? a.len : b.len, i = 0;
+	uint64_t x, y;
+
+	for (; i + 8 <= n; i += 8) {
+		memcpy(&x, a.ptr + a.len - i - 8, 8);
+		memcpy(&y, b.ptr + b.len - i - 8, 8);
+		if (x != y)
+			break;
+	}
+	while (i < n && a.ptr[a.len - i - 1] == b.ptr[b.len - i - 1])
+		i++;
+	return i;
+}
+
+/* Skips the entries that both trees begin with. What is skipped was found sound in the other one. */
+static void skip_front(struct compare *c)
+{
+	size_t same = common_front(c->rest, c->old), at = 0, last = 0;
+
+	c->tail = common_tail(c->rest, c->old);
+	while (at < same) {
+		const char *nul = memchr(c->rest.ptr + at, '\0', same - at);
+		size_t next = nul ? (size_t)(nul + 1 - c->rest.ptr) + WR_OID_RAW : SIZE_MAX;
+
+		if (next > same)
+			break;
+		last = at;
+		at = next;
+	}
+	if (at > 0) {
+		struct wr_str front = wr_str_n(c->rest.ptr + last, at - last);
+
+		c->first = wr_tree_next(&c->before, &front, NULL) != WR_OK;
+	}
+	c->rest = wr_str_skip(c->rest, at);
+	c->old = wr_str_skip(c->old, at);
+}
+
+/* Whether the other tree has the entry, too. If from here on both are the same, nothing is left to be looked at. */
+static bool in_old(struct compare *c)
+{
+	struct wr_tree_entry old;
+	struct wr_str next;
+	int order;
+
+	for (; c->old.len; c->old = next) {
+		next = c->old;
+		if (wr_tree_next(&old, &next, NULL) != WR_OK) {
+			c->old.len = 0;
+			return false;
+		}
+		order = entry_cmp(&old, &c->e);
+		if (order > 0)
+			return false;
+		if (order < 0)
+			continue;
+		c->old = next;
+		if (c->rest.len == next.len && next.len <= c->tail)
+			c->rest.len = 0;
+		return old.mode == c->e.mode && wr_oid_eq(&old.oid, &c->e.oid);
+	}
+	return false;
+}
+
+static enum wr_code check_tree(struct wr_refs_check *check, const struct wr_oid *oid, struct wr_str bytes,
+			       const struct wr_str *like, struct wr_error *err)
+{
+	struct compare c = {.rest = bytes, .old = like ? *like : wr_str_n("", 0), .first = true};
 	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
-	struct wr_tree_entry e, before;
-	bool first = true;
 	enum wr_code code;
 
-	while ((code = wr_tree_next(&e, &bytes, &why)) == WR_OK) {
-		const char *fault = entry_fault(&e, first ? NULL : &before);
+	if (like)
+		skip_front(&c);
+	while ((code = wr_tree_next(&c.e, &c.rest, &why)) == WR_OK) {
+		const char *fault = entry_fault(&c.e, c.first ? NULL : &c.before);
 
 		if (fault)
 			return bad(oid, WR_TREE, fault, err);
-		if (e.mode != WR_MODE_LINK &&
-		    (code = refer(check, &e.oid, e.mode == WR_MODE_TREE ? WR_TREE : WR_BLOB, err)) != WR_OK)
+		if (!in_old(&c) && c.e.mode != WR_MODE_LINK &&
+		    (code = refer(check, &c.e.oid, c.e.mode == WR_MODE_TREE ? WR_TREE : WR_BLOB, err)) != WR_OK)
 			return code;
-		before = e;
-		first = false;
+		c.before = c.e;
+		c.first = false;
 	}
 	return code == WR_E_NOT_THERE ? WR_OK : malformed(oid, WR_TREE, &why, err);
 }
@@ -152,20 +288,26 @@ static enum wr_code check_tag(struct wr_refs_check *check, const struct wr_oid *
 	return refer(check, &target, type, err);
 }
 
-enum wr_code wr_refs_check_object(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
-				  struct wr_str bytes, struct wr_error *err)
+enum wr_code wr_refs_check_object_like(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
+				       struct wr_str bytes, const struct wr_str *like, struct wr_error *err)
 {
 	switch (type) {
 	case WR_COMMIT:
 		return check_commit(check, oid, bytes, err);
 	case WR_TREE:
-		return check_tree(check, oid, bytes, err);
+		return check_tree(check, oid, bytes, like, err);
 	case WR_TAG:
 		return check_tag(check, oid, bytes, err);
 	case WR_BLOB:
 		break;
 	}
 	return WR_OK;
+}
+
+enum wr_code wr_refs_check_object(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
+				  struct wr_str bytes, struct wr_error *err)
+{
+	return wr_refs_check_object_like(check, oid, type, bytes, NULL, err);
 }
 
 enum wr_code wr_refs_check_found(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,

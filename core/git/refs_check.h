@@ -1,7 +1,7 @@
 /*
  * core/git/refs_check.h: whether new objects are well formed and everything they refer to exists, with the right type.
  * Ownership: the struct is the caller's, wr_refs_check_fini(); the snapshot must live as long.
- * Threads:   one per check.
+ * Threads:   one per check; before may be read by several.
  * Blocks on: disk.
  * Errors:    WR_E_BAD_PACK with a sentence that names the object.
  * Use: give every new object to wr_refs_check_object(), then say of each by wr_refs_check_found() that it came, then
@@ -13,17 +13,28 @@
 #include "core/git/oidmap.h"
 #include "core/git/snapshot.h"
 
+struct wr_refs_known;
+
 struct wr_refs_check {
 	const struct wr_snapshot *snap;
-	struct wr_oidmap seen; /* what was referred to: type, and whether it exists */
-	size_t missing;	       /* of seen, those not found yet */
-	size_t limit;	       /* more missing ones than new objects: no need to remember further */
+	const struct wr_refs_check *before; /* NULL, or a check that goes on no more: what it looks for need not be noted again */
+	struct wr_oidmap seen; /* what was referred to and is not in the snapshot: type, and whether it came */
+	size_t missing;	       /* of seen, those that have not come */
+	size_t limit;	       /* more missing ones than this: they cannot all come, so no need to remember further */
+	struct wr_refs_known *known; /* some that the snapshot has, looked at lately */
 };
 void wr_refs_check_fini(struct wr_refs_check *check);
 WR_DEFINE_AUTO_S(wr_refs_check);
 
 WR_MUST_CHECK enum wr_code wr_refs_check_object(struct wr_refs_check *check, const struct wr_oid *oid,
 						enum wr_type type, struct wr_str bytes, struct wr_error *err);
+/*
+ * The same. like: NULL, or an object of the same type that was checked before, or is in the snapshot. What a tree has in
+ * common with it is not looked up again: most trees differ from their predecessor in one entry.
+ */
+WR_MUST_CHECK enum wr_code wr_refs_check_object_like(struct wr_refs_check *check, const struct wr_oid *oid,
+						     enum wr_type type, struct wr_str bytes, const struct wr_str *like,
+						     struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_refs_check_found(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
 					       struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_refs_check_end(const struct wr_refs_check *check, struct wr_error *err);
