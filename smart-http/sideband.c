@@ -7,6 +7,9 @@
 
 #define HEAD 5 /* four digits and the band */
 #define SMALL_MAX 1000
+/* What comes in pieces of this size is framed where it lies, a few packets at a time, instead of being copied. */
+#define LARGE ((size_t)32 * 1024)
+#define AT_ONCE 4
 /* Common proxies give up after 60 seconds of silence, careful clients sooner. */
 #define ALIVE_MS 5000
 
@@ -15,14 +18,21 @@ static size_t head_len(const struct wr_sideband *sb)
 	return sb->mode == WR_BAND_NONE ? 0 : HEAD;
 }
 
-static enum wr_code below(struct wr_sideband *sb, const void *data, size_t len, struct wr_error *err)
+static enum wr_code below_all(struct wr_sideband *sb, const struct wr_str *v, size_t n, struct wr_error *err)
 {
 	if (sb->failed != WR_OK)
 		return wr_fail(err, sb->failed, "write after the answer failed");
 	sb->wrote = true;
-	sb->failed = wr_sink_write(sb->sink, data, len, err);
+	sb->failed = wr_sink_gather(sb->sink, v, n, err);
 	sb->last_ms = wr_mono_ms();
 	return sb->failed;
+}
+
+static enum wr_code below(struct wr_sideband *sb, const void *data, size_t len, struct wr_error *err)
+{
+	const struct wr_str all = wr_str_n(data, len);
+
+	return below_all(sb, &all, 1, err);
 }
 
 /* Sends the data that waits. */
@@ -40,11 +50,39 @@ static enum wr_code push(struct wr_sideband *sb, struct wr_error *err)
 	return below(sb, sb->buf, len, err);
 }
 
+/* Packets whose data is not copied, at most AT_ONCE; *p and *len move on. */
+static enum wr_code frame(struct wr_sideband *sb, const char **p, size_t *len, struct wr_error *err)
+{
+	char heads[AT_ONCE][HEAD];
+	struct wr_str v[2 * AT_ONCE];
+	size_t n = 0;
+
+	for (size_t i = 0; i < AT_ONCE && *len; i++) {
+		size_t part = *len < sb->max - head_len(sb) ? *len : sb->max - head_len(sb);
+
+		if (head_len(sb)) {
+			wr_pkt_header(heads[i], part + 1);
+			heads[i][4] = 1;
+			v[n++] = wr_str_n(heads[i], HEAD);
+		}
+		v[n++] = wr_str_n(*p, part);
+		*p += part;
+		*len -= part;
+	}
+	return below_all(sb, v, n, err);
+}
+
 static enum wr_code data_write(struct wr_sink *base, const void *data, size_t len, struct wr_error *err)
 {
 	struct wr_sideband *sb = (struct wr_sideband *)base;
 	const char *p = data;
+	enum wr_code code;
 
+	if (len >= LARGE && sb->mode != WR_BAND_SMALL && (code = push(sb, err)) != WR_OK)
+		return code;
+	while (len >= LARGE && sb->mode != WR_BAND_SMALL)
+		if ((code = frame(sb, &p, &len, err)) != WR_OK)
+			return code;
 	while (len) {
 		size_t n = sb->max - sb->len;
 
@@ -54,12 +92,8 @@ static enum wr_code data_write(struct wr_sink *base, const void *data, size_t le
 		sb->len += n;
 		p += n;
 		len -= n;
-		if (sb->len == sb->max) {
-			enum wr_code code = push(sb, err);
-
-			if (code != WR_OK)
-				return code;
-		}
+		if (sb->len == sb->max && (code = push(sb, err)) != WR_OK)
+			return code;
 	}
 	return WR_OK;
 }
@@ -79,7 +113,7 @@ enum wr_code wr_sideband_new(struct wr_sideband **out, struct wr_sink *sink, enu
 
 	if (!sb)
 		return wr_fail_nomem(err);
-	sb->base = (struct wr_sink){data_write, data_flush};
+	sb->base = (struct wr_sink){.write = data_write, .flush = data_flush};
 	sb->sink = sink;
 	sb->mode = mode;
 	sb->max = mode == WR_BAND_SMALL ? SMALL_MAX : WR_PKT_MAX;

@@ -33,7 +33,6 @@ static enum wr_code buf_write(struct wr_sink *base, const void *data, size_t len
 
 void wr_buf_sink_init(struct wr_buf_sink *sink, struct wr_buf *buf)
 {
-	sink->base.write = buf_write;
-	sink->base.flush = NULL;
+	sink->base = (struct wr_sink){.write = buf_write};
 	sink->buf = buf;
 }

@@ -19,6 +19,8 @@ struct wr_sink {
 	enum wr_code (*write)(struct wr_sink *sink, const void *data, size_t len, struct wr_error *err);
 	/* Hands on what is buffered: call it before a long silence. May be NULL. */
 	enum wr_code (*flush)(struct wr_sink *sink, struct wr_error *err);
+	/* The pieces one after the other, as write() would, and perhaps without copying them. May be NULL. */
+	enum wr_code (*gather)(struct wr_sink *sink, const struct wr_str *v, size_t n, struct wr_error *err);
 };
 
 WR_MUST_CHECK static inline enum wr_code wr_source_read(struct wr_source *src, void *buf, size_t cap, size_t *got,
@@ -34,6 +36,18 @@ WR_MUST_CHECK static inline enum wr_code wr_sink_write(struct wr_sink *sink, con
 WR_MUST_CHECK static inline enum wr_code wr_sink_flush(struct wr_sink *sink, struct wr_error *err)
 {
 	return sink->flush ? sink->flush(sink, err) : WR_OK;
+}
+
+WR_MUST_CHECK static inline enum wr_code wr_sink_gather(struct wr_sink *sink, const struct wr_str *v, size_t n,
+							struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	if (sink->gather)
+		return sink->gather(sink, v, n, err);
+	for (size_t i = 0; i < n && code == WR_OK; i++)
+		code = sink->write(sink, v[i].ptr, v[i].len, err);
+	return code;
 }
 
 /* A source over bytes in memory, which stay the caller's. */

@@ -108,6 +108,7 @@ struct wr_request {
 	_Atomic unsigned refs;
 	struct wr_http *http;
 	struct MHD_Connection *connection; /* event thread; and resume, while it is paused */
+	int fd;				   /* the connection's; event thread, and direct.c while it is paused */
 	char trace[WR_TRACE_LEN + 1];
 	int64_t began_us;
 
@@ -197,6 +198,11 @@ void wr_reply_finish(struct wr_request *req, enum wr_code code, struct wr_error 
 void wr_reply_fini(struct wr_reply *reply);
 /* Event thread: queues the answer, or leaves the connection paused until there is one. */
 enum MHD_Result wr_reply_send(struct wr_request *req);
+
+/* ---- direct.c ---- */
+
+/* A pipe's hook `send`; arg is the request. Only where the answer goes in chunks, and without TLS. */
+bool wr_direct_send(void *arg, const struct wr_str *v, size_t n);
 
 /* ---- head.c ---- */
 

@@ -2,6 +2,8 @@
 
 /* A worker that produces in small pieces wakes the event thread for this many bytes, not for each piece. */
 #define WAKE_BYTES ((size_t)32 * 1024)
+/* Below this a copy costs less than waiting until the ring is empty. */
+#define DIRECT_BYTES ((size_t)32 * 1024)
 
 void wr_pipe_init(struct wr_pipe *pipe, size_t cap, const struct wr_pipe_hooks *hooks)
 {
@@ -67,9 +69,10 @@ static void pause_event(struct wr_pipe *p, size_t wake)
 	p->hooks.pause(p->hooks.arg);
 }
 
+/* What is lent is resumed when it comes back. */
 static void resume_event(struct wr_pipe *p)
 {
-	if (!p->paused)
+	if (!p->paused || p->lent)
 		return;
 	p->paused = false;
 	p->hooks.resume(p->hooks.arg);
@@ -92,6 +95,10 @@ static bool can_read(const struct wr_pipe *p)
 static bool can_write(const struct wr_pipe *p)
 {
 	return half_free(p) || p->aborted;
+}
+static bool can_send(const struct wr_pipe *p)
+{
+	return (p->begun && p->paused && !p->len) || p->aborted;
 }
 
 static void wait_until(struct wr_pipe *p, bool (*can)(const struct wr_pipe *p))
@@ -142,33 +149,90 @@ void wr_pipe_shut(struct wr_pipe *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
+/* Through the ring. */
+static enum wr_code write_all(struct wr_pipe *p, const char *at, size_t len, struct wr_error *err)
+{
+	while (len) {
+		size_t n;
+
+		if (p->aborted)
+			return given_up(err);
+		if (p->counting) {
+			p->total += len;
+			return WR_OK;
+		}
+		if (!have_ring(p))
+			return wr_fail_nomem(err);
+		if (p->len == p->cap) {
+			wait_until(p, can_write);
+			continue;
+		}
+		n = ring_in(p, at, len);
+		at += n;
+		len -= n;
+		if (p->len >= p->wake)
+			resume_event(p);
+	}
+	return WR_OK;
+}
+
+/* Past the ring, once the event side has taken what is in it. */
+static enum wr_code send_all(struct wr_pipe *p, const struct wr_str *v, size_t n, size_t len, struct wr_error *err)
+{
+	bool sent;
+
+	p->pushed = true;
+	if (!can_send(p))
+		resume_event(p);
+	while (!can_send(p))
+		wait_until(p, can_send);
+	if (p->aborted)
+		return given_up(err);
+	p->lent = true;
+	pthread_mutex_unlock(&p->lock);
+	sent = p->hooks.send(p->hooks.arg, v, n);
+	pthread_mutex_lock(&p->lock);
+	p->lent = false;
+	p->total += len;
+	p->aborted |= !sent;
+	if (!p->aborted)
+		return WR_OK;
+	resume_event(p);
+	return given_up(err);
+}
+
 enum wr_code wr_pipe_write(struct wr_pipe *p, const void *data, size_t len, struct wr_error *err)
 {
-	const char *at = data;
-	enum wr_code code = WR_OK;
+	enum wr_code code;
 
 	pthread_mutex_lock(&p->lock);
-	while (len && !code) {
-		if (p->aborted) {
-			code = given_up(err);
-		} else if (p->counting) {
-			p->total += len;
-			len = 0;
-		} else if (!have_ring(p)) {
-			code = wr_fail_nomem(err);
-		} else if (p->len == p->cap) {
-			wait_until(p, can_write);
-		} else {
-			size_t n = ring_in(p, at, len);
-
-			at += n;
-			len -= n;
-			if (p->len >= p->wake)
-				resume_event(p);
-		}
-	}
+	code = write_all(p, data, len, err);
 	pthread_mutex_unlock(&p->lock);
 	return code;
+}
+
+enum wr_code wr_pipe_gather(struct wr_pipe *p, const struct wr_str *v, size_t n, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+	size_t len = 0;
+
+	for (size_t i = 0; i < n; i++)
+		len += v[i].len;
+	pthread_mutex_lock(&p->lock);
+	if (p->direct && !p->counting && len >= DIRECT_BYTES)
+		code = send_all(p, v, n, len, err);
+	else
+		for (size_t i = 0; i < n && code == WR_OK; i++)
+			code = write_all(p, v[i].ptr, v[i].len, err);
+	pthread_mutex_unlock(&p->lock);
+	return code;
+}
+
+void wr_pipe_direct(struct wr_pipe *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->direct = p->hooks.send != NULL;
+	pthread_mutex_unlock(&p->lock);
 }
 
 void wr_pipe_flush(struct wr_pipe *p)
@@ -254,6 +318,7 @@ ssize_t wr_pipe_take(struct wr_pipe *p, void *buf, size_t cap)
 	} else {
 		n = WR_PIPE_PAUSED;
 		pause_event(p, WAKE_BYTES);
+		wake_worker(p);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return n;
@@ -272,6 +337,7 @@ enum wr_pipe_state wr_pipe_ready(struct wr_pipe *p, size_t min)
 		state = WR_PIPE_BEGUN;
 	else
 		pause_event(p, min);
+	p->begun |= state == WR_PIPE_BEGUN;
 	pthread_mutex_unlock(&p->lock);
 	return state;
 }
@@ -325,6 +391,11 @@ static enum wr_code sink_write(struct wr_sink *base, const void *data, size_t le
 	return wr_pipe_write(((struct wr_pipe_sink *)base)->pipe, data, len, err);
 }
 
+static enum wr_code sink_gather(struct wr_sink *base, const struct wr_str *v, size_t n, struct wr_error *err)
+{
+	return wr_pipe_gather(((struct wr_pipe_sink *)base)->pipe, v, n, err);
+}
+
 static enum wr_code sink_flush(struct wr_sink *base, struct wr_error *err)
 {
 	(void)err;
@@ -334,7 +405,6 @@ static enum wr_code sink_flush(struct wr_sink *base, struct wr_error *err)
 
 void wr_pipe_sink_init(struct wr_pipe_sink *sink, struct wr_pipe *pipe)
 {
-	sink->base.write = sink_write;
-	sink->base.flush = sink_flush;
+	sink->base = (struct wr_sink){.write = sink_write, .flush = sink_flush, .gather = sink_gather};
 	sink->pipe = pipe;
 }

@@ -7,6 +7,10 @@
  * pause; so a connection is never resumed twice, and never after it was completed, because a paused one cannot be.
  * A request body flows event -> worker, an answer worker -> event; a pipe serves one direction.
  *
+ * Long pieces of an answer need not go through the ring, where hooks.send is given: while the event side is paused and
+ * has taken all there was, the worker writes them to the client itself, from where they lie. Until it is done the event
+ * side stays paused, whatever happens, so the connection stays open as long as it is used.
+ *
  * Ownership: the struct is the caller's: init, fini. The ring's memory comes with the first byte.
  * Threads:   one worker, one event thread; wr_pipe_abort() from any.
  * Blocks on: the worker's calls wait for the other side. They have no deadline of their own: the watchdog owns the
@@ -27,6 +31,8 @@ struct wr_pipe_hooks {
 	void (*resume)(void *arg);
 	void (*block)(void *arg);
 	void (*unblock)(void *arg);
+	/* Writes all pieces to the client, on the worker's thread; false when that is not possible any more. */
+	bool (*send)(void *arg, const struct wr_str *v, size_t n);
 	void *arg;
 };
 
@@ -45,10 +51,13 @@ struct wr_pipe {
 	bool shut;      /* its reader is done: what still comes is dropped */
 	bool aborted;
 	bool pushed;   /* flushed before the answer's first byte was taken */
+	bool begun;    /* the event side has begun to send the answer */
+	bool direct;   /* hooks.send may be used */
+	bool lent;     /* ... and is: the event side may not be resumed */
 	bool counting; /* bytes are counted and dropped: the answer to HEAD */
 };
 
-/* cap: size of the ring. The hooks' block and unblock may be NULL. */
+/* cap: size of the ring. The hooks' block, unblock and send may be NULL. */
 void wr_pipe_init(struct wr_pipe *pipe, size_t cap, const struct wr_pipe_hooks *hooks);
 void wr_pipe_fini(struct wr_pipe *pipe);
 
@@ -60,6 +69,10 @@ WR_MUST_CHECK enum wr_code wr_pipe_read(struct wr_pipe *pipe, void *buf, size_t 
 void wr_pipe_shut(struct wr_pipe *pipe);
 /* All of data. Waits for room. */
 WR_MUST_CHECK enum wr_code wr_pipe_write(struct wr_pipe *pipe, const void *data, size_t len, struct wr_error *err);
+/* The same of all pieces, one after the other. */
+WR_MUST_CHECK enum wr_code wr_pipe_gather(struct wr_pipe *pipe, const struct wr_str *v, size_t n, struct wr_error *err);
+/* From now on hooks.send is used for long pieces. Before the first byte. */
+void wr_pipe_direct(struct wr_pipe *pipe);
 /* Lets the event side have what is there, however little. */
 void wr_pipe_flush(struct wr_pipe *pipe);
 /* No more will be written; failed: and what was written is not all that should have been. */

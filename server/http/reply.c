@@ -50,6 +50,8 @@ enum wr_code wr_reply_stream(struct wr_sink **out, struct wr_request *req, const
 	reply->stream = true;
 	if (req->is_head)
 		wr_pipe_count_only(&req->out);
+	else if (req->http_1_1 && !req->http->cert)
+		wr_pipe_direct(&req->out);
 	wr_pipe_sink_init(&req->out_sink, &req->out);
 	*out = &req->out_sink.base;
 	return WR_OK;

@@ -56,13 +56,19 @@ static bool is_given_up(void *arg)
 struct wr_request *wr_request_new(struct wr_http *http, struct MHD_Connection *connection)
 {
 	struct wr_request *req = calloc(1, sizeof *req);
-	struct wr_pipe_hooks hooks = {pause_connection, resume_connection, before_wait, after_wait, req};
+	struct wr_pipe_hooks hooks = {.pause = pause_connection,
+				      .resume = resume_connection,
+				      .block = before_wait,
+				      .unblock = after_wait,
+				      .send = wr_direct_send,
+				      .arg = req};
 
 	if (!req)
 		return NULL;
 	atomic_init(&req->refs, 1);
 	req->http = http;
 	req->connection = connection;
+	req->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 	req->began_us = wr_mono_us();
 	req->cancel = (struct wr_cancel){is_given_up, req};
 	req->reply.status = 200;

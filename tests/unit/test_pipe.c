@@ -19,6 +19,11 @@ struct loop {
 	pthread_cond_t resumed;
 	bool paused;
 	int pauses, resumes, blocks, unblocks;
+	/* What the client got, by either way. */
+	unsigned char *got;
+	size_t len;
+	int sends, send_until; /* the one that fails; 0: none */
+	bool abort_in_send;
 };
 
 static struct loop loop;
@@ -58,6 +63,35 @@ static void on_unblock(void *arg)
 	((struct loop *)arg)->unblocks++;
 }
 
+/* The client gets both what is sent and what the event side takes, in one order. */
+static void deliver(const void *bytes, size_t n)
+{
+	pthread_mutex_lock(&loop.lock);
+	assert_true(n <= TOTAL - loop.len);
+	memcpy(loop.got + loop.len, bytes, n);
+	loop.len += n;
+	pthread_mutex_unlock(&loop.lock);
+}
+
+static bool on_send(void *arg, const struct wr_str *v, size_t n)
+{
+	struct loop *l = arg;
+
+	pthread_mutex_lock(&l->lock);
+	/* The connection is this thread's, so nobody else may write to it. */
+	assert_true(l->paused);
+	l->sends++;
+	pthread_mutex_unlock(&l->lock);
+	for (size_t i = 0; i < n; i++)
+		deliver(v[i].ptr, v[i].len);
+	if (l->abort_in_send)
+		wr_pipe_abort(&pipe_);
+	pthread_mutex_lock(&l->lock);
+	assert_true(l->paused);
+	pthread_mutex_unlock(&l->lock);
+	return l->sends != l->send_until;
+}
+
 static void wait_resumed(void)
 {
 	pthread_mutex_lock(&loop.lock);
@@ -68,7 +102,7 @@ static void wait_resumed(void)
 
 static int setup(void **state)
 {
-	struct wr_pipe_hooks hooks = {on_pause, on_resume, on_block, on_unblock, &loop};
+	struct wr_pipe_hooks hooks = {on_pause, on_resume, on_block, on_unblock, on_send, &loop};
 
 	(void)state;
 	memset(&loop, 0, sizeof loop);
@@ -76,15 +110,17 @@ static int setup(void **state)
 	pthread_cond_init(&loop.resumed, NULL);
 	wr_pipe_init(&pipe_, CAP, &hooks);
 	data = malloc(TOTAL);
+	loop.got = malloc(TOTAL);
 	for (size_t i = 0; i < TOTAL; i++)
 		data[i] = (unsigned char)(i * 7 + (i >> 9));
-	return data ? 0 : -1;
+	return data && loop.got ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
 	free(data);
+	free(loop.got);
 	wr_pipe_fini(&pipe_);
 	pthread_cond_destroy(&loop.resumed);
 	pthread_mutex_destroy(&loop.lock);
@@ -351,6 +387,127 @@ static void test_counting(void **state)
 	assert_int_equal(wr_pipe_total(&pipe_), TOTAL);
 }
 
+/* ---- long pieces, past the ring ---- */
+
+struct gatherer {
+	size_t sent; /* of data */
+	bool fail;
+	enum wr_code code;
+};
+
+static void gatherer_main(void *arg)
+{
+	struct gatherer *g = arg;
+	struct wr_pipe_sink sink;
+	unsigned seed = 7;
+
+	wr_pipe_sink_init(&sink, &pipe_);
+	while (g->sent < TOTAL && !g->code) {
+		struct wr_str v[3];
+		size_t n = step(&seed, 3), max = step(&seed, 2) == 1 ? 900 : 60000, from = g->sent;
+
+		for (size_t i = 0; i < n; i++) {
+			size_t len = step(&seed, max);
+
+			len = len < TOTAL - g->sent ? len : TOTAL - g->sent;
+			v[i] = wr_str_n(data + g->sent, len);
+			g->sent += len;
+		}
+		g->code = wr_sink_gather(&sink.base, v, n, NULL);
+		if (!g->code && step(&seed, 4) == 1)
+			g->code = wr_sink_flush(&sink.base, NULL);
+		if (g->code)
+			g->sent = from;
+	}
+	wr_pipe_end(&pipe_, g->code != WR_OK);
+}
+
+/* As libmicrohttpd: asks whether the answer is ready, then for its bytes, and delivers them when it likes. */
+static ssize_t deliver_all(void)
+{
+	unsigned char buf[6000];
+	unsigned seed = 8;
+	enum wr_pipe_state ready;
+
+	while ((ready = wr_pipe_ready(&pipe_, 4096)) == WR_PIPE_WAITING)
+		wait_resumed();
+	if (ready == WR_PIPE_ABORTED)
+		return WR_PIPE_BROKEN;
+	for (;;) {
+		ssize_t n = wr_pipe_take(&pipe_, buf, step(&seed, sizeof buf));
+
+		if (n < 0)
+			return n;
+		if (n == WR_PIPE_PAUSED)
+			wait_resumed();
+		else
+			deliver(buf, (size_t)n);
+	}
+}
+
+static ssize_t run_gatherer(struct gatherer *g)
+{
+	ssize_t end;
+	pthread_t id;
+
+	wr_pipe_direct(&pipe_);
+	assert_int_equal(wr_thread_start(&id, "gatherer", 0, gatherer_main, g, NULL), WR_OK);
+	end = deliver_all();
+	pthread_join(id, NULL);
+	assert_int_equal(loop.pauses, loop.resumes);
+	return end;
+}
+
+static void test_direct(void **state)
+{
+	struct gatherer g = {0};
+
+	(void)state;
+	assert_int_equal(run_gatherer(&g), WR_PIPE_END);
+	assert_int_equal(g.code, WR_OK);
+	assert_true(loop.sends > 10);
+	assert_int_equal(loop.len, TOTAL);
+	assert_memory_equal(loop.got, data, TOTAL);
+	assert_int_equal(wr_pipe_total(&pipe_), TOTAL);
+}
+
+/* A send that fails, and an abort in the middle of one: the event side is resumed after it, once, and told. */
+static void test_direct_fails(void **state)
+{
+	struct gatherer g = {0};
+
+	(void)state;
+	loop.send_until = 5;
+	assert_int_equal(run_gatherer(&g), WR_PIPE_BROKEN);
+	assert_int_equal(g.code, WR_E_CANCELLED);
+	assert_int_equal(loop.sends, 5);
+	assert_memory_equal(loop.got, data, loop.len);
+}
+
+static void test_direct_abort(void **state)
+{
+	struct gatherer g = {0};
+
+	(void)state;
+	loop.abort_in_send = true;
+	assert_int_equal(run_gatherer(&g), WR_PIPE_BROKEN);
+	assert_int_equal(g.code, WR_E_CANCELLED);
+	assert_int_equal(loop.sends, 1);
+}
+
+/* The answer to HEAD: nothing is sent. */
+static void test_direct_counting(void **state)
+{
+	const struct wr_str v[] = {wr_str_n(data, TOTAL / 2), wr_str_n(data, TOTAL / 2)};
+
+	(void)state;
+	wr_pipe_direct(&pipe_);
+	wr_pipe_count_only(&pipe_);
+	assert_int_equal(wr_pipe_gather(&pipe_, v, 2, NULL), WR_OK);
+	assert_int_equal(wr_pipe_total(&pipe_), TOTAL);
+	assert_int_equal(loop.sends, 0);
+}
+
 /* ---- unzipping ---- */
 
 /* A source that gives its bytes in pieces of 1 to 7. */
@@ -450,7 +607,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_upload),       T(test_upload_shut), T(test_upload_too_large), T(test_upload_abort),
 		T(test_paused_abort), T(test_answer),      T(test_whole_answer),     T(test_flush_begins),
-		T(test_answer_abort), T(test_counting),    T(test_gunzip),
+		T(test_answer_abort), T(test_counting),    T(test_direct),
+		T(test_direct_fails), T(test_direct_abort), T(test_direct_counting),
+		T(test_gunzip),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
