@@ -71,11 +71,17 @@ $(B)/fuzz/%: tests/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer,tests/fuzz/replay.c) -o $@ $< $(LIB) $(PKG_LIBS)
 
-.PHONY: all unit fuzzers run test test-one test-real test-browsers test-fresh asan tsan fuzz-smoke fuzz-long lint example bench \
+# Stands between a server and its disk: preloaded, so never instrumented.
+FAULTS := $(B)/tests/disk_faults.so
+$(FAULTS): tests/fault/disk_faults.c
+	@mkdir -p $(@D)
+	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE -fPIC -shared -pthread -o $@ $<
+
+.PHONY: all unit fuzzers crash-long powerloss-long model-long run test test-one test-real test-browsers test-fresh asan tsan fuzz-smoke fuzz-long lint example bench \
 	clean help setup
 
 all: $(B)/warren
-unit: $(UNIT)
+unit: $(UNIT) $(FAULTS)
 fuzzers: $(FUZZ)
 
 run:
@@ -112,6 +118,18 @@ fuzz-smoke:
 fuzz-long:
 	@bash tests/fuzz/run.sh $(SECONDS_EACH)
 
+# What CI does for seconds, for as long as one likes: seeded, and going on where it was broken off.
+ROUNDS ?= 1000
+SEED ?=
+LONG = nice python3 tests/fault/_long.py $(1) --warren $(B)/warren --rounds $(2) $(if $(SEED),--seed $(SEED))
+crash-long: $(B)/warren
+	$(call LONG,fault/killed,$(ROUNDS))
+model-long: $(B)/warren
+	$(call LONG,git/model,$(ROUNDS))
+powerloss-long: SESSIONS ?= 5
+powerloss-long: $(B)/warren $(FAULTS)
+	$(call LONG,fault/powerloss,$(SESSIONS))
+
 # Headers compile alone, includes go down, generated files are current.
 lint: build/warren
 	@bash tests/tools/lint.sh
@@ -131,6 +149,7 @@ help:
 	@echo "make run        install what is missing, build, serve on 127.0.0.1:8080"
 	@echo "make test       install what is missing, run every test (CI=true: sanitizers and fuzzing too)"
 	@echo "make test-one   the suite in one VARIANT (release, asan, tsan); ARGS go to tests/run.py"
+	@echo "make crash-long, powerloss-long, model-long  faults and random operations for a while: ROUNDS, SESSIONS, SEED"
 	@echo "make test-real, test-browsers, fuzz-long, bench, lint, example, clean"
 
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -34,6 +34,11 @@ def run_warren(*args, env=None, timeout=60):
     return done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace")
 
 
+def knows(command):
+    """Whether the program has this subcommand."""
+    return bool(re.search(rf"^\s*(warren )?{re.escape(command)}\b", run_warren("--help")[1], re.M))
+
+
 class Server:
     """flags: further options of `serve`; config: text of an INI file; listen: None for a free port of 127.0.0.1."""
 
