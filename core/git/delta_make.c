@@ -156,7 +156,8 @@ static bool table_make(struct table *t, struct wr_str base)
 	unsigned bits = 4;
 	uint32_t last = NONE;
 
-	while (bits < 31 && (uint32_t)1 << bits < blocks)
+	/* At most half full: most of what is looked up is not there, and a chain's step costs a look at the base. */
+	while (bits < 31 && (uint32_t)1 << bits < 2 * blocks)
 		bits++;
 	t->shift = 64 - bits;
 	t->heads = malloc(sizeof *t->heads << bits);

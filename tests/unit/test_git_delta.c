@@ -1,32 +1,10 @@
 /* zlib streams and deltas: what is made is read back, by Warren and by git; what is wrong is refused. */
-#include "tests/unit/git_fixture.h"
+#include "tests/unit/pack_fixture.h"
 
 #include <pthread.h>
 
 #include "core/git/delta.h"
 #include "core/git/delta_make.h"
-
-static int folder_setup(void **state)
-{
-	struct fx *f = calloc(1, sizeof(*f));
-
-	assert_non_null(f);
-	snprintf(f->dir, sizeof(f->dir), "/tmp/warren-delta-XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
-	f->seed = first_seed();
-	*state = f;
-	return 0;
-}
-
-static int folder_teardown(void **state)
-{
-	struct fx *f = *state;
-
-	assert_ok(wr_file_remove(AT_FDCWD, f->dir, NULL));
-	wr_error_fini(&f->err);
-	free(f);
-	return 0;
-}
 
 /* ---- streams ---- */
 
