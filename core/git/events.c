@@ -286,6 +286,7 @@ void wr_events_set_times(struct wr_events *ev, int64_t quiet_ms, int64_t gap_ms,
 	ev->quiet_ms = quiet_ms;
 	ev->gap_ms = gap_ms;
 	ev->retry_ms = retry_ms;
+	ev->next_round = 0;
 	pthread_cond_signal(&ev->work);
 	pthread_mutex_unlock(&ev->mutex);
 }

@@ -101,7 +101,10 @@ static void try_again(struct wr_events *ev)
 
 static int64_t quiet(const struct wr_events *ev)
 {
-	return ev->idle_count > CROWDED ? ev->quiet_ms / 10 : ev->quiet_ms;
+	int64_t ms = ev->idle_count > CROWDED ? ev->quiet_ms / 10 : ev->quiet_ms;
+
+	/* One that has to wait longer goes through the list once more, and must not do so without end. */
+	return ms > 0 ? ms : 1;
 }
 
 static void unmark(struct wr_events *ev, struct wr_git_repo *repo)
