@@ -342,7 +342,7 @@ static void drop_opened(struct opened *o, size_t i)
 	}
 }
 
-/* All journals, without those that another stands for. The name of a copy is made when it is whole. */
+/* All journals, without those that another stands for. A journal gets its name when it is whole. */
 static enum wr_code open_journals(struct opened *o, struct wr_folder *f, const struct found *found, const char *id,
 				  struct wr_error *err)
 {
@@ -358,17 +358,15 @@ static enum wr_code open_journals(struct opened *o, struct wr_folder *f, const s
 						      : code;
 		o->count++;
 	}
-	for (size_t i = 0; i < o->count; i++) {
-		uint64_t gone = wr_journal_replaces(o->v[i]);
-
-		for (size_t k = 0; gone && k < o->count; k++) {
-			if (k == i || wr_journal_number(o->v[k]) != gone)
-				continue;
-			drop_journal(f, gone);
-			drop_opened(o, k);
-			i -= k < i;
-			break;
-		}
+	/*
+	 * Of two that begin with the same record the younger one counts: it is a copy, or the older one was never written
+	 * to, because the folder could not be flushed when it was made.
+	 */
+	for (size_t i = o->count; i-- > 1;) {
+		if (wr_journal_first_seq(o->v[i - 1]) != wr_journal_first_seq(o->v[i]))
+			continue;
+		drop_journal(f, wr_journal_number(o->v[i - 1]));
+		drop_opened(o, i - 1);
 	}
 	return WR_OK;
 }
