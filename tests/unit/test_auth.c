@@ -15,9 +15,11 @@
 #include "core/auth/accounts.h"
 #include "core/auth/identities.h"
 #include "core/auth/label.h"
+#include "core/auth/marks.h"
 #include "core/auth/repos.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/store/db_internal.h"
 
 struct place {
 	char dir[64];
@@ -667,6 +669,137 @@ static void a_deleted_account_waits_for_its_folders(void **state)
 	assert_int_equal(wr_repo_get(&repo, p->db, again.id, wr_str(repo.id), NULL), WR_OK);
 }
 
+/* Marks. */
+
+struct step {
+	const char *id, *token;
+	uint64_t from, to, event_seq;
+	bool mine;
+};
+
+static enum wr_code set_mark(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	struct step *s = arg;
+
+	return wr_mark_set(&s->event_seq, tx, s->id, s->token, err);
+}
+
+static enum wr_code advance(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	struct step *s = arg;
+
+	return wr_mark_advance(&s->mine, &s->event_seq, tx, s->id, s->from, s->to, err);
+}
+
+static void mark(struct place *p, const char *id, const char *token, uint64_t event_seq)
+{
+	struct step s = {.id = id, .token = token};
+
+	assert_int_equal(wr_db_write(p->db, WR_DB_FULL, set_mark, &s, NULL), WR_OK);
+	assert_true(s.event_seq == event_seq);
+}
+
+static void check_advance(struct place *p, const char *id, uint64_t from, uint64_t to, bool mine, uint64_t event_seq)
+{
+	struct step s = {.id = id, .from = from, .to = to};
+
+	assert_int_equal(wr_db_write(p->db, WR_DB_FULL, advance, &s, NULL), WR_OK);
+	assert_int_equal(s.mine, mine);
+	assert_true(s.event_seq == event_seq);
+}
+
+static size_t count_marked(struct place *p)
+{
+	char id[WR_UUID_LEN + 1], after[WR_UUID_LEN + 1] = "";
+	size_t n = 0;
+
+	for (; wr_mark_next(id, p->db, after, NULL) == WR_OK; n++) {
+		assert_true(strcmp(id, after) > 0);
+		memcpy(after, id, sizeof after);
+	}
+	return n;
+}
+
+static void marks_and_sequences(void **state)
+{
+	struct place *p = *state;
+	struct wr_repo one = make_repo(p, &p->owner, NULL, false), two = make_repo(p, &p->other, NULL, true);
+
+	assert_int_equal(count_marked(p), 0);
+	mark(p, one.id, "first", 0);
+	mark(p, two.id, "second", 0);
+	assert_int_equal(count_marked(p), 2);
+	check_advance(p, one.id, 0, 7, true, 7);
+	check_advance(p, one.id, 0, 8, false, 7);
+	check_advance(p, one.id, 7, 9, true, 9);
+	mark(p, one.id, "third", 9);
+	/* Only its own mark goes. */
+	assert_int_equal(wr_mark_clear(p->db, one.id, "first", NULL), WR_OK);
+	assert_int_equal(count_marked(p), 2);
+	assert_int_equal(wr_mark_clear(p->db, one.id, "third", NULL), WR_OK);
+	assert_int_equal(count_marked(p), 1);
+	mark(p, "12345678-1234-4234-8234-123456789abc", "x", WR_MARK_GONE);
+	check_advance(p, "12345678-1234-4234-8234-123456789abc", 0, 1, false, WR_MARK_GONE);
+}
+
+/* Whoever deletes it: nobody wants its events any more. */
+static void deletion_takes_the_mark(void **state)
+{
+	struct place *p = *state;
+	struct wr_repo one = make_repo(p, &p->owner, NULL, false), two = make_repo(p, &p->owner, NULL, false);
+
+	mark(p, one.id, "x", 0);
+	mark(p, two.id, "y", 0);
+	assert_int_equal(wr_repo_delete(p->db, p->owner.id, one.id, NULL), WR_OK);
+	assert_int_equal(count_marked(p), 1);
+	mark(p, one.id, "x", WR_MARK_GONE);
+	check_advance(p, one.id, 0, 1, false, WR_MARK_GONE);
+	assert_int_equal(wr_account_delete(p->db, p->owner.id, true, NULL), WR_OK);
+	assert_int_equal(count_marked(p), 0);
+	mark(p, two.id, "y", WR_MARK_GONE);
+}
+
+static enum wr_code make_creating(struct wr_tx *tx, void *id, struct wr_error *err)
+{
+	char *sql = sqlite3_mprintf("UPDATE repo SET state = 'creating', mark = 'x' WHERE id = %Q", id);
+	int rc = sqlite3_exec(tx->sq, sql, NULL, NULL, NULL);
+
+	sqlite3_free(sql);
+	return rc == SQLITE_OK ? WR_OK : wr_fail(err, WR_E_INTERNAL, "update: %d", rc);
+}
+
+static void creations_that_were_cut_off_are_doomed(void **state)
+{
+	struct place *p = *state;
+	struct wr_repo live = make_repo(p, &p->owner, NULL, false), cut = make_repo(p, &p->owner, NULL, false);
+	struct wr_doomed doomed[4];
+	struct wr_repo got;
+	size_t n = 0;
+
+	assert_int_equal(wr_db_write(p->db, WR_DB_FULL, make_creating, cut.id, NULL), WR_OK);
+	assert_int_equal(wr_repo_get(&got, p->db, p->owner.id, wr_str(cut.id), NULL), WR_E_REPO_NOT_FOUND);
+	assert_int_equal(wr_repo_abandon_creations(p->db, NULL), WR_OK);
+	assert_int_equal(wr_repo_doomed(doomed, &n, p->db, NULL, 0, 4, NULL), WR_OK);
+	assert_int_equal(n, 1);
+	assert_string_equal(doomed[0].id, cut.id);
+	assert_int_equal(count_marked(p), 0);
+	assert_int_equal(wr_repo_get(&got, p->db, p->owner.id, wr_str(live.id), NULL), WR_OK);
+}
+
+static void the_default_branch_by_id(void **state)
+{
+	struct place *p = *state;
+	struct wr_repo repo = make_repo(p, &p->owner, NULL, false);
+	char name[300] = "";
+
+	assert_int_equal(wr_repo_default_branch(name, sizeof name, p->db, repo.id, NULL), WR_OK);
+	assert_string_equal(name, "main");
+	assert_int_equal(wr_repo_set_default_branch(p->db, p->owner.id, repo.id, WR_S("trunk"), NULL), WR_OK);
+	assert_int_equal(wr_repo_default_branch(name, sizeof name, p->db, repo.id, NULL), WR_OK);
+	assert_string_equal(name, "trunk");
+	assert_int_equal(wr_repo_default_branch(name, sizeof name, p->db, p->owner.id, NULL), WR_E_NOT_THERE);
+}
+
 static void labels(void **state)
 {
 	(void)state;
@@ -703,6 +836,10 @@ int main(void)
 		IN_PLACE(the_search_ignores_case_and_has_no_wildcards),
 		IN_PLACE(repositories_keep_their_settings),
 		IN_PLACE(a_deleted_account_waits_for_its_folders),
+		IN_PLACE(marks_and_sequences),
+		IN_PLACE(deletion_takes_the_mark),
+		IN_PLACE(creations_that_were_cut_off_are_doomed),
+		IN_PLACE(the_default_branch_by_id),
 		cmocka_unit_test(labels),
 	};
 

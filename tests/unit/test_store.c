@@ -238,6 +238,54 @@ static void a_duplicate_is_told(void **state)
 	assert_int_equal(count_accounts(p->db), 1);
 }
 
+/* A closure within a closure. */
+
+struct attempt {
+	wr_db_fn inner;
+	enum wr_code said;
+};
+
+static enum wr_code try_between(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	struct attempt *a = arg;
+	WR_AUTO_S(wr_error) own = WR_ERROR_INIT;
+	char outer[] = "outer", inner[] = "inner", after[] = "after";
+	enum wr_code code = add_account(tx, outer, err);
+
+	if (code == WR_OK)
+		code = wr_tx_try(&a->said, tx, a->inner, inner, &own, err);
+	return code == WR_OK ? add_account(tx, after, err) : code;
+}
+
+static void a_closure_within_is_undone_alone(void **state)
+{
+	struct place *p = *state;
+	struct attempt a = {.inner = add_then_fail};
+
+	assert_int_equal(wr_db_write(p->db, WR_DB_FULL, try_between, &a, NULL), WR_OK);
+	assert_int_equal(a.said, WR_E_INVALID_REQUEST);
+	assert_int_equal(count_accounts(p->db), 2);
+}
+
+static void a_closure_within_is_kept(void **state)
+{
+	struct place *p = *state;
+	struct attempt a = {.inner = add_account, .said = WR_E_INTERNAL};
+
+	assert_int_equal(wr_db_write(p->db, WR_DB_FULL, try_between, &a, NULL), WR_OK);
+	assert_int_equal(a.said, WR_OK);
+	assert_int_equal(count_accounts(p->db), 3);
+}
+
+static void a_closure_within_that_loses_the_transaction_loses_all(void **state)
+{
+	struct place *p = *state;
+	struct attempt a = {.inner = add_then_lose_all};
+
+	assert_int_equal(wr_db_write(p->db, WR_DB_FULL, try_between, &a, NULL), WR_E_UNAVAILABLE);
+	assert_int_equal(count_accounts(p->db), 0);
+}
+
 /* Many writers and readers at once. */
 
 #define WRITERS 8
@@ -544,6 +592,86 @@ static void a_newer_database_is_refused(void **state)
 	assert_non_null(strstr(err.detail, "4711"));
 }
 
+/* What each migration finds is what the ones before it made: a row of every table survives them all. */
+static void every_old_database_is_brought_up_to_date(void **state)
+{
+	static const char rows[] =
+		"PRAGMA foreign_keys = ON;"
+		"INSERT INTO account (id, name, created_ms) VALUES ('a', 'owner', 1);"
+		"INSERT INTO api_key (id, account_id, name, hash, created_ms) VALUES ('k', 'a', 'x', zeroblob(32), 1);"
+		"INSERT INTO identity (id, account_id, created_ms) VALUES ('i', 'a', 1);"
+		"INSERT INTO token (id, account_id, identity_id, hash, created_ms) VALUES ('t', 'a', 'i', zeroblob(32), 1);"
+		"INSERT INTO repo (id, account_id, visibility, default_branch, state, created_ms)"
+		" VALUES ('r', 'a', 'public', 'main', 'live', 1);"
+		"INSERT INTO repo_grant (account_id, identity_id, repo_id, level, created_ms)"
+		" VALUES ('a', 'i', 'r', 'write', 1)";
+	static const char whole[] =
+		"SELECT count(*) FROM account JOIN api_key JOIN identity JOIN token JOIN repo JOIN repo_grant"
+		" WHERE repo.event_seq = 0 AND repo.mark IS NULL AND repo.default_branch = 'main'";
+
+	(void)state;
+	for (size_t old = 1; old <= wr_migration_count; old++) {
+		sqlite3_stmt *stmt = NULL;
+		sqlite3 *sq = NULL;
+		size_t ran = 0;
+
+		assert_int_equal(sqlite3_open(":memory:", &sq), SQLITE_OK);
+		assert_int_equal(wr_migrate(sq, wr_migrations, old, &ran, NULL), WR_OK);
+		assert_int_equal(sqlite3_exec(sq, rows, NULL, NULL, NULL), SQLITE_OK);
+		assert_int_equal(wr_migrate(sq, wr_migrations, wr_migration_count, &ran, NULL), WR_OK);
+		assert_int_equal(ran, wr_migration_count - old);
+		assert_int_equal(sqlite3_prepare_v2(sq, whole, -1, &stmt, NULL), SQLITE_OK);
+		assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+		assert_int_equal(sqlite3_column_int(stmt, 0), 1);
+		sqlite3_finalize(stmt);
+		sqlite3_close(sq);
+	}
+}
+
+/* Statements. */
+
+static const struct {
+	const char *name, *sql;
+} statements[] = {
+#define X(name, sql) {#name, sql},
+#include "core/store/statements.def"
+#undef X
+};
+
+/* Accounts are few and listed by administrators; partial indexes hold nothing but what is asked for. */
+static bool may_scan(const char *name, const char *step)
+{
+	return (strcmp(name, "ACCOUNT_LIST") == 0 && strcmp(step, "SCAN account") == 0) ||
+	       strcmp(step, "SCAN repo USING INDEX repo_creating") == 0;
+}
+
+static void no_statement_reads_a_whole_table(void **state)
+{
+	sqlite3 *sq = NULL;
+	size_t ran, steps = 0;
+
+	(void)state;
+	assert_int_equal(sqlite3_open(":memory:", &sq), SQLITE_OK);
+	assert_int_equal(wr_migrate(sq, wr_migrations, wr_migration_count, &ran, NULL), WR_OK);
+	for (size_t i = 0; i < WR_ARRAY_LEN(statements); i++) {
+		char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", statements[i].sql);
+		sqlite3_stmt *stmt = NULL;
+
+		assert_int_equal(sqlite3_prepare_v2(sq, sql, -1, &stmt, NULL), SQLITE_OK);
+		while (sqlite3_step(stmt) == SQLITE_ROW) {
+			const char *step = (const char *)sqlite3_column_text(stmt, 3);
+
+			steps++;
+			if (strncmp(step, "SCAN", 4) == 0 && !may_scan(statements[i].name, step))
+				fail_msg("%s: %s", statements[i].name, step);
+		}
+		sqlite3_finalize(stmt);
+		sqlite3_free(sql);
+	}
+	assert_true(steps > WR_ARRAY_LEN(statements) / 2);
+	sqlite3_close(sq);
+}
+
 #define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, open_place, close_place)
 #define ON_BROKEN(test) cmocka_unit_test_setup_teardown(test, open_broken, close_broken)
 
@@ -553,6 +681,9 @@ int main(void)
 		IN_PLACE(a_failing_closure_takes_only_itself_back),
 		IN_PLACE(a_rolled_back_transaction_fails_all_of_it),
 		IN_PLACE(a_duplicate_is_told),
+		IN_PLACE(a_closure_within_is_undone_alone),
+		IN_PLACE(a_closure_within_is_kept),
+		IN_PLACE(a_closure_within_that_loses_the_transaction_loses_all),
 		IN_PLACE(concurrent_writers_all_arrive),
 		IN_PLACE(reopening_keeps_everything),
 		IN_PLACE(a_deadline_removes_what_has_not_begun),
@@ -563,6 +694,8 @@ int main(void)
 		cmocka_unit_test(an_empty_database_is_migrated_once),
 		cmocka_unit_test(a_failing_migration_leaves_nothing_of_itself),
 		IN_PLACE(a_newer_database_is_refused),
+		cmocka_unit_test(every_old_database_is_brought_up_to_date),
+		cmocka_unit_test(no_statement_reads_a_whole_table),
 	};
 
 	/* Failures on purpose need no lines. */
