@@ -90,7 +90,7 @@ static enum wr_code replaced(struct wr_buf *out, struct wr_oid *was, struct wr_s
 			wr_buf_add(out, tree.ptr, tree.len);
 			memcpy(out->ptr + at, new->id, WR_OID_RAW);
 		}
-		return wr_buf_ok(out) ? WR_OK : WR_E_UNAVAILABLE;
+		return !out || wr_buf_ok(out) ? WR_OK : WR_E_UNAVAILABLE;
 	}
 	return WR_E_NOT_THERE;
 }

@@ -169,10 +169,9 @@ static enum wr_code grow(struct wr_quarantine *q, size_t more, struct wr_error *
 	return WR_OK;
 }
 
-/* The object that a new one resembles: its content, and how long a chain on it is. false: none that serves. */
+/* The object that a new one resembles: its content, and how long a chain on it is. */
 struct base {
-	struct wr_object obj;
-	uint32_t row; /* or WR_NO_ROW */
+	struct wr_object obj; /* data NULL: there is none that serves */
 	unsigned depth;
 };
 
@@ -182,54 +181,53 @@ static void base_fini(struct base *base)
 }
 #define BASE WR_CLEANUP(base_fini) struct base
 
-static enum wr_code find_base(bool *found, struct base *base, struct wr_quarantine *q, enum wr_type type,
-			      const struct wr_oid *like, struct wr_error *err)
+/* One that was added before would have to be read out of the collected bytes; nobody makes such chains. */
+static enum wr_code find_base(struct base *base, struct wr_quarantine *q, enum wr_type type, const struct wr_oid *like,
+			      struct wr_error *err)
 {
-	const uint32_t *slot = wr_oidmap_slot(&q->rows, like);
 	struct wr_place place;
 	enum wr_code code;
 
-	*found = false;
-	/* One that was added before would have to be read out of the collected bytes; nobody makes such chains. */
-	if (slot || !wr_snapshot_find(&place, q->snap, like))
+	if (!like || !wr_snapshot_find(&place, q->snap, like))
 		return WR_OK;
-	if ((code = wr_snapshot_depth(&base->depth, q->snap, place, err)) != WR_OK || base->depth >= MAX_CHAIN)
+	if ((code = wr_snapshot_depth(&base->depth, q->snap, place, err)) != WR_OK ||
+	    (code = wr_snapshot_read_at(&base->obj, q->snap, place, NULL, err)) != WR_OK)
 		return code;
-	if ((code = wr_snapshot_read_at(&base->obj, q->snap, place, NULL, err)) != WR_OK)
-		return code;
-	base->row = WR_NO_ROW;
-	*found = base->obj.type == type;
+	if (base->obj.type != type)
+		wr_object_fini(&base->obj);
 	return WR_OK;
+}
+
+/* The delta, unless it would not pay; *delta stays NULL then. */
+static enum wr_code try_delta(uint8_t **delta, size_t *len, const struct base *base, struct wr_str bytes,
+			      struct wr_error *err)
+{
+	enum wr_code code;
+
+	if (!base->obj.data || base->depth >= MAX_CHAIN)
+		return WR_OK;
+	code = wr_delta_make(delta, len, wr_str_n(base->obj.data, base->obj.size), bytes, bytes.len / 2, err);
+	return code == WR_E_NOT_THERE ? WR_OK : code;
 }
 
 /* The entry that holds the object, and what a record says of it. */
 static enum wr_code put_entry(struct wr_quarantine *q, struct wr_record_object *o, struct wr_str bytes,
-			      const struct wr_oid *like, struct wr_error *err)
+			      const struct base *base, const struct wr_oid *like, struct wr_error *err)
 {
 	WR_AUTO_MEM uint8_t *delta = NULL;
 	WR_AUTO_MEM uint8_t *zip = NULL;
-	BASE base = {.obj = {.data = NULL}};
-	struct wr_str content = bytes;
 	size_t delta_len, zip_len, head_len;
 	uint8_t head[16 + WR_OID_RAW];
 	enum wr_code code;
-	bool found = false;
 
-	if (like && (code = find_base(&found, &base, q, o->type, like, err)) != WR_OK)
+	if ((code = try_delta(&delta, &delta_len, base, bytes, err)) != WR_OK)
 		return code;
-	if (found) {
-		code = wr_delta_make(&delta, &delta_len, wr_str_n(base.obj.data, base.obj.size), bytes, bytes.len / 2,
-				     err);
-		if (code != WR_OK && code != WR_E_NOT_THERE)
-			return code;
-		found = code == WR_OK;
-	}
-	if (found)
-		content = wr_str_n(delta, delta_len);
-	if ((code = wr_deflate(&zip, &zip_len, content, err)) != WR_OK)
+	if (delta)
+		bytes = wr_str_n(delta, delta_len);
+	if ((code = wr_deflate(&zip, &zip_len, bytes, err)) != WR_OK)
 		return code;
-	head_len = wr_entry_put(head, found ? WR_REF_DELTA : (unsigned)o->type, content.len);
-	if (found) {
+	head_len = wr_entry_put(head, delta ? WR_REF_DELTA : (unsigned)o->type, bytes.len);
+	if (delta) {
 		memcpy(head + head_len, like->id, WR_OID_RAW);
 		head_len += WR_OID_RAW;
 	}
@@ -239,9 +237,33 @@ static enum wr_code put_entry(struct wr_quarantine *q, struct wr_record_object *
 	memcpy(q->intake.bytes + q->len + head_len, zip, zip_len);
 	o->raw = (const uint8_t *)(uintptr_t)q->len;
 	o->raw_len = (uint32_t)(head_len + zip_len);
-	o->depth = (uint16_t)(found ? base.depth + 1 : 0);
+	o->depth = (uint16_t)(delta ? base->depth + 1 : 0);
 	o->base = WR_NO_ROW;
 	q->len += o->raw_len;
+	return WR_OK;
+}
+
+static enum wr_code add_new(struct wr_quarantine *q, struct wr_record_object *o, struct wr_str bytes,
+			    const struct wr_oid *like, struct wr_error *err)
+{
+	BASE base = {.obj = {.data = NULL}};
+	struct wr_str before;
+	enum wr_code code;
+
+	if (!q->adding) {
+		q->adding = true;
+		q->check.snap = q->snap;
+		q->check.limit = SIZE_MAX;
+	}
+	if ((code = find_base(&base, q, o->type, like, err)) != WR_OK)
+		return code;
+	before = wr_str_n(base.obj.data, base.obj.size);
+	if ((code = wr_refs_check_object_like(&q->check, &o->oid, o->type, bytes, base.obj.data ? &before : NULL, err)) !=
+		    WR_OK ||
+	    (code = put_entry(q, o, bytes, &base, like, err)) != WR_OK ||
+	    (code = wr_oidmap_add(&q->rows, &o->oid, q->intake.count, NULL, err)) != WR_OK)
+		return code;
+	q->intake.objects[q->intake.count++] = *o;
 	return WR_OK;
 }
 
@@ -263,18 +285,9 @@ enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum
 	memcpy(o.oid.id, id.id, WR_OID_RAW);
 	if (q->rows.len >= q->repo->git->cfg.max_pack_objects)
 		return wr_fail(err, WR_E_TOO_LARGE, "More than %zu objects", q->rows.len);
-	if (!q->adding) {
-		q->adding = true;
-		q->check.snap = q->snap;
-	}
-	if (!wr_snapshot_has(q->snap, &o.oid) && !wr_oidmap_has(&q->rows, &o.oid)) {
-		q->check.limit = SIZE_MAX;
-		if ((code = wr_refs_check_object(&q->check, &o.oid, type, bytes, err)) != WR_OK ||
-		    (code = put_entry(q, &o, bytes, like, err)) != WR_OK ||
-		    (code = wr_oidmap_add(&q->rows, &o.oid, q->intake.count, NULL, err)) != WR_OK)
-			return code;
-		q->intake.objects[q->intake.count++] = o;
-	}
+	if (!wr_snapshot_has(q->snap, &o.oid) && !wr_oidmap_has(&q->rows, &o.oid) &&
+	    (code = add_new(q, &o, bytes, like, err)) != WR_OK)
+		return code;
 	*out = o.oid;
 	return WR_OK;
 }
