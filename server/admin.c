@@ -2,11 +2,12 @@
 
 #include "core/auth/accounts.h"
 #include "core/auth/repos.h"
+#include "core/git/verify.h"
 #include "server/api/api.h"
 #include "server/api/fields.h"
 
 struct args {
-	struct wr_str name, account, key;
+	struct wr_str name, account, key, repo;
 	bool with_repositories;
 };
 
@@ -15,6 +16,7 @@ static const struct wr_field arg_fields[] = {
 	WR_FIELD(struct args, name, "name", STRING, false),
 	WR_FIELD(struct args, account, "account", STRING, false),
 	WR_FIELD(struct args, key, "key", STRING, false),
+	WR_FIELD(struct args, repo, "repo", STRING, false),
 	WR_FIELD(struct args, with_repositories, "withRepositories", BOOL, false),
 };
 
@@ -22,6 +24,7 @@ struct admin {
 	struct wr_db *db;
 	struct wr_git *git;
 	struct wr_reaper *reaper;
+	const struct wr_cancel *cancel;
 	struct args args;
 };
 
@@ -151,13 +154,112 @@ static enum wr_code key_revoke(json_t **out, const struct admin *a, struct wr_er
 	return give(out, json_pack("{s:s, s:s, s:s}", "keyId", key.id, "accountId", account.id, "name", key.name), err);
 }
 
+/* Repositories. */
+
+static enum wr_code open_repo(struct wr_git_repo **out, const struct admin *a, struct wr_error *err)
+{
+	char id[WR_UUID_LEN + 1], branch[WR_BRANCH_NAME_MAX + 1];
+	enum wr_code code = WR_E_NOT_THERE;
+
+	if (!a->git)
+		return wr_fail(err, WR_E_INTERNAL, "a command of a repository without the store");
+	if (wr_uuid_parse(a->args.repo, id))
+		code = wr_repo_default_branch(branch, sizeof branch, a->db, id, err);
+	if (code == WR_E_NOT_THERE)
+		return wr_fail(err, WR_E_REPO_NOT_FOUND, "There is no repository \"%.*s\"; give its id",
+			       (int)a->args.repo.len, a->args.repo.ptr ? a->args.repo.ptr : "");
+	return code == WR_OK ? wr_git_repo_open(out, a->git, id, err) : code;
+}
+
+static json_t *pack_json(const struct wr_git_pack_info *p)
+{
+	return json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", p->name, "role", p->role, "objects",
+			 (json_int_t)p->objects, "bytes", (json_int_t)p->bytes, "dead", (json_int_t)p->dead);
+}
+
+static enum wr_code describe(json_t **out, struct wr_git_repo *repo, struct wr_error *err)
+{
+	WR_AUTO_S(wr_git_info) info = {.packs = NULL};
+	WR_AUTO(json_t) *packs = json_array();
+	enum wr_code code = wr_git_repo_info(&info, repo, err);
+
+	for (size_t i = 0; i < info.pack_count && code == WR_OK; i++)
+		code = wr_rows_add(packs, pack_json(&info.packs[i]), err);
+	if (code != WR_OK)
+		return code;
+	return give(out,
+		    json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:o}", "repoId", wr_git_repo_id(repo),
+			      "exists", info.exists, "readOnly", info.read_only, "checkpoint",
+			      (json_int_t)info.checkpoint, "sequence", (json_int_t)info.seq, "refs",
+			      (json_int_t)info.refs, "rewound", info.lost, "journals", (json_int_t)info.journals,
+			      "journalBytes", (json_int_t)info.journal_bytes, "journalRecords",
+			      (json_int_t)info.journal_records, "packs", WR_STEAL(packs)),
+		    err);
+}
+
+static enum wr_code repo_show(json_t **out, const struct admin *a, struct wr_error *err)
+{
+	WR_AUTO(wr_git_repo) *repo = NULL;
+	enum wr_code code = open_repo(&repo, a, err);
+
+	return code == WR_OK ? describe(out, repo, err) : code;
+}
+
+static enum wr_code repo_checkpoint(json_t **out, const struct admin *a, struct wr_error *err)
+{
+	WR_AUTO(wr_git_repo) *repo = NULL;
+	bool did = false;
+	enum wr_code code = open_repo(&repo, a, err);
+
+	if (code == WR_OK)
+		code = wr_git_repo_checkpoint(&did, repo, err);
+	if (code == WR_OK)
+		code = describe(out, repo, err);
+	if (code == WR_OK && json_object_set_new(*out, "done", json_boolean(did)) != 0) {
+		json_decref(*out);
+		code = wr_fail_nomem(err);
+	}
+	return code;
+}
+
+static enum wr_code repo_verify(json_t **out, const struct admin *a, struct wr_error *err)
+{
+	WR_AUTO(wr_git_repo) *repo = NULL;
+	WR_AUTO_S(wr_verified) v = {.refs = 0};
+	WR_AUTO(json_t) *problems = json_array();
+	enum wr_code code = open_repo(&repo, a, err);
+
+	if (code == WR_OK)
+		code = wr_verify_repo(&v, repo, a->cancel, err);
+	for (size_t i = 0; i < v.problems_kept && code == WR_OK; i++)
+		code = wr_rows_add(problems, wr_json_str(wr_str(v.problems[i])), err);
+	if (code != WR_OK)
+		return code;
+	return give(out,
+		    json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "repoId",
+			      wr_git_repo_id(repo), "refs", (json_int_t)v.refs, "packs", (json_int_t)v.packs,
+			      "journals", (json_int_t)v.journals, "objects", (json_int_t)v.objects, "commits",
+			      (json_int_t)v.commits, "trees", (json_int_t)v.trees, "blobs", (json_int_t)v.blobs, "tags",
+			      (json_int_t)v.tags, "reachable", (json_int_t)v.reachable, "fromHeadsAndTags",
+			      (json_int_t)v.closure, "packBytes", (json_int_t)v.pack_bytes, "objectBytes",
+			      (json_int_t)v.object_bytes, "problemCount", (json_int_t)v.problem_count, "problems",
+			      WR_STEAL(problems)),
+		    err);
+}
+
 static const struct {
 	const char *name;
 	enum wr_code (*run)(json_t **out, const struct admin *a, struct wr_error *err);
 } commands[] = {
 	{"account.create", account_create}, {"account.list", account_list}, {"account.delete", account_delete},
 	{"key.create", key_create},	    {"key.list", key_list},	    {"key.revoke", key_revoke},
+	{"repo.show", repo_show},	    {"repo.verify", repo_verify},   {"repo.checkpoint", repo_checkpoint},
 };
+
+bool wr_admin_needs_git(const char *command)
+{
+	return wr_str_starts(wr_str(command), WR_S("repo."));
+}
 
 struct command {
 	struct wr_str cmd;
@@ -170,9 +272,9 @@ static const struct wr_field command_fields[] = {
 };
 
 enum wr_code wr_admin_run(json_t **out, struct wr_db *db, struct wr_git *git, struct wr_reaper *reaper, json_t *command,
-			  struct wr_error *err)
+			  const struct wr_cancel *cancel, struct wr_error *err)
 {
-	struct admin a = {.db = db, .git = git, .reaper = reaper, .args = {.with_repositories = false}};
+	struct admin a = {.db = db, .git = git, .reaper = reaper, .cancel = cancel};
 	struct command c = {.args = NULL};
 	enum wr_code code = wr_fields_read(&c, command_fields, WR_ARRAY_LEN(command_fields), command, err);
 

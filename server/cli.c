@@ -9,6 +9,9 @@ static const struct wr_command commands[] = {
 	{"key create", "ACCOUNT NAME", 2, "make another API key, which is shown only here", false},
 	{"key list", "ACCOUNT", 1, "list an account's API keys", false},
 	{"key revoke", "ACCOUNT KEY", 2, "revoke an API key by name or id, at once", false},
+	{"repo show", "ID", 1, "say what a repository consists of: refs, journals, packs", false},
+	{"repo verify", "ID", 1, "read all of a repository and say what is wrong; exit code 1 when something is", false},
+	{"repo checkpoint", "ID", 1, "write a repository's journals to packs now, for plain git to read", false},
 	{"config example", "", 0, "print the commented example of a configuration file", false},
 	{"version", "", 0, "print the version", false},
 };
@@ -173,7 +176,7 @@ static void one_command(const struct wr_command *c, struct wr_buf *out)
 		wr_config_flags_help(out);
 	else
 		wr_buf_addz(out, "  --data DIR       the server's data folder (warren-data)\n");
-	if (strncmp(c->name, "account", 7) == 0 || strncmp(c->name, "key", 3) == 0)
+	if (strncmp(c->name, "account", 7) == 0 || strncmp(c->name, "key", 3) == 0 || strncmp(c->name, "repo", 4) == 0)
 		wr_buf_addz(out, "\nPrints one JSON object. Works beside a running server and without one.\n");
 	if (strcmp(c->name, "serve") == 0)
 		wr_buf_addz(out, "\nEvery option is also a key of the INI file and an environment variable "

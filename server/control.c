@@ -20,6 +20,16 @@
 #define ANSWER_MAX (64 * 1024 * 1024)
 #define CLIENT_MS 5000
 #define SERVER_MS 60000
+#define BEAT_MS 5000
+#define COMMANDS_MAX 8
+
+/* One command under way. */
+struct client {
+	struct wr_control *control;
+	int fd;
+	bool used, ended, answering; /* under the control's mutex */
+	pthread_t thread;
+};
 
 struct wr_control {
 	struct wr_db *db;
@@ -31,6 +41,8 @@ struct wr_control {
 	dev_t dev;    /* whose socket the name leads to */
 	ino_t ino;
 	pthread_t thread;
+	pthread_mutex_t mutex; /* used, ended and answering of clients, and what is sent before an answer */
+	struct client clients[COMMANDS_MAX]; /* used is the listening thread's to change */
 };
 
 /*
@@ -59,10 +71,13 @@ static bool trusted(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && (peer.uid == 0 || peer.uid == geteuid());
 }
 
-/* One end of a connection, with a deadline for what is done next; stop is readable once it has to end, or -1. */
+/*
+ * One end of a connection, with a deadline for what is done next, which each byte that arrives puts off by patience_ms;
+ * stop is readable once it has to end, or -1.
+ */
 struct end {
 	int fd, stop;
-	int64_t deadline;
+	int64_t deadline, patience_ms;
 };
 
 static enum wr_code wait_for(const struct end *e, short events, struct wr_error *err)
@@ -83,7 +98,7 @@ static enum wr_code wait_for(const struct end *e, short events, struct wr_error 
 }
 
 /* Up to the newline; what stands behind it is ignored. */
-static enum wr_code read_line(struct wr_buf *line, const struct end *e, struct wr_error *err)
+static enum wr_code read_line(struct wr_buf *line, struct end *e, struct wr_error *err)
 {
 	for (;;) {
 		char *room = wr_buf_room(line, 4096);
@@ -102,6 +117,8 @@ static enum wr_code read_line(struct wr_buf *line, const struct end *e, struct w
 			return wr_fail_errno(err, "reading from the control socket");
 		if (n == 0)
 			return wr_fail(err, WR_E_UNAVAILABLE, "the control socket closed in the middle of a line");
+		if (e->patience_ms)
+			e->deadline = wr_mono_ms() + e->patience_ms;
 		end = memchr(room, '\n', (size_t)n);
 		line->len += end ? (size_t)(end - room) : (size_t)n;
 		if (end)
@@ -147,10 +164,18 @@ static json_t *error_json(const struct wr_error *err)
 			 wr_json_str(wr_str(wr_error_text(err))), "detail", wr_json_str(wr_str(err->detail)));
 }
 
+static bool stopping(void *arg)
+{
+	const struct wr_control *c = arg;
+
+	return poll(&(struct pollfd){.fd = c->stop, .events = POLLIN}, 1, 0) > 0;
+}
+
 static enum wr_code run_command(json_t **out, struct wr_control *c, int fd, struct wr_error *err)
 {
 	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(COMMAND_MAX + 4096);
-	const struct end client = {fd, c->stop, wr_mono_ms() + CLIENT_MS};
+	struct end client = {fd, c->stop, wr_mono_ms() + CLIENT_MS, 0};
+	const struct wr_cancel cancel = {stopping, c};
 	json_t *command;
 	enum wr_code code = read_line(&line, &client, err);
 
@@ -161,26 +186,37 @@ static enum wr_code run_command(json_t **out, struct wr_control *c, int fd, stru
 	command = json_loadb(line.ptr, line.len, JSON_REJECT_DUPLICATES, NULL);
 	if (!command)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "a command is one line of JSON");
-	code = wr_admin_run(out, c->db, c->git, c->reaper, command, err);
+	code = wr_admin_run(out, c->db, c->git, c->reaper, command, &cancel, err);
 	WR_LOG(WR_INFO, NULL, ADMIN, WR_STR("command", json_string_value(json_object_get(command, "cmd"))),
 	       WR_STR("result", wr_code_wire(code)));
 	json_decref(command);
 	return code;
 }
 
-static void answer_one(struct wr_control *c, int fd)
+/* The answer goes out by itself; nothing is sent in between from now on. */
+static void begin_answer(struct client *cl)
+{
+	pthread_mutex_lock(&cl->control->mutex);
+	cl->answering = true;
+	pthread_mutex_unlock(&cl->control->mutex);
+}
+
+static void answer_one(struct client *cl)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct wr_control *c = cl->control;
 	json_t *result = NULL, *answer;
-	struct end client = {fd, c->stop, 0};
+	/* Also what ran into the stop is told how it went. */
+	struct end client = {cl->fd, -1, 0, 0};
 
-	if (run_command(&result, c, fd, &err) == WR_OK) {
+	if (run_command(&result, c, cl->fd, &err) == WR_OK) {
 		answer = json_pack("{s:o}", "ok", result);
 	} else {
 		if (wr_code_status(err.code) >= 500)
 			wr_log_error(NULL, WR_EV_ADMIN, &err);
 		answer = error_json(&err);
 	}
+	begin_answer(cl);
 	/* A client that left is told nothing, and nobody else can be. */
 	client.deadline = wr_mono_ms() + CLIENT_MS;
 	if (answer && write_line(&client, answer, &err) != WR_OK)
@@ -188,30 +224,81 @@ static void answer_one(struct wr_control *c, int fd)
 	json_decref(answer);
 }
 
+static void serve_client(void *arg)
+{
+	struct client *cl = arg;
+
+	if (trusted(cl->fd))
+		answer_one(cl);
+	shutdown(cl->fd, SHUT_RDWR);
+	pthread_mutex_lock(&cl->control->mutex);
+	cl->ended = true;
+	pthread_mutex_unlock(&cl->control->mutex);
+}
+
+/* Threads that have ended are joined, and the clients of others learn that they live. *place: for one more, or NULL. */
+static void look_after(struct wr_control *c, bool beat, struct client **place)
+{
+	*place = NULL;
+	for (size_t i = 0; i < COMMANDS_MAX; i++) {
+		struct client *cl = &c->clients[i];
+		bool ended;
+
+		pthread_mutex_lock(&c->mutex);
+		ended = cl->used && cl->ended;
+		if (cl->used && !cl->answering && beat)
+			(void)!send(cl->fd, " ", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		pthread_mutex_unlock(&c->mutex);
+		if (ended) {
+			pthread_join(cl->thread, NULL);
+			close(cl->fd);
+			cl->used = false;
+		}
+		if (!cl->used)
+			*place = cl;
+	}
+}
+
+static void take_client(struct wr_control *c, struct client *place)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	int fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0) {
+		/* Without descriptors the connection stays in the queue and poll() would spin. */
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+			poll(&(struct pollfd){.fd = c->stop, .events = POLLIN}, 1, 100);
+		return;
+	}
+	*place = (struct client){.control = c, .fd = fd, .used = true};
+	if (wr_thread_start(&place->thread, "wr-command", 0, serve_client, place, &err) != WR_OK) {
+		wr_log_error(NULL, WR_EV_ADMIN, &err);
+		place->used = false;
+		close(fd);
+	}
+}
+
 static void serve(void *arg)
 {
 	struct wr_control *c = arg;
+	int64_t beat = wr_mono_ms() + BEAT_MS;
+	struct client *place;
 
 	for (;;) {
 		struct pollfd p[2] = {{.fd = c->listener, .events = POLLIN}, {.fd = c->stop, .events = POLLIN}};
-		int fd;
+		bool due = wr_mono_ms() >= beat;
 
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
+		look_after(c, due, &place);
+		if (due)
+			beat = wr_mono_ms() + BEAT_MS;
+		/* With all places taken: until one of them is free, which nothing tells but a look. */
+		p[0].events = place ? POLLIN : 0;
+		if (poll(p, 2, place ? BEAT_MS : 50) < 0 && errno != EINTR)
 			return;
 		if (p[1].revents)
 			return;
-		if (!p[0].revents)
-			continue;
-		fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (fd < 0) {
-			/* Without descriptors the connection stays in the queue and poll() would spin. */
-			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-				poll(&p[1], 1, 100);
-			continue;
-		}
-		if (trusted(fd))
-			answer_one(c, fd);
-		close(fd);
+		if (place && p[0].revents)
+			take_client(c, place);
 	}
 }
 
@@ -258,6 +345,7 @@ static void drop(struct wr_control *c)
 		close(c->stop);
 	if (c->folder >= 0)
 		close(c->folder);
+	pthread_mutex_destroy(&c->mutex);
 	free(c);
 }
 
@@ -270,6 +358,7 @@ enum wr_code wr_control_start(struct wr_control **out, const char *data, struct 
 	if (!c)
 		return wr_fail_nomem(err);
 	*c = (struct wr_control){.db = db, .git = git, .reaper = reaper, .listener = -1};
+	pthread_mutex_init(&c->mutex, NULL);
 	c->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	c->folder = open(data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (c->stop < 0 || c->folder < 0)
@@ -292,6 +381,12 @@ void wr_control_stop(struct wr_control *control)
 		return;
 	eventfd_write(control->stop, 1);
 	pthread_join(control->thread, NULL);
+	for (size_t i = 0; i < COMMANDS_MAX; i++) {
+		if (!control->clients[i].used)
+			continue;
+		pthread_join(control->clients[i].thread, NULL);
+		close(control->clients[i].fd);
+	}
 	drop(control);
 }
 
@@ -367,7 +462,7 @@ enum wr_code wr_control_call(json_t **out, const char *data, json_t *command, bo
 	code = connect_to(&fd, data, no_server, err);
 	if (code != WR_OK || *no_server)
 		return code;
-	server = (struct end){fd, -1, wr_mono_ms() + SERVER_MS};
+	server = (struct end){fd, -1, wr_mono_ms() + SERVER_MS, SERVER_MS};
 	code = write_line(&server, command, err);
 	if (code == WR_OK)
 		code = read_line(&line, &server, err);

@@ -1,10 +1,12 @@
 /*
  * server/control.h: how commands reach the running server: <data>/control.sock, mode 0600.
  * One line each way: a command (server/admin.h) of at most 64 KB, then {"ok": ...} or
- * {"error": {code, message, detail}}.
+ * {"error": {code, message, detail}}, with spaces in front of it every few seconds while the command runs.
  * Ownership: wr_control_start()/wr_control_stop() by the program; what it is given outlives it.
- * Threads:   one of its own, which serves one command at a time; wr_control_call() from any.
- * Blocks on: its thread on its client (for 5 s) and SQLite; wr_control_call() on the server, for 60 s.
+ * Threads:   one of its own that listens ("wr-control"), and one for each of up to 8 commands at a time ("wr-command");
+ *            more wait their turn. wr_control_call() from any.
+ * Blocks on: a command's thread on its client (for 5 s), SQLite, disk and CPU; wr_control_call() on the server, until it
+ *            gives no sign of life for 60 s.
  * Errors:    as below. Both ends check that the other is the same user, or root.
  */
 #ifndef WR_CONTROL_H
@@ -17,7 +19,7 @@ struct wr_control;
 /* The process started last has the socket: it takes the place of another's, dead or alive. */
 WR_MUST_CHECK enum wr_code wr_control_start(struct wr_control **out, const char *data, struct wr_db *db,
 					    struct wr_git *git, struct wr_reaper *reaper, struct wr_error *err);
-/* Finishes the command that runs. NULL is allowed. */
+/* Finishes the commands that run, or breaks long ones off. NULL is allowed. */
 void wr_control_stop(struct wr_control *control);
 
 /*

@@ -30,7 +30,7 @@ static enum wr_code default_branch(void *db, char *out, size_t cap, const char *
 	return wr_repo_default_branch(out, cap, db, id, err);
 }
 
-/* No engine takes events yet, so the database only counts them. */
+/* No engine takes events yet, so the database only counts them. events NULL: a command, after which nothing goes on. */
 static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, struct wr_db *db,
 			     struct wr_journal_events *events, struct wr_error *err)
 {
@@ -41,12 +41,14 @@ static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, s
 		.max_unpacked_bytes = cfg->git_max_unpacked,
 		.max_object_bytes = cfg->git_max_object,
 		.idle_repos = (unsigned)cfg->git_idle_repos,
-		.events = &events->sink,
+		.events = events ? &events->sink : NULL,
 		.default_branch = default_branch,
 		.default_branch_arg = db,
+		.no_keeper = events == NULL,
 	};
 
-	wr_journal_events_init(events, db, NULL, 0);
+	if (events)
+		wr_journal_events_init(events, db, NULL, 0);
 	return wr_git_open(out, &git, err);
 }
 
@@ -157,11 +159,42 @@ static int serve(const struct wr_cli *cli, struct wr_error *err)
 	return 0;
 }
 
+/*
+ * The store for one command. Nobody takes events here: their journals stay for the next server. Who serves the folder
+ * just now may also be stopping, and then its end is waited for.
+ */
+static enum wr_code open_store(struct wr_git **out, int *lock, const struct wr_config *cfg, struct wr_db *db,
+			       struct wr_error *err)
+{
+	enum wr_code code = wr_datadir_lock(lock, cfg->server_data, (int64_t)cfg->server_stop_timeout, err);
+
+	return code == WR_OK ? open_git(out, cfg, db, NULL, err) : code;
+}
+
+/* *served: a server has the folder after all, and has to do it. */
+static enum wr_code do_alone(json_t **out, const struct wr_config *cfg, json_t *command, bool *served,
+			     struct wr_error *err)
+{
+	struct wr_db *db = NULL;
+	struct wr_git *git = NULL;
+	WR_AUTO_FD int lock = -1;
+	enum wr_code code = wr_db_open(&db, cfg->server_data, err);
+
+	if (!code && wr_admin_needs_git(json_string_value(json_object_get(command, "cmd"))))
+		code = open_store(&git, &lock, cfg, db, err);
+	*served = code == WR_E_EXISTS;
+	if (!code)
+		code = wr_admin_run(out, db, git, NULL, command, NULL, err);
+	wr_git_close(git);
+	if (db)
+		wr_db_close(db);
+	return code;
+}
+
 /* The running server does it where there is one; else this process, on the data folder itself. */
 static enum wr_code administer(json_t **out, const struct wr_config *cfg, json_t *command, struct wr_error *err)
 {
-	struct wr_db *db = NULL;
-	bool no_server = false;
+	bool no_server = false, served = false;
 	enum wr_code code = wr_datadir_make(cfg->server_data, err);
 
 	if (code)
@@ -169,34 +202,42 @@ static enum wr_code administer(json_t **out, const struct wr_config *cfg, json_t
 	code = wr_control_call(out, cfg->server_data, command, &no_server, err);
 	if (!no_server)
 		return code;
-	code = wr_db_open(&db, cfg->server_data, err);
-	if (!code)
-		code = wr_admin_run(out, db, NULL, NULL, command, err);
-	if (db)
-		wr_db_close(db);
-	return code;
+	code = do_alone(out, cfg, command, &served, err);
+	/* One that began to serve in between listens by now. */
+	if (served)
+		code = wr_control_call(out, cfg->server_data, command, &no_server, err);
+	return served && no_server ? wr_fail(err, WR_E_UNAVAILABLE, "the data folder %s is locked, but nobody listens in it",
+					     cfg->server_data)
+				   : code;
 }
 
-static int admin(const struct wr_cli *cli, struct wr_error *err)
+static json_t *command_json(const struct wr_cli *cli)
 {
 	const char *name = cli->command->name;
-	json_t *args = json_object(), *command, *out = NULL;
+	json_t *args = json_object();
 	char dotted[32];
-	char *text;
-	int status;
 
 	snprintf(dotted, sizeof dotted, "%s", name);
 	*strchr(dotted, ' ') = '.';
 	if (strcmp(name, "account create") == 0)
 		json_object_set_new(args, "name", wr_json_str(wr_str(cli->words[0])));
 	else if (cli->command->word_count > 0)
-		json_object_set_new(args, "account", wr_json_str(wr_str(cli->words[0])));
+		json_object_set_new(args, strncmp(name, "repo ", 5) == 0 ? "repo" : "account",
+				    wr_json_str(wr_str(cli->words[0])));
 	if (strcmp(name, "account delete") == 0)
 		json_object_set_new(args, "withRepositories", json_boolean(cli->with_repositories));
 	if (cli->command->word_count == 2)
 		json_object_set_new(args, strcmp(name, "key create") == 0 ? "name" : "key",
 				    wr_json_str(wr_str(cli->words[1])));
-	command = json_pack("{s:s, s:o}", "cmd", dotted, "args", args);
+	return json_pack("{s:s, s:o}", "cmd", dotted, "args", args);
+}
+
+static int admin(const struct wr_cli *cli, struct wr_error *err)
+{
+	json_t *command = command_json(cli), *out = NULL;
+	char *text;
+	int status;
+
 	if (!command || administer(&out, &cli->config, command, err)) {
 		json_decref(command);
 		return complain(err);
@@ -204,6 +245,9 @@ static int admin(const struct wr_cli *cli, struct wr_error *err)
 	json_decref(command);
 	text = json_dumps(out, JSON_COMPACT);
 	status = text && puts(text) >= 0 && fflush(stdout) == 0 ? 0 : 1;
+	/* What "repo verify" found. */
+	if (json_integer_value(json_object_get(out, "problemCount")) > 0)
+		status = 1;
 	free(text);
 	json_decref(out);
 	return status;

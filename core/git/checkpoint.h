@@ -36,7 +36,8 @@ WR_MUST_CHECK enum wr_code wr_checkpoint_build(struct wr_checkpoint *out, struct
 
 /*
  * What plain git reads beside the packs: packed-refs, HEAD (refs/heads/<default_branch>) and shallow, each replaced only
- * where it differs. dir: the repository's folder.
+ * where it differs. Refs are those of the snapshot's checkpoint, all of whose objects are in packs. dir: the repository's
+ * folder.
  */
 WR_MUST_CHECK enum wr_code wr_checkpoint_export(int dir, const struct wr_snapshot *snap, struct wr_str default_branch,
 						struct wr_error *err);

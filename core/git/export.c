@@ -52,16 +52,17 @@ static enum wr_code replace(int dir, const char *name, struct wr_str text, struc
 	return code;
 }
 
+/* Those of the checkpoint: objects of later ones may lie in journals, which plain git cannot read. */
 static enum wr_code export_refs(int dir, const struct wr_snapshot *snap, struct wr_error *err)
 {
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(TEXT_MAX);
+	size_t n = snap->stored ? wr_refsfile_count(snap->stored) : 0;
 	char hex[WR_OID_HEX + 1];
-	struct wr_ref_cursor cursor;
 	struct wr_ref ref;
 
 	wr_buf_addz(&text, "# pack-refs with: peeled fully-peeled sorted \n");
-	wr_ref_cursor_init(&cursor, snap, WR_S(""));
-	while (wr_ref_cursor_next(&ref, &cursor)) {
+	for (size_t i = 0; i < n; i++) {
+		wr_refsfile_ref_at(&ref, snap->stored, i);
 		wr_oid_hex(hex, &ref.oid);
 		wr_buf_add(&text, hex, WR_OID_HEX);
 		wr_buf_addc(&text, ' ');

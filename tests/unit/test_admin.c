@@ -85,7 +85,7 @@ static json_t *run(struct place *p, enum wr_code expected, const char *cmd, json
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	json_t *c = command(cmd, args), *out = NULL;
-	enum wr_code code = wr_admin_run(&out, p->db, NULL, NULL, c, &err);
+	enum wr_code code = wr_admin_run(&out, p->db, NULL, NULL, c, NULL, &err);
 
 	json_decref(c);
 	if (code != expected)
@@ -211,12 +211,25 @@ static void deleting_with_repositories_leaves_work_for_the_reaper(void **state)
 	json_decref(made);
 }
 
+static struct wr_git_config store_config(const struct place *p)
+{
+	return (struct wr_git_config){
+		.data = p->dir,
+		.max_pack_bytes = 1 << 20,
+		.max_pack_objects = 1000,
+		.max_unpacked_bytes = 1 << 30,
+		.max_object_bytes = 1 << 20,
+		.idle_repos = 4,
+		.no_keeper = true,
+	};
+}
+
 /* The reaper, on a real store. */
 
 static void the_reaper_removes_folders_and_rows(void **state)
 {
 	struct place *p = *state;
-	const struct wr_git_config cfg = {p->dir, 1 << 20, 1000, 1 << 30, 1 << 20, 4};
+	const struct wr_git_config cfg = store_config(p);
 	struct wr_repo_new new = {{NULL, 0}, false, WR_S("main")};
 	int64_t deadline = wr_mono_ms() + 60000;
 	struct wr_reaper *reaper = NULL;
@@ -236,7 +249,7 @@ static void the_reaper_removes_folders_and_rows(void **state)
 	assert_int_equal(wr_repo_delete(p->db, account.id, repos[0].id, NULL), WR_OK);
 	assert_int_equal(wr_reaper_start(&reaper, p->db, git, NULL), WR_OK);
 	c = command("account.delete", json_pack("{s:s, s:b}", "account", "acme", "withRepositories", 1));
-	assert_int_equal(wr_admin_run(&out, p->db, git, reaper, c, NULL), WR_OK);
+	assert_int_equal(wr_admin_run(&out, p->db, git, reaper, c, NULL, NULL), WR_OK);
 	while (n > 0) {
 		assert_int_equal(wr_repo_doomed(doomed, &n, p->db, NULL, 0, 4, NULL), WR_OK);
 		assert_true(wr_mono_ms() < deadline);
@@ -246,6 +259,61 @@ static void the_reaper_removes_folders_and_rows(void **state)
 	wr_git_close(git);
 	json_decref(c);
 	json_decref(out);
+}
+
+/* Repositories: what a store without any folder says. Full ones are tested through the program. */
+
+static json_t *through_socket(struct place *p, const char *cmd, const char *id, enum wr_code expected)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	json_t *c = command(cmd, json_pack("{s:s}", "repo", id)), *out = NULL;
+	bool no_server = false;
+	enum wr_code code = wr_control_call(&out, p->dir, c, &no_server, &err);
+
+	assert_false(no_server);
+	json_decref(c);
+	if (code != expected)
+		fail_msg("%s: code %d, %s %s", cmd, code, err.text, err.detail);
+	return out;
+}
+
+static void repositories_are_shown_verified_and_packed(void **state)
+{
+	static const char *const commands[] = {"repo.show", "repo.verify", "repo.checkpoint"};
+	struct place *p = *state;
+	const struct wr_git_config cfg = store_config(p);
+	struct wr_repo_new new = {{NULL, 0}, false, WR_S("main")};
+	struct wr_control *control = NULL;
+	struct wr_secret_text key;
+	struct wr_account account;
+	struct wr_git *git = NULL;
+	struct wr_repo repo;
+	json_t *out;
+
+	assert_int_equal(wr_account_create(&account, &key, p->db, WR_S("acme"), NULL), WR_OK);
+	assert_int_equal(wr_repo_create(&repo, p->db, account.id, &new, NULL), WR_OK);
+	assert_int_equal(wr_git_open(&git, &cfg, NULL), WR_OK);
+	assert_int_equal(wr_control_start(&control, p->dir, p->db, git, NULL, NULL), WR_OK);
+	for (size_t i = 0; i < WR_ARRAY_LEN(commands); i++) {
+		assert_true(wr_admin_needs_git(commands[i]));
+		assert_null(through_socket(p, commands[i], "rubbish", WR_E_REPO_NOT_FOUND));
+		assert_null(through_socket(p, commands[i], "01234567-89ab-4def-8123-456789abcdef",
+					   WR_E_REPO_NOT_FOUND));
+	}
+	assert_false(wr_admin_needs_git("account.list"));
+	out = through_socket(p, "repo.show", repo.id, WR_OK);
+	assert_true(json_is_false(json_object_get(out, "exists")));
+	assert_string_equal(text(out, "repoId"), repo.id);
+	json_decref(out);
+	out = through_socket(p, "repo.verify", repo.id, WR_OK);
+	assert_int_equal(json_integer_value(json_object_get(out, "problemCount")), 0);
+	assert_int_equal(json_array_size(json_object_get(out, "problems")), 0);
+	json_decref(out);
+	out = through_socket(p, "repo.checkpoint", repo.id, WR_OK);
+	assert_true(json_is_false(json_object_get(out, "done")));
+	json_decref(out);
+	wr_control_stop(control);
+	wr_git_close(git);
 }
 
 /* The socket. */
@@ -413,6 +481,7 @@ int main(void)
 		IN_PLACE(refusals_say_why),
 		IN_PLACE(deleting_with_repositories_leaves_work_for_the_reaper),
 		IN_PLACE(the_reaper_removes_folders_and_rows),
+		IN_PLACE(repositories_are_shown_verified_and_packed),
 		IN_PLACE(commands_pass_through_the_socket),
 		{"commands_pass_through_the_socket_far_away", commands_pass_through_the_socket, open_far_place,
 		 close_place, NULL},
