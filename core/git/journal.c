@@ -76,7 +76,8 @@ static enum wr_code map_file(struct wr_journal *j, uint64_t size, struct wr_erro
 	return WR_OK;
 }
 
-static enum wr_code write_at(struct wr_journal *j, const uint8_t *bytes, uint64_t len, uint64_t at, struct wr_error *err)
+static enum wr_code write_at(struct wr_journal *j, const uint8_t *bytes, uint64_t len, uint64_t at,
+			     struct wr_error *err)
 {
 	while (len > 0) {
 		ssize_t n = pwrite(j->fd, bytes, (size_t)len, (off_t)at);
@@ -260,7 +261,8 @@ enum wr_code wr_journal_put(bool *broken, struct wr_journal *j, struct wr_record
 	if (!j->writable)
 		return wr_fail(err, WR_E_INTERNAL, "journal %llu may only be read", number);
 	if (!wr_journal_fits(j, len))
-		return wr_fail(err, WR_E_INTERNAL, "journal %llu has no room for %llu bytes", number, (unsigned long long)len);
+		return wr_fail(err, WR_E_INTERNAL, "journal %llu has no room for %llu bytes", number,
+			       (unsigned long long)len);
 	bytes = malloc((size_t)len);
 	if (!bytes)
 		return wr_fail_nomem(err);
@@ -316,7 +318,8 @@ enum wr_code wr_journal_copy(struct wr_journal **out, int dir, uint64_t number, 
 	enum wr_code code;
 
 	if (records > atomic_load(&old->records))
-		return wr_fail(err, WR_E_INTERNAL, "journal %llu has no %u records", (unsigned long long)old->number, records);
+		return wr_fail(err, WR_E_INTERNAL, "journal %llu has no %u records", (unsigned long long)old->number,
+			       records);
 	if (records > 0)
 		end = wr_journal_place(old, records - 1)->offset + wr_journal_place(old, records - 1)->len;
 	snprintf(tmp, sizeof tmp, "journal.%llu.new", (unsigned long long)number);

@@ -33,7 +33,7 @@ struct wr_record_object {
 	enum wr_type type;
 	bool known;
 	uint16_t depth; /* deltas down to a full object, those outside the record included */
-	uint32_t base;	/* row of this record on which a delta is based; WR_NO_ROW: full, or a REF_DELTA on another object */
+	uint32_t base;	/* row of this record that a delta is based on; WR_NO_ROW: full, or a REF_DELTA on another object */
 	uint64_t size;	/* of the object */
 	const uint8_t *raw; /* the pack entry: header, base id or distance (ignored where base is a row), zlib stream */
 	uint32_t raw_len;
@@ -55,9 +55,9 @@ struct wr_record {
 /* ---- life ---- */
 
 /*
- * warren/journal.<number> in the folder (an open descriptor of "warren"), empty, flushed, the folder flushed. replaces: 0
- * or the number of a journal that this one stands for from now on. first_seq: of its first record. Fails where the file
- * exists.
+ * warren/journal.<number> in the folder (an open descriptor of "warren"), empty, flushed, the folder flushed.
+ * replaces: 0 or the number of a journal that this one stands for from now on. first_seq: of its first record. Fails
+ * where the file exists. Made as journal.<number>.new, which a crash may leave behind.
  */
 WR_MUST_CHECK enum wr_code wr_journal_create(struct wr_journal **out, int dir, uint64_t number, uint64_t replaces,
 					     uint64_t first_seq, struct wr_error *err);
@@ -74,8 +74,8 @@ enum wr_journal_end {
  * All whole records count as flushed from then on, and the next one put will say so: who goes on with the journal knows
  * that it was closed cleanly, or that a later one was begun. Who does not know makes a copy, by *flushed if need be.
  */
-WR_MUST_CHECK enum wr_code wr_journal_open(struct wr_journal **out, enum wr_journal_end *end, uint64_t *flushed, int dir,
-					   uint64_t number, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_journal_open(struct wr_journal **out, enum wr_journal_end *end, uint64_t *flushed,
+					   int dir, uint64_t number, struct wr_error *err);
 
 /*
  * A new journal that replaces old: its first `records` records, flushed with the folder. What old holds beyond them is
@@ -99,7 +99,7 @@ WR_MUST_CHECK enum wr_code wr_journal_put(bool *broken, struct wr_journal *j, st
 /* fdatasync of all that was put. After an error the journal is broken: what was put since the last flush is unknown. */
 WR_MUST_CHECK enum wr_code wr_journal_flush(struct wr_journal *j, struct wr_error *err);
 
-/* Room is up to the caller: whether a record of this many bytes fits at all (a fresh journal may be larger than usual). */
+/* Room is up to the caller: whether a record of this many bytes fits at all (a fresh journal may become larger). */
 bool wr_journal_fits(const struct wr_journal *j, uint64_t record_len);
 uint64_t wr_record_len(const struct wr_record *record);
 

@@ -88,8 +88,8 @@ struct wr_record_view {
 	uint32_t flags, update_count, object_count, author_len;
 };
 /*
- * Whether len bytes are a record that every reader can follow without checks of its own. Says nothing of its mark, chain
- * and checksum.
+ * Whether len bytes are a record that every reader can follow without checks of its own. Says nothing of its mark,
+ * chain and checksum.
  */
 bool wr_record_check(struct wr_record_view *out, const uint8_t *bytes, uint64_t len);
 /* Fills len = wr_record_len() bytes but for what wr_record_seal() sets. */
@@ -99,8 +99,8 @@ void wr_record_seal(uint8_t *bytes, uint64_t len, const struct wr_journal *j, ui
 uint64_t wr_record_sum(const uint8_t *bytes, uint64_t len, uint64_t nonce);
 
 /* Reads what follows the header, up to size bytes. */
-WR_MUST_CHECK enum wr_code wr_journal_scan(enum wr_journal_end *end, uint64_t *flushed, struct wr_journal *j, uint64_t size,
-					   struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_journal_scan(enum wr_journal_end *end, uint64_t *flushed, struct wr_journal *j,
+					   uint64_t size, struct wr_error *err);
 /* As wr_journal_open() of a file with these bytes, which stay the caller's and must outlive it. */
 WR_MUST_CHECK enum wr_code wr_journal_of_bytes(struct wr_journal **out, enum wr_journal_end *end, uint64_t *flushed,
 					       struct wr_str bytes, uint64_t number, struct wr_error *err);

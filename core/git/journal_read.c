@@ -5,10 +5,8 @@
  */
 #include "core/git/journal_internal.h"
 
-#define XXH_NO_STREAM
 #include <xxhash.h>
 
-#include "core/git/guard.h"
 #include "core/git/pack.h"
 #include "core/git/parse.h"
 
@@ -344,8 +342,16 @@ static void fill_objects(struct wr_record_object *out, const struct wr_journal *
 		struct wr_row_entry e;
 
 		wr_journal_row(&e, j, first + i);
-		out[i] = (struct wr_record_object){e.oid,  e.type, e.known, e.depth, e.base == WR_NO_ROW ? e.base : e.base - first,
-						   e.size, e.raw,  e.raw_len};
+		out[i] = (struct wr_record_object){
+			.oid = e.oid,
+			.type = e.type,
+			.known = e.known,
+			.depth = e.depth,
+			.base = e.base == WR_NO_ROW ? WR_NO_ROW : e.base - first,
+			.size = e.size,
+			.raw = e.raw,
+			.raw_len = e.raw_len,
+		};
 	}
 }
 

@@ -1,7 +1,8 @@
 /*
  * Rows stand in chunks that never move; a hash table names them by id. The one writer fills a row, then sets its slot
- * (release); a reader that finds the slot (acquire) sees the row. A table that is too full is followed by a larger copy;
- * a reader that still probes the old one misses only rows that were published after it began, which are above its limit.
+ * (release); a reader that finds the slot (acquire) sees the row. A table that is too full is followed by a larger
+ * copy; a reader that still probes the old one misses only rows that were published after it began, which are above
+ * its limit.
  */
 #include "core/git/journal_internal.h"
 
@@ -192,7 +193,7 @@ void wr_journal_rows_free(struct wr_journal *j)
 
 bool wr_journal_find(uint32_t *row, const struct wr_journal *j, uint32_t limit, const struct wr_oid *oid)
 {
-	struct wr_journal_table *t = atomic_load_explicit(&((struct wr_journal *)(uintptr_t)j)->table, memory_order_acquire);
+	struct wr_journal_table *t = atomic_load_explicit(&j->table, memory_order_acquire);
 	uint64_t h;
 
 	if (!t || limit == 0)

@@ -1,11 +1,10 @@
 /*
  * Header (64 bytes): "WRNREFS1", number, sequence, counts of packs, shallow roots, refs, dead entries, bytes of names.
- * Then packs (48 each), refs (48 each), dead entries (4), shallow roots (20), names, zeros to a multiple of 8, XXH3-64 of
- * all before. Numbers little-endian. docs/store-format.md has it field by field.
+ * Then packs (48 each), refs (48 each), dead entries (4), shallow roots (20), names, zeros to a multiple of 8, XXH3-64
+ * of all before. Numbers little-endian. docs/store-format.md has it field by field.
  */
 #include "core/git/refsfile.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -136,7 +135,8 @@ static enum wr_code check_contents(uint64_t *dead, uint64_t *names, const struct
 	for (size_t i = 0; i < c->ref_count; i++) {
 		const struct wr_ref *ref = &c->refs[i];
 
-		if (!wr_refname_ok(ref->name) || wr_oid_zero(&ref->oid) || (i && name_cmp(ref[-1].name, ref->name) >= 0))
+		if (!wr_refname_ok(ref->name) || wr_oid_zero(&ref->oid) ||
+		    (i && name_cmp(ref[-1].name, ref->name) >= 0))
 			return wr_fail(err, WR_E_INTERNAL, "ref %zu of a ref file breaks the format", i);
 		*names += ref->name.len;
 	}
@@ -182,7 +182,8 @@ static void put(struct out *o, const void *bytes, size_t len)
 	}
 }
 
-static void put_head(struct out *o, uint64_t number, const struct wr_refsfile_contents *c, uint64_t dead, uint64_t names)
+static void put_head(struct out *o, uint64_t number, const struct wr_refsfile_contents *c, uint64_t dead,
+		     uint64_t names)
 {
 	uint8_t head[HEADER] = MAGIC;
 
@@ -326,8 +327,8 @@ static bool packs_ok(struct wr_refsfile *f)
 		const uint8_t *p = f->packs + i * PACK_ROW;
 		uint32_t n = wr_le32(p + 24);
 
-		if (!role_ok(p[20]) || p[21] || p[22] || p[23] || wr_le32(p + 28) || wr_le64(p + 32) || wr_le64(p + 40) ||
-		    n > f->dead_count - dead)
+		if (!role_ok(p[20]) || p[21] || p[22] || p[23] || wr_le32(p + 28) || wr_le64(p + 32) ||
+		    wr_le64(p + 40) || n > f->dead_count - dead)
 			return false;
 		for (uint32_t k = 1; k < n; k++)
 			if (wr_le32(f->dead + (dead + k) * 4) <= wr_le32(f->dead + (dead + k - 1) * 4))
@@ -455,7 +456,7 @@ void wr_refsfile_ref_at(struct wr_ref *out, const struct wr_refsfile *f, size_t 
 {
 	const uint8_t *p = f->refs + i * REF_ROW;
 
-	/* Both numbers were checked; should the disk fail since, they become zeros, which lie inside as well (guard.h). */
+	/* Both numbers were checked; should the disk fail since, they become zeros, which lie inside too (guard.h). */
 	out->name = wr_str_n(f->names + wr_le32(p + 40), wr_le32(p + 44));
 	memcpy(out->oid.id, p, WR_OID_RAW);
 	memcpy(out->peeled.id, p + 20, WR_OID_RAW);

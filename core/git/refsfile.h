@@ -1,5 +1,6 @@
 /*
- * core/git/refsfile.h: warren/<checkpoint>.refs: what a checkpoint is made of: refs, shallow roots, packs, dead entries.
+ * core/git/refsfile.h: warren/<checkpoint>.refs: what a checkpoint is made of: refs, shallow roots, packs, dead
+ * entries.
  * The format is documented in docs/store-format.md.
  * Ownership: counted; wr_refsfile_open() gives one reference. Names lie in the mapped file.
  * Threads:   immutable.

@@ -1,6 +1,7 @@
 /*
- * Journals. The first byte says how: 0, the rest is the file; 1, the same, but with header, chain and checksums put right,
- * so that what records claim is tried; 2, so too, and then one byte is damaged: two bytes say which, the next how.
+ * Journals. The first byte says how: 0, the rest is the file; 1, the same, but with header, chain and checksums put
+ * right, so that what records claim is tried; 2, so too, and then one byte is damaged: two bytes say which, the next
+ * how.
  */
 #include <assert.h>
 
@@ -48,8 +49,8 @@ static void look_at_row(const struct wr_journal *j, uint32_t row, uint32_t first
 	uint32_t at;
 
 	wr_journal_row(&e, j, row);
-	assert(e.raw >= (const uint8_t *)file.ptr && e.raw_len <= (size_t)((const uint8_t *)file.ptr + file.len - e.raw));
 	assert(e.raw == (const uint8_t *)file.ptr + e.offset);
+	assert(e.offset <= file.len && e.raw_len <= file.len - e.offset);
 	assert(e.base == WR_NO_ROW || (e.base >= first && e.base < row));
 	assert(wr_entry_head(&kind, &size, e.raw, e.raw_len) > 0 && e.depth <= WR_DELTA_DEPTH);
 	assert(e.type >= WR_COMMIT && e.type <= WR_TAG);
