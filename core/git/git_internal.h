@@ -55,9 +55,10 @@ struct wr_git_repo {
 	struct wr_folder *folder; /* NULL: not open. The turn's; set together with snap */
 	pthread_mutex_t keeping;  /* one checkpoint at a time; taken before the turn */
 	struct wr_repo_events events;
-	bool queued; /* for the keeper; under its mutex */
+	enum { WR_KEEP_NOT, WR_KEEP_LATER, WR_KEEP_NOW } queued; /* this and the next two: under the keeper's mutex */
 	struct wr_git_repo *keep_next;
-	_Atomic int64_t retry_ms; /* no checkpoint by itself before this (monotonic) */
+	int64_t keep_at;
+	_Atomic int64_t written_ms, retry_ms; /* monotonic: the last record; no checkpoint by itself before this */
 };
 
 /* One more reference. */

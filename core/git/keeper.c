@@ -10,15 +10,23 @@
 #define DUE_RECORDS 1000
 #define DUE_PACKS 6
 #define DUE_REFS 10000
-/* A failed one is not tried again before as many records, or this time, have passed. */
+/*
+ * Also due, once nothing was written for a while: this many objects that a clone would have to walk over. Fewer are not
+ * worth the flushes.
+ */
+#define QUIET_ROWS 64
+#define QUIET_MS 3000
+/* A failed one is not tried again before this time has passed. */
 #define RETRY_MS 5000
 #define NICENESS 10
 
 struct wr_keeper {
 	struct wr_git *git;
-	pthread_mutex_t mutex; /* queue, stop, and queued and keep_next of each repository */
+	pthread_mutex_t mutex; /* both lists, stop, and queued, keep_next and keep_at of each repository */
 	pthread_cond_t cond;
-	struct wr_git_repo *queue, *queue_end;
+	struct list {
+		struct wr_git_repo *first, *last;
+	} now, later; /* later: by keep_at */
 	bool stop;
 	pthread_t thread;
 };
@@ -149,20 +157,57 @@ static bool stopped(void *arg)
 	return stop;
 }
 
+static void add(struct list *list, struct wr_git_repo *repo)
+{
+	repo->keep_next = NULL;
+	if (list->last)
+		list->last->keep_next = repo;
+	else
+		list->first = repo;
+	list->last = repo;
+}
+
+static struct wr_git_repo *take(struct list *list)
+{
+	struct wr_git_repo *repo = list->first;
+
+	list->first = repo->keep_next;
+	if (!list->first)
+		list->last = NULL;
+	return repo;
+}
+
+static void wait_until(struct wr_keeper *k, int64_t ms)
+{
+	struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+	pthread_cond_timedwait(&k->cond, &k->mutex, &ts);
+}
+
+/* What is due at once, then what has been quiet for long enough. NULL: the end. */
 static struct wr_git_repo *next(struct wr_keeper *k)
 {
-	struct wr_git_repo *repo;
+	struct wr_git_repo *repo = NULL;
 
 	pthread_mutex_lock(&k->mutex);
-	while (!k->queue && !k->stop)
-		pthread_cond_wait(&k->cond, &k->mutex);
-	repo = k->stop ? NULL : k->queue;
-	if (repo) {
-		k->queue = repo->keep_next;
-		if (!k->queue)
-			k->queue_end = NULL;
-		repo->queued = false;
+	while (!repo && !k->stop) {
+		if (k->now.first) {
+			repo = take(&k->now);
+		} else if (k->later.first && k->later.first->keep_at <= wr_mono_ms()) {
+			repo = take(&k->later);
+			/* Written to since it was put there. */
+			if (wr_mono_ms() - atomic_load(&repo->written_ms) < QUIET_MS) {
+				repo->keep_at = wr_mono_ms() + QUIET_MS;
+				add(&k->later, WR_STEAL(repo));
+			}
+		} else if (k->later.first) {
+			wait_until(k, k->later.first->keep_at);
+		} else {
+			pthread_cond_wait(&k->cond, &k->mutex);
+		}
 	}
+	if (repo)
+		repo->queued = WR_KEEP_NOT;
 	pthread_mutex_unlock(&k->mutex);
 	return repo;
 }
@@ -189,13 +234,17 @@ static void keep(void *arg)
 enum wr_code wr_keeper_start(struct wr_keeper **out, struct wr_git *git, struct wr_error *err)
 {
 	struct wr_keeper *k = calloc(1, sizeof *k);
+	pthread_condattr_t attr;
 	enum wr_code code;
 
 	if (!k)
 		return wr_fail_nomem(err);
 	k->git = git;
 	pthread_mutex_init(&k->mutex, NULL);
-	pthread_cond_init(&k->cond, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&k->cond, &attr);
+	pthread_condattr_destroy(&attr);
 	code = wr_thread_start(&k->thread, "wr-keeper", NICENESS, keep, k, err);
 	if (code == WR_OK) {
 		*out = k;
@@ -216,12 +265,10 @@ void wr_keeper_stop(struct wr_keeper *k)
 	pthread_cond_signal(&k->cond);
 	pthread_mutex_unlock(&k->mutex);
 	pthread_join(k->thread, NULL);
-	while (k->queue) {
-		struct wr_git_repo *repo = k->queue;
-
-		k->queue = repo->keep_next;
-		wr_git_repo_unref(repo);
-	}
+	while (k->now.first)
+		wr_git_repo_unref(take(&k->now));
+	while (k->later.first)
+		wr_git_repo_unref(take(&k->later));
 	pthread_cond_destroy(&k->cond);
 	pthread_mutex_destroy(&k->mutex);
 	free(k);
@@ -242,20 +289,45 @@ static bool due(const struct wr_snapshot *snap)
 	       (snap->overlay && snap->overlay->count >= DUE_REFS);
 }
 
+static bool due_later(const struct wr_snapshot *snap)
+{
+	uint64_t rows = 0;
+
+	for (size_t i = 0; i < snap->journal_count; i++)
+		rows += snap->limits[i];
+	return rows >= QUIET_ROWS;
+}
+
 void wr_keeper_look(struct wr_keeper *k, struct wr_git_repo *repo, const struct wr_snapshot *snap)
 {
-	if (!k || !due(snap) || wr_mono_ms() < atomic_load(&repo->retry_ms))
+	int64_t now = wr_mono_ms();
+	bool at_once;
+
+	if (!k)
+		return;
+	atomic_store(&repo->written_ms, now);
+	at_once = due(snap) && now >= atomic_load(&repo->retry_ms);
+	if (!at_once && !due_later(snap))
 		return;
 	pthread_mutex_lock(&k->mutex);
-	if (!repo->queued && !k->stop) {
-		repo->queued = true;
-		repo->keep_next = NULL;
+	if (repo->queued == WR_KEEP_NOT && !k->stop) {
 		wr_git_repo_ref(repo);
-		if (k->queue_end)
-			k->queue_end->keep_next = repo;
-		else
-			k->queue = repo;
-		k->queue_end = repo;
+		repo->queued = at_once ? WR_KEEP_NOW : WR_KEEP_LATER;
+		repo->keep_at = now + QUIET_MS;
+		add(at_once ? &k->now : &k->later, repo);
+		pthread_cond_signal(&k->cond);
+	} else if (repo->queued == WR_KEEP_LATER && at_once) {
+		struct wr_git_repo **p = &k->later.first, *before = NULL;
+
+		while (*p != repo) {
+			before = *p;
+			p = &before->keep_next;
+		}
+		*p = repo->keep_next;
+		if (k->later.last == repo)
+			k->later.last = before;
+		repo->queued = WR_KEEP_NOW;
+		add(&k->now, repo);
 		pthread_cond_signal(&k->cond);
 	}
 	pthread_mutex_unlock(&k->mutex);
