@@ -139,12 +139,11 @@ static enum wr_code sort(uint32_t *out, const struct wr_indexer *x)
 }
 
 /*
- * A delta that names its base by id finds some twin of it when it is read back, and if that twin is a delta too, the
- * two may lead to each other. Such a pack has been resolved here, but could not be read.
+ * Whether some delta names a base that came twice, once as a delta. It was resolved on one of the two here, but the
+ * reader finds some twin, from which the way may lead back to where it came from.
  */
-static enum wr_code check_twins(struct wr_indexer *x, const uint32_t *by_oid)
+static bool twins_matter(const struct wr_indexer *x, const uint32_t *by_oid)
 {
-	char hex[WR_OID_HEX + 1];
 	size_t ref = 0;
 
 	for (uint32_t i = 1; i < x->count && ref < x->ref_count; i++) {
@@ -155,12 +154,50 @@ static enum wr_code check_twins(struct wr_indexer *x, const uint32_t *by_oid)
 		/* Both lists are sorted. */
 		while (ref < x->ref_count && wr_oid_cmp(&x->ref[ref].base, &a->oid) < 0)
 			ref++;
-		if (ref == x->ref_count || !wr_oid_eq(&x->ref[ref].base, &a->oid))
-			continue;
-		wr_oid_hex(hex, &a->oid);
-		return wr_fail(x->main.err, WR_E_BAD_PACK, "bad pack: delta base %s comes twice", hex);
+		if (ref < x->ref_count && wr_oid_eq(&x->ref[ref].base, &a->oid))
+			return true;
 	}
+	return false;
+}
+
+/* How deep the entry lies for the reader; depths: of each position, 0 where that is not known, else one more. */
+static enum wr_code walk_chain(uint16_t *depths, struct wr_indexer *x, const struct wr_pack *pack, uint32_t pos)
+{
+	uint32_t chain[WR_DELTA_DEPTH + 1];
+	struct wr_entry e = {.kind = WR_REF_DELTA};
+	size_t n = 0, depth;
+	enum wr_code code;
+
+	for (; !depths[pos] && e.kind > WR_TAG; pos = e.kind > WR_TAG ? e.base : pos) {
+		if (n == WR_ARRAY_LEN(chain))
+			break;
+		if ((code = wr_pack_entry(&e, pack, pos, x->main.err)) != WR_OK)
+			return code;
+		chain[n++] = pos;
+	}
+	depth = depths[pos];
+	if (!depth && e.kind > WR_TAG)
+		depth = WR_DELTA_DEPTH + 1;
+	if (depth + n > WR_DELTA_DEPTH + 1)
+		return wr_index_bad(&x->main, "a delta base comes twice, and they lead to each other");
+	while (n > 0)
+		depths[chain[--n]] = (uint16_t)++depth;
 	return WR_OK;
+}
+
+/* What was written, as it is read. */
+static enum wr_code check_chains(struct wr_indexer *x)
+{
+	WR_AUTO(wr_pack) *pack = NULL;
+	WR_AUTO_MEM uint16_t *depths = calloc(x->count, sizeof *depths);
+	enum wr_code code;
+
+	if (!depths)
+		return wr_fail_nomem(x->main.err);
+	code = wr_pack_open(&pack, x->dir, x->name, x->main.err);
+	for (uint32_t pos = 0; code == WR_OK && pos < x->count; pos++)
+		code = walk_chain(depths, x, pack, pos);
+	return code;
 }
 
 enum wr_code wr_index_write(struct wr_indexer *x)
@@ -171,10 +208,11 @@ enum wr_code wr_index_write(struct wr_indexer *x)
 
 	if (!by_oid || !order)
 		return wr_fail_nomem(x->main.err);
-	if ((code = sort(by_oid, x)) != WR_OK || (code = check_twins(x, by_oid)) != WR_OK ||
-	    (code = write_idx(x, by_oid)) != WR_OK)
+	if ((code = sort(by_oid, x)) != WR_OK || (code = write_idx(x, by_oid)) != WR_OK)
 		return code;
 	for (uint32_t i = 0; i < x->count; i++)
 		order[by_oid[i]] = i;
-	return wr_pack_write_rev(x->dir, x->name, order, x->count, x->sum, x->main.err);
+	if ((code = wr_pack_write_rev(x->dir, x->name, order, x->count, x->sum, x->main.err)) != WR_OK)
+		return code;
+	return twins_matter(x, by_oid) ? check_chains(x) : WR_OK;
 }
