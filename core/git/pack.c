@@ -19,41 +19,57 @@
 
 /* ---- opening ---- */
 
-struct map {
+/* A file, mapped; and its first and last bytes, as far as asked for. */
+struct file {
 	const uint8_t *p;
 	size_t size;
 	struct wr_guard *guard;
+	size_t head_len, tail_len;
+	uint8_t head[IDX_HEAD], tail[2 * WR_PACK_SUM];
 };
 
-/* What was mapped is out's, also after an error. missing: where a file that is not there shall not be an error. */
-static enum wr_code map_file(struct map *out, bool *missing, int dir, const char *name, const char *ext, size_t least,
+/* They are read, not looked at in the map: a page fault costs thirty times as much. */
+static enum wr_code read_ends(struct file *file, int fd, const char *name, struct wr_error *err)
+{
+	ssize_t head = pread(fd, file->head, file->head_len, 0);
+	ssize_t tail = pread(fd, file->tail, file->tail_len, (off_t)(file->size - file->tail_len));
+
+	if (head < 0 || tail < 0)
+		return wr_fail_errno(err, "read %s", name);
+	if ((size_t)head != file->head_len || (size_t)tail != file->tail_len)
+		return wr_fail(err, WR_E_INTERNAL, "%s became shorter", name);
+	return WR_OK;
+}
+
+/*
+ * What was mapped is the caller's, also after an error. A file that is not there, or too short for its ends, is none:
+ * then file->p stays NULL where missing is allowed.
+ */
+static enum wr_code map_file(struct file *file, bool missing, int dir, const char *name, const char *ext,
 			     struct wr_error *err)
 {
-	char file[WR_PACK_NAME + 8];
+	char full[WR_PACK_NAME + 8];
 	WR_AUTO_FD int fd = -1;
+	enum wr_code code;
 	struct stat st;
 	void *p;
 
-	snprintf(file, sizeof file, "%s.%s", name, ext);
-	fd = openat(dir, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 && errno == ENOENT && missing) {
-		*missing = true;
+	snprintf(full, sizeof full, "%s.%s", name, ext);
+	fd = openat(dir, full, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 && errno == ENOENT && missing)
 		return WR_OK;
-	}
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return wr_fail_errno(err, "open %s", file);
-	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)least) {
-		if (!missing)
-			return wr_fail(err, WR_E_INTERNAL, "%s is too short", file);
-		*missing = true;
-		return WR_OK;
-	}
-	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+		return wr_fail_errno(err, "open %s", full);
+	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)(file->head_len + file->tail_len))
+		return missing ? WR_OK : wr_fail(err, WR_E_INTERNAL, "%s is too short", full);
+	file->size = (size_t)st.st_size;
+	if ((code = read_ends(file, fd, full, err)) != WR_OK)
+		return code;
+	p = mmap(NULL, file->size, PROT_READ, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
-		return wr_fail_errno(err, "mmap %s", file);
-	out->p = p;
-	out->size = (size_t)st.st_size;
-	return wr_guard_new(&out->guard, p, out->size, err);
+		return wr_fail_errno(err, "mmap %s", full);
+	file->p = p;
+	return wr_guard_new(&file->guard, p, file->size, err);
 }
 
 static void unmap(const uint8_t *p, size_t size, struct wr_guard *guard)
@@ -63,63 +79,62 @@ static void unmap(const uint8_t *p, size_t size, struct wr_guard *guard)
 		munmap((void *)(uintptr_t)p, size);
 }
 
-static enum wr_code map_pack(struct wr_pack *p, int dir, struct wr_error *err)
+static enum wr_code map_pack(struct wr_pack *p, uint8_t sum[WR_PACK_SUM], int dir, struct wr_error *err)
 {
-	struct map m = {NULL, 0, NULL};
-	enum wr_code code = map_file(&m, NULL, dir, p->name, "pack", WR_PACK_HEADER + WR_PACK_SUM, err);
+	struct file f = {.head_len = WR_PACK_HEADER, .tail_len = WR_PACK_SUM};
+	enum wr_code code = map_file(&f, false, dir, p->name, "pack", err);
 
-	p->data = m.p;
-	p->size = m.size;
-	p->data_guard = m.guard;
-	return code;
-}
-
-static enum wr_code map_index(struct wr_pack *p, int dir, struct wr_error *err)
-{
-	struct map m = {NULL, 0, NULL};
-	enum wr_code code = map_file(&m, NULL, dir, p->name, "idx", IDX_HEAD + 2 * WR_PACK_SUM, err);
-	size_t rest, rows;
-
-	p->idx = m.p;
-	p->idx_size = m.size;
-	p->idx_guard = m.guard;
+	p->data = f.p;
+	p->size = f.size;
+	p->data_guard = f.guard;
 	if (code != WR_OK)
 		return code;
-	if (memcmp(p->idx, "\377tOc\0\0\0\2", 8) != 0)
+	if (memcmp(f.head, "PACK\0\0\0\2", 8) != 0)
+		return wr_fail(err, WR_E_INTERNAL, "%s.pack is no pack of version 2", p->name);
+	p->count = wr_be32(f.head + 8);
+	memcpy(sum, f.tail, WR_PACK_SUM);
+	return WR_OK;
+}
+
+static enum wr_code map_index(struct wr_pack *p, const uint8_t sum[WR_PACK_SUM], int dir, struct wr_error *err)
+{
+	struct file f = {.head_len = IDX_HEAD, .tail_len = 2 * WR_PACK_SUM};
+	enum wr_code code = map_file(&f, false, dir, p->name, "idx", err);
+	size_t rest, rows = (size_t)p->count * IDX_ROW;
+
+	p->idx = f.p;
+	p->idx_size = f.size;
+	p->idx_guard = f.guard;
+	if (code != WR_OK)
+		return code;
+	if (memcmp(f.head, "\377tOc\0\0\0\2", 8) != 0)
 		return wr_fail(err, WR_E_INTERNAL, "%s.idx is no index of version 2", p->name);
-	p->fanout = p->idx + 8;
-	p->count = wr_be32(p->fanout + 255 * 4);
-	rows = (size_t)p->count * IDX_ROW;
+	if (wr_be32(f.head + IDX_HEAD - 4) != p->count || memcmp(f.tail, sum, WR_PACK_SUM) != 0)
+		return wr_fail(err, WR_E_INTERNAL, "%s.idx belongs to another pack", p->name);
 	rest = p->idx_size - IDX_HEAD - 2 * WR_PACK_SUM;
 	if (rest < rows || (rest - rows) % 8 != 0 || (rest - rows) / 8 > p->count)
 		return wr_fail(err, WR_E_INTERNAL, "%s.idx has a wrong size for %u objects", p->name, p->count);
 	p->long_count = (uint32_t)((rest - rows) / 8);
+	p->fanout = p->idx + 8;
 	p->names = p->fanout + 1024;
 	p->off32 = p->names + (size_t)p->count * (WR_OID_RAW + 4);
 	p->off64 = p->off32 + (size_t)p->count * 4;
 	return WR_OK;
 }
 
-static const uint8_t *trailer(const uint8_t *file, size_t size, unsigned sums)
-{
-	return file + size - sums * WR_PACK_SUM;
-}
-
 /* Without a reverse index, or with one that is not this pack's, the order is made in memory. */
-static enum wr_code map_reverse(struct wr_pack *p, int dir, struct wr_error *err)
+static enum wr_code map_reverse(struct wr_pack *p, const uint8_t sum[WR_PACK_SUM], int dir, struct wr_error *err)
 {
-	size_t size = WR_REV_HEADER + (size_t)p->count * 4 + 2 * WR_PACK_SUM;
-	struct map m = {NULL, 0, NULL};
-	bool missing = false;
-	enum wr_code code = map_file(&m, &missing, dir, p->name, "rev", size, err);
+	struct file f = {.head_len = WR_REV_HEADER, .tail_len = 2 * WR_PACK_SUM};
+	enum wr_code code = map_file(&f, true, dir, p->name, "rev", err);
 
-	if (code == WR_OK && !missing && m.size == size && memcmp(m.p, WR_REV_MAGIC, WR_REV_HEADER) == 0 &&
-	    memcmp(trailer(m.p, m.size, 2), trailer(p->data, p->size, 1), WR_PACK_SUM) == 0) {
-		p->rev = m.p;
-		p->rev_size = m.size;
-		p->rev_guard = m.guard;
+	if (code == WR_OK && f.p && f.size == WR_REV_HEADER + (size_t)p->count * 4 + 2 * WR_PACK_SUM &&
+	    memcmp(f.head, WR_REV_MAGIC, WR_REV_HEADER) == 0 && memcmp(f.tail, sum, WR_PACK_SUM) == 0) {
+		p->rev = f.p;
+		p->rev_size = f.size;
+		p->rev_guard = f.guard;
 	} else {
-		unmap(m.p, m.size, m.guard);
+		unmap(f.p, f.size, f.guard);
 	}
 	return code;
 }
@@ -127,6 +142,7 @@ static enum wr_code map_reverse(struct wr_pack *p, int dir, struct wr_error *err
 enum wr_code wr_pack_open(struct wr_pack **out, int dir, const char *name, struct wr_error *err)
 {
 	WR_AUTO(wr_pack) *p = calloc(1, sizeof *p);
+	uint8_t sum[WR_PACK_SUM];
 	enum wr_code code;
 
 	if (!p)
@@ -136,13 +152,8 @@ enum wr_code wr_pack_open(struct wr_pack **out, int dir, const char *name, struc
 	if (strlen(name) > WR_PACK_NAME)
 		return wr_fail(err, WR_E_INTERNAL, "pack name too long");
 	memcpy(p->name, name, strlen(name) + 1);
-	if ((code = map_pack(p, dir, err)) != WR_OK || (code = map_index(p, dir, err)) != WR_OK)
-		return code;
-	if (memcmp(p->data, "PACK\0\0\0\2", 8) != 0 || wr_be32(p->data + 8) != p->count)
-		return wr_fail(err, WR_E_INTERNAL, "%s.pack has no header that fits its index", name);
-	if (memcmp(trailer(p->idx, p->idx_size, 2), trailer(p->data, p->size, 1), WR_PACK_SUM) != 0)
-		return wr_fail(err, WR_E_INTERNAL, "%s.idx belongs to another pack", name);
-	if ((code = map_reverse(p, dir, err)) != WR_OK)
+	if ((code = map_pack(p, sum, dir, err)) != WR_OK || (code = map_index(p, sum, dir, err)) != WR_OK ||
+	    (code = map_reverse(p, sum, dir, err)) != WR_OK)
 		return code;
 	*out = WR_STEAL(p);
 	return WR_OK;
