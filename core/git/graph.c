@@ -1,16 +1,21 @@
 #include "core/git/graph.h"
 
 #include "core/git/parse.h"
+#include "core/git/snapshot_internal.h"
 
 #define MAX_TAG_CHAIN 64
+/* Commits are small, and where they are deltas, they are so on commits next to them. */
+#define CACHE_BYTES ((size_t)1 << 20)
 
 void wr_graph_fini(struct wr_graph *g)
 {
 	wr_oidmap_fini(&g->map);
 	free(g->nodes);
 	free(g->edges);
+	wr_cache_free(g->cache);
 	g->nodes = NULL;
 	g->edges = NULL;
+	g->cache = NULL;
 }
 
 enum wr_code wr_cancelled(const struct wr_cancel *cancel, struct wr_error *err)
@@ -46,17 +51,19 @@ enum wr_code wr_graph_node(uint32_t *out, struct wr_graph *g, const struct wr_oi
 }
 
 /* Refs reach complete histories only: what is absent or no commit there, is damage. */
-static enum wr_code read_commit(struct wr_commit *out, const struct wr_graph *g, const struct wr_oid *oid,
-				struct wr_error *err)
+static enum wr_code read_commit(struct wr_commit *out, struct wr_graph *g, const struct wr_oid *oid, struct wr_error *err)
 {
-	WR_AUTO_S(wr_object) obj = {.data = NULL};
 	char hex[WR_OID_HEX + 1];
-	enum wr_code code = wr_snapshot_read(&obj, g->snap, oid, err);
+	enum wr_type type;
+	struct wr_str bytes;
+	enum wr_code code = WR_OK;
 
-	if (code == WR_OK && obj.type == WR_COMMIT)
-		code = wr_commit_parse(out, wr_str_n(obj.data, obj.size), err);
-	else if (code == WR_OK)
-		code = WR_E_BAD_PACK;
+	if (!g->cache)
+		code = wr_cache_new(&g->cache, CACHE_BYTES, err);
+	if (code == WR_OK)
+		code = wr_snapshot_borrow(&type, &bytes, g->snap, oid, g->cache, err);
+	if (code == WR_OK)
+		code = type == WR_COMMIT ? wr_commit_parse(out, bytes, err) : WR_E_BAD_PACK;
 	if (code != WR_E_BAD_PACK && code != WR_E_NOT_THERE)
 		return code;
 	wr_oid_hex(hex, oid);

@@ -29,6 +29,7 @@ struct wr_graph {
 	uint32_t *edges; /* indexes of nodes */
 	uint32_t edge_count, edge_cap;
 	uint32_t loads;
+	struct wr_cache *cache; /* made when the first commit is read */
 };
 void wr_graph_fini(struct wr_graph *g);
 WR_DEFINE_AUTO_S(wr_graph);

@@ -235,10 +235,10 @@ static void nested_folders(void **state)
 	struct wr_oid oid;
 
 	assert_ok(wr_quarantine_new(&q, f->repo, &f->err));
-	assert_ok(wr_quarantine_add(&oid, q, WR_TREE, WR_S(""), &f->err));
+	assert_ok(wr_quarantine_add(&oid, q, WR_TREE, WR_S(""), NULL, &f->err));
 	for (int i = 0; i < 20000; i++) {
 		memcpy(entry + 8, oid.id, WR_OID_RAW);
-		assert_ok(wr_quarantine_add(&oid, q, WR_TREE, wr_str_n(entry, sizeof(entry)), &f->err));
+		assert_ok(wr_quarantine_add(&oid, q, WR_TREE, wr_str_n(entry, sizeof(entry)), NULL, &f->err));
 	}
 	u.new = oid;
 	change.objects = q;
@@ -276,7 +276,7 @@ static void cancelling(void **state)
 	WR_AUTO(wr_plan) *plan = NULL;
 	struct wr_plan_request req = {.wants = &wants, .haves = &none, .client_shallow = &none};
 	struct hist h = {.snap = NULL};
-	struct wr_sink sink = {full_sink, NULL};
+	struct wr_sink sink = {.write = full_sink};
 	unsigned asked = 0, told = 0;
 	const struct wr_cancel cancel = {stop_at_once, &asked};
 	const struct wr_progress progress = {count_calls, &told};
