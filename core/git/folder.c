@@ -368,6 +368,13 @@ static enum wr_code open_journals(struct opened *o, struct wr_folder *f, const s
 		drop_journal(f, wr_journal_number(o->v[i - 1]));
 		drop_opened(o, i - 1);
 	}
+	/* One that could not be made, while the one before it went on. */
+	for (size_t i = 1; i < o->count; i++) {
+		if (wr_journal_records(o->v[i]) || wr_journal_first_seq(o->v[i]) == wr_journal_next_seq(o->v[i - 1]))
+			continue;
+		drop_journal(f, wr_journal_number(o->v[i]));
+		drop_opened(o, i--);
+	}
 	return WR_OK;
 }
 
