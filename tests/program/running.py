@@ -84,10 +84,10 @@ def tls_options_that_do_not_fit_stop_the_start(t):
 
 
 class SlowPush:
-    """A push whose body is sent in pieces by hand."""
+    """A push whose body is sent in pieces by hand; large enough to need files, by which its beginning is seen."""
 
     def __init__(self, repo, ref="refs/heads/slow"):
-        self.tip, objects = small("slow", os.urandom(200_000))
+        self.tip, objects = small("slow", os.urandom(4_000_000))
         self.body = push_body([(ZERO, self.tip, ref)], pack([entry(k, d) for k, d in objects]))
         self.ref, self.at, self.repo = ref, 0, repo
         self.connection = http.client.HTTPConnection(*repo.account.server.url.split("//")[1].split(":"), timeout=60 * slowness())
