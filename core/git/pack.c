@@ -301,32 +301,64 @@ enum wr_code wr_pack_at_rank(uint32_t *pos, const struct wr_pack *p, uint32_t ra
 	return WR_OK;
 }
 
-enum wr_code wr_pack_at_offset(uint32_t *rank, uint32_t *pos, const struct wr_pack *p, uint64_t offset,
-			       struct wr_error *err)
+/* Where the entry of this rank begins; the index being damaged, false. */
+static bool place_at(struct place *out, const struct wr_pack *p, uint32_t rank)
 {
-	uint32_t lo = 0, hi = p->count;
-	enum wr_code code = need_order(p, err);
+	out->pos = at_rank(p, rank);
+	if (out->pos >= p->count)
+		return false;
+	out->offset = wr_pack_offset(p, out->pos);
+	return true;
+}
 
-	if (code != WR_OK)
-		return code;
+/* Among ranks from lo on, below hi. need_order() comes first. */
+static enum wr_code search(uint32_t *rank, uint32_t *pos, const struct wr_pack *p, uint64_t offset, uint32_t lo,
+			   uint32_t hi, struct wr_error *err)
+{
+	struct place at;
+
 	while (lo < hi) {
-		uint32_t mid = lo + (hi - lo) / 2, found = at_rank(p, mid);
-		uint64_t at;
+		uint32_t mid = lo + (hi - lo) / 2;
 
-		if (found >= p->count)
+		if (!place_at(&at, p, mid))
 			return bad_index(p, err);
-		at = wr_pack_offset(p, found);
-		if (at == offset) {
+		if (at.offset == offset) {
 			*rank = mid;
-			*pos = found;
+			*pos = at.pos;
 			return WR_OK;
 		}
-		if (offset < at)
+		if (offset < at.offset)
 			hi = mid;
 		else
 			lo = mid + 1;
 	}
 	return wr_fail(err, WR_E_INTERNAL, "%s: no entry at %llu", p->name, (unsigned long long)offset);
+}
+
+enum wr_code wr_pack_at_offset(uint32_t *rank, uint32_t *pos, const struct wr_pack *p, uint64_t offset,
+			       struct wr_error *err)
+{
+	enum wr_code code = need_order(p, err);
+
+	return code == WR_OK ? search(rank, pos, p, offset, 0, p->count, err) : code;
+}
+
+/* The same before a rank. A base is mostly near what is based on it, so that is looked at in growing steps. */
+static enum wr_code search_before(uint32_t *rank, uint32_t *pos, const struct wr_pack *p, uint64_t offset, uint32_t before,
+				  struct wr_error *err)
+{
+	uint32_t hi = before, step = 1;
+	struct place at;
+
+	while (step <= hi) {
+		if (!place_at(&at, p, hi - step))
+			return bad_index(p, err);
+		if (at.offset <= offset)
+			return search(rank, pos, p, offset, hi - step, hi, err);
+		hi -= step;
+		step *= 2;
+	}
+	return search(rank, pos, p, offset, 0, hi, err);
 }
 
 enum wr_code wr_pack_rank(uint32_t *rank, const struct wr_pack *p, uint32_t pos, struct wr_error *err)
@@ -412,15 +444,16 @@ static enum wr_code bad_entry(const struct wr_pack *p, uint64_t at, const char *
 	return wr_fail(err, WR_E_INTERNAL, "%s: %s at %llu", p->name, what, (unsigned long long)at);
 }
 
-/* Where the entry begins and ends. */
-static enum wr_code find_bounds(struct wr_entry *e, const struct wr_pack *p, uint32_t pos, uint32_t rank,
+/* Where the entry begins and ends, and its rank, if that is not known. */
+static enum wr_code find_bounds(struct wr_entry *e, uint32_t *known_rank, const struct wr_pack *p, uint32_t pos,
 				struct wr_error *err)
 {
-	uint32_t next;
+	uint32_t next, rank;
 	enum wr_code code;
 
-	if (rank == WR_NO_RANK && (code = wr_pack_rank(&rank, p, pos, err)) != WR_OK)
+	if (*known_rank == WR_NO_RANK && (code = wr_pack_rank(known_rank, p, pos, err)) != WR_OK)
 		return code;
+	rank = *known_rank;
 	e->at = wr_pack_offset(p, pos);
 	e->end = p->size - WR_PACK_SUM;
 	if (rank + 1 < p->count) {
@@ -433,7 +466,7 @@ static enum wr_code find_bounds(struct wr_entry *e, const struct wr_pack *p, uin
 	return WR_OK;
 }
 
-static enum wr_code find_base(struct wr_entry *e, const struct wr_pack *p, struct wr_error *err)
+static enum wr_code find_base(struct wr_entry *e, const struct wr_pack *p, uint32_t rank, struct wr_error *err)
 {
 	size_t left = (size_t)(e->end - e->data), n;
 	struct wr_oid base;
@@ -444,7 +477,7 @@ static enum wr_code find_base(struct wr_entry *e, const struct wr_pack *p, struc
 		if (n == 0 || distance == 0 || distance > e->at)
 			return bad_entry(p, e->at, "bad delta base", err);
 		e->data += n;
-		return wr_pack_at_offset(&e->base_rank, &e->base, p, e->at - distance, err);
+		return search_before(&e->base_rank, &e->base, p, e->at - distance, rank, err);
 	}
 	if (left < WR_OID_RAW)
 		return bad_entry(p, e->at, "bad entry", err);
@@ -462,14 +495,14 @@ enum wr_code wr_pack_entry_ranked(struct wr_entry *out, const struct wr_pack *p,
 	enum wr_code code;
 	size_t n;
 
-	if ((code = find_bounds(&e, p, pos, rank, err)) != WR_OK)
+	if ((code = find_bounds(&e, &rank, p, pos, err)) != WR_OK)
 		return code;
 	n = wr_entry_head(&e.kind, &e.size, p->data + e.at, (size_t)(e.end - e.at));
 	if (n == 0)
 		return bad_entry(p, e.at, "bad entry", err);
 	e.data = e.at + n;
 	if (e.kind == WR_OFS_DELTA || e.kind == WR_REF_DELTA) {
-		if ((code = find_base(&e, p, err)) != WR_OK)
+		if ((code = find_base(&e, p, rank, err)) != WR_OK)
 			return code;
 	} else if (e.kind < WR_COMMIT || e.kind > WR_TAG) {
 		return bad_entry(p, e.at, "bad kind of entry", err);
