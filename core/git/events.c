@@ -1,4 +1,4 @@
-/* Events: what others call, the beginning and the end, and what an earlier process left. See events_internal.h. */
+/* Events: what others call, the beginning and the end. See events_internal.h. */
 #include "core/git/events.h"
 
 #include <errno.h>
@@ -11,7 +11,6 @@
 #define QUIET_MS 10000 /* until a mark is taken back */
 #define GAP_MS 100     /* between two rounds of handing over */
 #define RETRY_MS 3000  /* after a failure */
-#define BUSY_MAX 128   /* from which on no more of an earlier process's are opened */
 
 /* ---- lists ---- */
 
@@ -178,73 +177,16 @@ uint64_t wr_events_delivered(struct wr_events *ev, struct wr_git_repo *repo)
 	return seq;
 }
 
-/* ---- what an earlier process left ---- */
-
-static bool wait_for_room(struct wr_events *ev)
-{
-	bool closing;
-
-	pthread_mutex_lock(&ev->mutex);
-	while (ev->busy >= BUSY_MAX && !ev->closing)
-		pthread_cond_wait(&ev->moved, &ev->mutex);
-	closing = ev->closing;
-	pthread_mutex_unlock(&ev->mutex);
-	return !closing;
-}
-
-/* One pass over the marked rows; whether all could be opened. Those of this process are among them, and cost nothing. */
-static bool open_marked(struct wr_events *ev, bool log)
-{
-	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
-	char id[WR_UUID_LEN + 1], after[WR_UUID_LEN + 1] = "";
-	struct wr_git_repo *repo;
-	bool all = true;
-	enum wr_code code;
-
-	while (wait_for_room(ev) && (code = ev->sink->next_marked(ev->sink->arg, id, after, &err)) != WR_E_NOT_THERE) {
-		if (code != WR_OK) {
-			if (log)
-				wr_events_log_failure("", &err);
-			return false;
-		}
-		memcpy(after, id, sizeof after);
-		code = wr_git_repo_open(&repo, ev->git, id, &err);
-		if (code != WR_OK) {
-			all = false;
-			if (log)
-				wr_events_log_failure(id, &err);
-			continue;
-		}
-		/* A new mark takes the place of the old one, and with each comes a look into the journal. */
-		wr_events_expect(ev, repo);
-		wr_git_repo_unref(repo);
-	}
-	return all;
-}
-
-static void open_old(void *arg)
-{
-	struct wr_events *ev = arg;
-	bool done = open_marked(ev, true);
-
-	pthread_mutex_lock(&ev->mutex);
-	while (!done && !ev->closing) {
-		struct timespec until = in_ms(ev->retry_ms);
-
-		while (!ev->closing && pthread_cond_timedwait(&ev->moved, &ev->mutex, &until) != ETIMEDOUT)
-			continue;
-		pthread_mutex_unlock(&ev->mutex);
-		done = open_marked(ev, false);
-		pthread_mutex_lock(&ev->mutex);
-	}
-	pthread_mutex_unlock(&ev->mutex);
-}
-
 /* ---- beginning and end ---- */
 
 static void run(void *arg)
 {
 	wr_events_run(arg);
+}
+
+static void run_disk(void *arg)
+{
+	wr_events_run_disk(arg);
 }
 
 enum wr_code wr_events_start(struct wr_events **out, struct wr_git *git, const struct wr_event_sink *sink,
@@ -271,8 +213,8 @@ enum wr_code wr_events_start(struct wr_events **out, struct wr_git *git, const s
 	code = wr_thread_start(&ev->thread, "wr-events", 0, run, ev, err);
 	ev->has_thread = code == WR_OK;
 	if (code == WR_OK)
-		code = wr_thread_start(&ev->opener, "wr-events-old", 10, open_old, ev, err);
-	ev->has_opener = code == WR_OK;
+		code = wr_thread_start(&ev->disk, "wr-events-disk", 10, run_disk, ev, err);
+	ev->has_disk = code == WR_OK;
 	if (code != WR_OK) {
 		*out = NULL;
 		wr_events_stop(ev);
@@ -306,7 +248,7 @@ void wr_events_stop(struct wr_events *ev)
 {
 	if (!ev)
 		return;
-	end(ev, &ev->closing, ev->has_opener, ev->opener);
+	end(ev, &ev->closing, ev->has_disk, ev->disk);
 	end(ev, &ev->stopping, ev->has_thread, ev->thread);
 	pthread_cond_destroy(&ev->work);
 	pthread_cond_destroy(&ev->moved);

@@ -6,9 +6,10 @@
  * made durable in the row before the first record after a quiet time, and taken back when all is handed over and quiet.
  * Ownership: wr_events_start()/wr_events_stop() by the store. The sink outlives it. While a repository is marked, or about
  *            to be, a reference to its handle is held here.
- * Threads:   two of its own: "wr-events" marks, hands over and unmarks; "wr-events-old" opens, after a start, what an
- *            earlier process left marked, and ends. The functions may be called from any thread that holds a reference
- *            to the handle and neither of the store's mutexes.
+ * Threads:   two of its own: "wr-events" marks, hands over and unmarks; "wr-events-disk" does what may wait for a
+ *            repository: it opens, after a start, what an earlier process left marked, and removes journals. The
+ *            functions may be called from any thread that holds a reference to the handle and neither of the store's
+ *            mutexes.
  * Blocks on: wr_events_wait() on the database; the others do not block, with the one exception at wr_events_added().
  * Errors:    what the sink says; WR_E_NOT_THERE where the row is gone or being deleted; WR_E_UNAVAILABLE after 30 s.
  *
@@ -75,6 +76,8 @@ struct wr_repo_events {
 	bool waited;			/* somebody was told of the mark, and no record came since */
 	bool failing;			/* the last try failed, which was logged */
 	bool idle;			/* in the list of those */
+	bool sweep;			/* its journals are to be looked through, */
+	struct wr_git_repo *sweep_next; /* and it is in that list, with a reference of its own */
 	uint64_t delivered;		/* the row's event_seq */
 	uint64_t newest;		/* of the journal, as wr_events_added() said */
 	int64_t last_ms;		/* monotonic, of the last mark, wait or record */

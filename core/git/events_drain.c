@@ -124,8 +124,8 @@ static void log_failures(const struct batch *b)
 
 void wr_events_drain(struct wr_events *ev)
 {
-	struct wr_git_repo *repo, *gone[BATCH_REPOS], *ahead[BATCH_REPOS];
-	size_t n_gone = 0, n_ahead = 0, looked;
+	struct wr_git_repo *repo, *gone[BATCH_REPOS];
+	size_t n_gone = 0, looked;
 	struct batch b = {.n = 0};
 
 	if (!ev->round.first && wr_mono_ms() >= ev->next_round)
@@ -147,16 +147,11 @@ void wr_events_drain(struct wr_events *ev)
 		if (!settle(ev, &b, i))
 			gone[n_gone++] = b.repos[i];
 		else if (b.v[i].code == WR_OK)
-			ahead[n_ahead++] = b.repos[i];
+			wr_events_ask_sweep(ev, b.repos[i]);
 	}
 	if (!ev->round.first)
 		ev->next_round = wr_mono_ms() + ev->gap_ms;
 	pthread_cond_broadcast(&ev->moved);
-	pthread_mutex_unlock(&ev->mutex);
-	/* Wherever they went: this thread alone gives their references back. */
-	for (size_t i = 0; i < n_ahead; i++)
-		wr_repo_sweep_journals(ahead[i]);
 	batch_fini(&b);
-	pthread_mutex_lock(&ev->mutex);
 	wr_events_unref_all(ev, gone, n_gone);
 }

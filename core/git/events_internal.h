@@ -1,6 +1,6 @@
 /*
- * core/git/events_internal.h: the events' state, for the three files of it: events.c has what others call and the start,
- * events_thread.c marks and takes marks back, events_drain.c hands over.
+ * core/git/events_internal.h: the events' state, for the files of it: events.c has what others call, the beginning and the
+ * end, events_thread.c marks and takes marks back, events_drain.c hands over, events_disk.c opens and removes.
  * Threads:   everything here is under the mutex, which comes before the store's two. Functions that let it go meanwhile
  *            say so; references are given back without it.
  *
@@ -26,21 +26,22 @@ struct wr_event_list {
 struct wr_events {
 	struct wr_git *git;
 	const struct wr_event_sink *sink;
-	pthread_t thread, opener;
-	bool has_thread, has_opener;
+	pthread_t thread, disk;
+	bool has_thread, has_disk;
 	pthread_mutex_t mutex; /* guards what follows, and wr_repo_events; comes before the store's two */
 	pthread_cond_t work;   /* for "wr-events" */
-	pthread_cond_t moved;  /* marks came or failed, there is room again, or it ends */
+	pthread_cond_t moved;  /* marks came or failed, there is room again, something to sweep, or it ends */
 	struct wr_event_list marking; /* want a mark */
 	struct wr_event_list queue;   /* to be handed over in the next round */
 	struct wr_event_list round;   /* in this round */
 	struct wr_event_list later;   /* tried and failed */
 	struct wr_event_list idle;    /* all handed over; in the order of idle_ms */
+	struct wr_git_repo *sweeps;   /* journals may go */
 	size_t busy;		      /* in marking, queue and round */
 	size_t idle_count;
 	int64_t next_round, later_at;
 	int64_t quiet_ms, gap_ms, retry_ms;
-	bool closing;	/* for "wr-events-old" */
+	bool closing;	/* for "wr-events-disk" */
 	bool stopping;	/* for "wr-events", and then no new marks */
 	char said[512]; /* why the last mark failed */
 };
@@ -57,12 +58,17 @@ void wr_events_rest(struct wr_events *ev, struct wr_git_repo *repo);
 /* Out of the list of idle ones. */
 void wr_events_rouse(struct wr_events *ev, struct wr_git_repo *repo);
 
-/* ---- what "wr-events" does; these let the mutex go meanwhile ---- */
+/* ---- what the threads do; these let the mutex go meanwhile ---- */
 
-/* Runs until stopping, and then finishes. */
+/* The thread "wr-events": until stopping, and then finishes. */
 void wr_events_run(struct wr_events *ev);
 /* One transaction of the round; a round begins with all that waits then, and not too soon after the last. */
 void wr_events_drain(struct wr_events *ev);
+
+/* The thread "wr-events-disk", until closing; what it was asked to sweep last may be left, for wr_events_sweep(). */
+void wr_events_run_disk(struct wr_events *ev);
+void wr_events_ask_sweep(struct wr_events *ev, struct wr_git_repo *repo);
+void wr_events_sweep(struct wr_events *ev);
 
 /* The row is gone or being deleted, and nobody wants the events. The caller gives the reference back. */
 void wr_events_forget(struct wr_git_repo *repo);

@@ -2,7 +2,6 @@
 #include "core/base/log.h"
 #include "core/git/events_internal.h"
 
-#define CROWDED 512	 /* idle ones, each with its handle open: beyond that a mark lasts a tenth of the usual time */
 #define APPEND_MS 300000 /* that a mark lasts for a record which was announced */
 #define STOP_MS 1000	 /* for what is left at a stop */
 #define MARKS_MAX 128	 /* in one transaction */
@@ -101,7 +100,8 @@ static void try_again(struct wr_events *ev)
 
 static int64_t quiet(const struct wr_events *ev)
 {
-	int64_t ms = ev->idle_count > CROWDED ? ev->quiet_ms / 10 : ev->quiet_ms;
+	/* Each keeps its handle open. */
+	int64_t ms = ev->idle_count > ev->git->cfg.idle_repos ? ev->quiet_ms / 10 : ev->quiet_ms;
 
 	/* One that has to wait longer goes through the list once more, and must not do so without end. */
 	return ms > 0 ? ms : 1;
@@ -205,6 +205,7 @@ static void finish(struct wr_events *ev)
 		else
 			unmark(ev, repo);
 	}
+	wr_events_sweep(ev);
 	let_go(ev, &ev->marking);
 	let_go(ev, &ev->round);
 	let_go(ev, &ev->queue);

@@ -43,11 +43,26 @@ static struct shared {
 
 static char dir[64];
 
+/* ---- where a thread may be made to stand ---- */
+
+static sem_t in_mark, in_deliver, in_sweep, in_open, go;
+static atomic_bool hold_mark, hold_deliver, hold_sweep, hold_open;
+
+static void stand(atomic_bool *hold, sem_t *in)
+{
+	if (!atomic_exchange(hold, false))
+		return;
+	sem_post(in);
+	while (sem_wait(&go) != 0)
+		continue;
+}
+
 /* ---- the store's part ---- */
 
 static struct wr_git_repo handles[REPOS];
 static atomic_int users[REPOS], sweeps, opens_fail, looks_fail;
 static pthread_mutex_t turns[REPOS];
+static struct wr_git git = {.cfg = {.idle_repos = 8}};
 static struct wr_events *events;
 
 static size_t number(const struct wr_git_repo *repo)
@@ -76,9 +91,10 @@ static bool fails(atomic_int *left)
 	return false;
 }
 
-enum wr_code wr_git_repo_open(struct wr_git_repo **out, struct wr_git *git, const char *id, struct wr_error *err)
+enum wr_code wr_git_repo_open(struct wr_git_repo **out, struct wr_git *store, const char *id, struct wr_error *err)
 {
-	(void)git;
+	assert_ptr_equal(store, &git);
+	stand(&hold_open, &in_open);
 	if (fails(&opens_fail))
 		return wr_fail(err, WR_E_UNAVAILABLE, "locked");
 	for (size_t i = 0; i < REPOS; i++)
@@ -93,6 +109,7 @@ void wr_repo_sweep_journals(struct wr_git_repo *repo)
 {
 	uint64_t seq = wr_events_delivered(events, repo);
 
+	stand(&hold_sweep, &in_sweep);
 	assert_true(seq == WR_EVENTS_GONE || seq <= atomic_load(&shared->books[number(repo)].flushed));
 	atomic_fetch_add(&sweeps, 1);
 }
@@ -125,8 +142,6 @@ static struct wr_db *db;
 static struct wr_journal_events je;
 static atomic_int marks, most_marks, deliveries, unmarks, marks_fail;
 static const char *poisoned; /* a repository whose events fail */
-static sem_t in_mark, in_deliver, go;
-static atomic_bool hold_mark, hold_deliver;
 
 static void step(void)
 {
@@ -138,15 +153,6 @@ static void step(void)
 				kill(getpid(), SIGKILL);
 			return;
 		}
-}
-
-static void stand(atomic_bool *hold, sem_t *in)
-{
-	if (!atomic_exchange(hold, false))
-		return;
-	sem_post(in);
-	while (sem_wait(&go) != 0)
-		continue;
 }
 
 static enum wr_code mark(void *arg, size_t n, const char *const *ids, const char (*tokens)[WR_EVENT_TOKEN + 1],
@@ -227,7 +233,7 @@ static void begin(int64_t quiet_ms, int64_t gap_ms)
 		atomic_init(&handles[i].dead, false);
 		atomic_store(&users[i], 0);
 	}
-	assert_int_equal(wr_events_start(&events, NULL, &sink, NULL), WR_OK);
+	assert_int_equal(wr_events_start(&events, &git, &sink, NULL), WR_OK);
 	wr_events_set_times(events, quiet_ms, gap_ms, 5);
 }
 
@@ -408,6 +414,8 @@ static int open_place(void **state)
 	assert_non_null(mkdtemp(dir));
 	sem_init(&in_mark, 0, 0);
 	sem_init(&in_deliver, 0, 0);
+	sem_init(&in_sweep, 0, 0);
+	sem_init(&in_open, 0, 0);
 	sem_init(&go, 0, 0);
 	atomic_store(&marks, 0);
 	atomic_store(&most_marks, 0);
@@ -546,8 +554,8 @@ static void what_comes_meanwhile_is_one_transaction(void **state)
 	for (size_t r = 0; r < REPOS; r++)
 		until_delivered(r);
 	assert_in_range(atomic_load(&deliveries), 2, 3);
-	assert_true(atomic_load(&sweeps) >= REPOS);
 	end();
+	assert_true(atomic_load(&sweeps) >= REPOS);
 	check_jobs();
 }
 
@@ -644,6 +652,30 @@ static void what_cannot_be_opened_is_tried_again(void **state)
 	atomic_store(&opens_fail, 7);
 	recover();
 	assert_int_equal(atomic_load(&opens_fail), 0);
+	check_jobs();
+}
+
+/* What waits for one repository keeps no other from its mark, nor its events. */
+static void a_busy_repository_holds_up_no_other(void **state)
+{
+	(void)state;
+	assert_false(survives(leave_marked, 1000000));
+	atomic_store(&hold_open, true);
+	begin(PATIENCE_MS, 0);
+	while (sem_wait(&in_open) != 0)
+		continue;
+	push(4);
+	until_delivered(4);
+	atomic_store(&hold_sweep, true);
+	sem_post(&go);
+	while (sem_wait(&in_sweep) != 0)
+		continue;
+	push(5);
+	until_delivered(5);
+	sem_post(&go);
+	for (size_t r = 0; r < 3; r++)
+		until_delivered(r);
+	end();
 	check_jobs();
 }
 
@@ -788,6 +820,7 @@ int main(void)
 		IN_PLACE(one_that_fails_holds_up_no_other),
 		IN_PLACE(a_journal_that_cannot_be_read_is_read_later),
 		IN_PLACE(what_cannot_be_opened_is_tried_again),
+		IN_PLACE(a_busy_repository_holds_up_no_other),
 		IN_PLACE(what_was_left_comes_with_any_new_mark),
 		IN_PLACE(what_somebody_else_handed_over_raises_nothing),
 		IN_PLACE(a_deleted_repository_takes_no_record_and_raises_nothing),
