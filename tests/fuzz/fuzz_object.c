@@ -28,6 +28,10 @@ static void fuzz_refname(struct wr_str name)
 	}
 	if (wr_branchname_ok(name))
 		assert(name.len > 0 && name.ptr[0] != '-');
+	if (!wr_filename_bad(name))
+		assert(!wr_str_caseeq(name, WR_S(".git")) && !wr_str_caseeq(name, WR_S("git~1")));
+	if (!wr_filename_modules(name))
+		assert(!wr_str_caseeq(name, WR_S(".gitmodules")));
 }
 
 /* Two bytes for the base's length, the base, the delta. */

@@ -8,6 +8,7 @@
 
 #include "core/git/delta.h"
 #include "core/git/index.h"
+#include "core/git/refs_check.h"
 #include "core/git/snapshot_internal.h"
 
 #define EMPTY_TREE "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -971,6 +972,63 @@ static void tree_structure(void **state)
 	assert_ok(try_tree(t, WR_S(""), NULL));
 }
 
+/* A tree of some of 40 names, with few ids; or the other one changed a little. */
+static void random_tree(struct wr_buf *out, struct fx *f, const unsigned *like, unsigned *ids)
+{
+	wr_buf_clear(out);
+	for (unsigned i = 0; i < 40; i++) {
+		uint8_t oid[WR_OID_RAW];
+		bool folder;
+
+		ids[i] = like && chance(f, 12) ? like[i] : chance(f, 3) ? chance(f, 60) : 0;
+		folder = ids[i] % 4 == 1;
+		memset(oid, (int)ids[i], sizeof(oid));
+		if (!ids[i])
+			continue;
+		wr_buf_printf(out, "%s %c%.*s", folder ? "40000" : "100644", 'A' + (int)i, (int)(i % 7), "name-of");
+		wr_buf_addc(out, '\0');
+		wr_buf_add(out, oid, sizeof(oid));
+		/* Now and then out of order, or cut. */
+		if (chance(f, 900) == 0)
+			i = chance(f, 40);
+	}
+	if (chance(f, 40) == 0 && out->len)
+		out->len -= 1 + chance(f, 20);
+}
+
+/* To compare a tree with another one must find just what a look at all of it finds. */
+static void trees_compared(void **state)
+{
+	struct ix *t = *state;
+	unsigned bad = 0, n = rounds(20000);
+
+	for (unsigned round = 0; round < n; round++) {
+		WR_AUTO_S(wr_refs_check) whole = {.snap = t->store, .limit = 1000};
+		WR_AUTO_S(wr_refs_check) first = {.snap = t->store, .limit = 1000};
+		WR_AUTO_S(wr_refs_check) compared = {.snap = t->store, .limit = 1000, .before = &first};
+		WR_AUTO_S(wr_buf) a = WR_BUF_INIT(1 << 16);
+		WR_AUTO_S(wr_buf) b = WR_BUF_INIT(1 << 16);
+		const struct wr_oid oid = {{1}};
+		unsigned ids[2][40];
+		struct wr_str like;
+		enum wr_code code;
+
+		random_tree(&a, &t->fx, NULL, ids[0]);
+		random_tree(&b, &t->fx, ids[0], ids[1]);
+		like = wr_buf_str(&a);
+		if (wr_refs_check_object(&first, &oid, WR_TREE, like, NULL) != WR_OK)
+			continue;
+		assert_ok(wr_refs_check_object(&whole, &oid, WR_TREE, like, NULL));
+		code = wr_refs_check_object(&whole, &oid, WR_TREE, wr_buf_str(&b), NULL);
+		if (wr_refs_check_object_like(&compared, &oid, WR_TREE, wr_buf_str(&b), &like, NULL) != code)
+			fail_msg("round %u: %d", round, code);
+		if (code == WR_OK)
+			assert_int_equal(whole.seen.len, first.seen.len + compared.seen.len);
+		bad += code != WR_OK;
+	}
+	assert_in_range(bad, n / 1000, n / 2);
+}
+
 static void malformed_objects(void **state)
 {
 	struct ix *t = *state;
@@ -1285,6 +1343,7 @@ int main(void)
 		T(the_store_completes),
 		T(wrong_types),
 		T(tree_structure),
+		T(trees_compared),
 		T(malformed_objects),
 		T(large_objects),
 		T(thin_pack_is_completed),
