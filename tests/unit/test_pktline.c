@@ -167,7 +167,7 @@ static void writer_gathers(void **state)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	WR_AUTO_S(wr_buf) out = WR_BUF_INIT(1 << 20);
-	struct counting sink = {{counting_write, NULL}, &out, 0, 1000};
+	struct counting sink = {{.write = counting_write}, &out, 0, 1000};
 	WR_AUTO_S(wr_pkt_writer) w;
 
 	(void)state;
@@ -193,7 +193,7 @@ static void writer_failure_sticks(void **state)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	WR_AUTO_S(wr_buf) out = WR_BUF_INIT(1 << 20);
-	struct counting sink = {{counting_write, NULL}, &out, 0, 0};
+	struct counting sink = {{.write = counting_write}, &out, 0, 0};
 	WR_AUTO_S(wr_pkt_writer) w;
 
 	(void)state;
@@ -209,7 +209,7 @@ static void writer_failure_sticks(void **state)
 static void bands_of(enum wr_band_mode mode, size_t max)
 {
 	WR_AUTO_S(wr_buf) out = WR_BUF_INIT(1 << 20), data = WR_BUF_INIT(1 << 20);
-	struct counting sink = {{counting_write, NULL}, &out, 0, 100000};
+	struct counting sink = {{.write = counting_write}, &out, 0, 100000};
 	WR_AUTO(wr_sideband) *sb = NULL;
 	char piece[700];
 	struct wr_str rest;
@@ -245,6 +245,47 @@ static void bands(void **state)
 	(void)state;
 	bands_of(WR_BAND_LARGE, 65520);
 	bands_of(WR_BAND_SMALL, 1000);
+}
+
+/* Long pieces between short ones: framed where they lie, in the same order, in whole packets where there is enough. */
+static void long_pieces(void **state)
+{
+	static const enum wr_band_mode modes[] = {WR_BAND_LARGE, WR_BAND_SMALL, WR_BAND_NONE};
+	static const size_t sizes[] = {5, 700000, 1, 32768, 32767, 65515, 3, 65516, 200000, 9};
+	char *bytes = malloc(700000);
+
+	(void)state;
+	assert_non_null(bytes);
+	for (size_t m = 0; m < 3; m++) {
+		WR_AUTO_S(wr_buf) out = WR_BUF_INIT(4 << 20), data = WR_BUF_INIT(4 << 20), sent = WR_BUF_INIT(4 << 20);
+		WR_AUTO(wr_sideband) *sb = NULL;
+		struct wr_buf_sink sink;
+		struct wr_str rest;
+
+		wr_buf_sink_init(&sink, &out);
+		assert_int_equal(wr_sideband_new(&sb, &sink.base, modes[m], NULL), WR_OK);
+		for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+			for (size_t k = 0; k < sizes[i]; k++)
+				bytes[k] = (char)(k * 7 + (k >> 8) + i);
+			assert_int_equal(wr_sink_write(&sb->base, bytes, sizes[i], NULL), WR_OK);
+			wr_buf_add(&sent, bytes, sizes[i]);
+		}
+		assert_int_equal(wr_sideband_end(sb, NULL), WR_OK);
+		rest = wr_buf_str(&out);
+		if (modes[m] == WR_BAND_NONE)
+			wr_buf_adds(&data, rest);
+		while (modes[m] != WR_BAND_NONE) {
+			struct wr_pkt pkt = next(&rest);
+
+			if (pkt.kind == WR_PKT_FLUSH)
+				break;
+			assert_int_equal(pkt.data.ptr[0], 1);
+			assert_true(pkt.data.len > 1 && pkt.data.len + 4 <= (modes[m] == WR_BAND_LARGE ? 65520 : 1000));
+			wr_buf_adds(&data, wr_str_skip(pkt.data, 1));
+		}
+		assert_true(wr_str_eq(wr_buf_str(&data), wr_buf_str(&sent)));
+	}
+	free(bytes);
 }
 
 static void text_and_error(void **state)
@@ -289,7 +330,7 @@ static void band_failure_is_kept(void **state)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	WR_AUTO_S(wr_buf) out = WR_BUF_INIT(1 << 20);
-	struct counting sink = {{counting_write, NULL}, &out, 0, 0};
+	struct counting sink = {{.write = counting_write}, &out, 0, 0};
 	WR_AUTO(wr_sideband) *sb = NULL;
 
 	(void)state;
@@ -311,6 +352,7 @@ int main(void)
 		cmocka_unit_test(writer_gathers),
 		cmocka_unit_test(writer_failure_sticks),
 		cmocka_unit_test(bands),
+		cmocka_unit_test(long_pieces),
 		cmocka_unit_test(text_and_error),
 		cmocka_unit_test(no_bands),
 		cmocka_unit_test(band_failure_is_kept),

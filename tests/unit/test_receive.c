@@ -92,7 +92,7 @@ static void push_with(struct done *d, const struct wr_buf *body, size_t step, en
 {
 	const struct wr_receive_limits limits = {max_commands};
 	WR_AUTO(wr_receive) *rx = NULL;
-	struct answer answer = {{answer_write, NULL}, &d->body};
+	struct answer answer = {{.write = answer_write}, &d->body};
 
 	memset(d, 0, sizeof(*d));
 	d->body = (struct body){{body_read}, wr_buf_str(body), step, 0, fails, false, WR_BUF_INIT(1 << 20)};
