@@ -63,7 +63,7 @@ static void add_counts(struct wr_buf *idx, struct wr_str names, uint8_t count, s
 		uint8_t n = 0;
 
 		for (size_t i = 0; i < count && (i + 1) * WR_OID_RAW <= names.len; i++)
-			n += (uint8_t)names.ptr[i * WR_OID_RAW] <= first;
+			n = (uint8_t)(n + ((uint8_t)names.ptr[i * WR_OID_RAW] <= first));
 		if (first == 255)
 			n = count;
 		else if (change.len == 2 && (uint8_t)change.ptr[0] == first)
