@@ -6,7 +6,7 @@
 
 struct slot {
 	uint64_t key;
-	struct wr_object obj;
+	struct wr_cached what;
 	uint32_t next; /* of its bucket, or of the free ones */
 	uint32_t older, newer;
 };
@@ -37,7 +37,7 @@ void wr_cache_free(struct wr_cache *c)
 	if (!c)
 		return;
 	for (uint32_t i = 0; i < c->cap; i++)
-		wr_object_fini(&c->slots[i].obj);
+		wr_object_fini(&c->slots[i].what.obj);
 	free(c->slots);
 	free(c->buckets);
 	free(c->kept);
@@ -92,8 +92,8 @@ static void drop_oldest(struct wr_cache *c)
 		;
 	*at = s->next;
 	unlink_age(c, s);
-	c->bytes -= cost(s->obj.size);
-	wr_object_fini(&s->obj);
+	c->bytes -= cost(s->what.obj.size);
+	wr_object_fini(&s->what.obj);
 	s->next = c->spare;
 	c->spare = i;
 }
@@ -148,7 +148,7 @@ static void let_go(struct wr_cache *c)
 	c->kept = NULL;
 }
 
-bool wr_cache_get(struct wr_object *out, struct wr_cache *c, struct wr_place place)
+bool wr_cache_get(struct wr_cached *out, struct wr_cache *c, struct wr_place place)
 {
 	uint32_t i;
 
@@ -160,19 +160,19 @@ bool wr_cache_get(struct wr_object *out, struct wr_cache *c, struct wr_place pla
 		return false;
 	unlink_age(c, &c->slots[i]);
 	link_newest(c, i);
-	*out = c->slots[i].obj;
+	*out = c->slots[i].what;
 	return true;
 }
 
 /* False where it is not held. */
-static bool add(struct wr_cache *c, uint64_t key, const struct wr_object *obj)
+static bool add(struct wr_cache *c, uint64_t key, const struct wr_cached *what)
 {
 	struct slot *s;
 	uint32_t i;
 
-	if (!wr_cache_fits(c, obj->size) || find(c, key) != NONE)
+	if (!wr_cache_fits(c, what->obj.size) || find(c, key) != NONE)
 		return false;
-	while (c->bytes + cost(obj->size) > c->max)
+	while (c->bytes + cost(what->obj.size) > c->max)
 		drop_oldest(c);
 	if (c->spare == NONE && !grow(c)) {
 		if (c->oldest == NONE)
@@ -183,25 +183,25 @@ static bool add(struct wr_cache *c, uint64_t key, const struct wr_object *obj)
 	s = &c->slots[i];
 	c->spare = s->next;
 	s->key = key;
-	s->obj = *obj;
+	s->what = *what;
 	s->next = *bucket(c, key);
 	*bucket(c, key) = i;
 	link_newest(c, i);
-	c->bytes += cost(obj->size);
+	c->bytes += cost(what->obj.size);
 	return true;
 }
 
-void wr_cache_give(struct wr_cache *c, struct wr_place place, const struct wr_object *obj)
+void wr_cache_give(struct wr_cache *c, struct wr_place place, const struct wr_cached *what)
 {
 	if (c)
 		let_go(c);
-	if (!c || !add(c, key_of(place), obj))
-		free(obj->data);
+	if (!c || !add(c, key_of(place), what))
+		free(what->obj.data);
 }
 
-void wr_cache_keep(struct wr_cache *c, struct wr_place place, const struct wr_object *obj)
+void wr_cache_keep(struct wr_cache *c, struct wr_place place, const struct wr_cached *what)
 {
 	let_go(c);
-	if (!add(c, key_of(place), obj))
-		c->kept = obj->data;
+	if (!add(c, key_of(place), what))
+		c->kept = what->obj.data;
 }

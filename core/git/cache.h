@@ -9,14 +9,19 @@
 
 #include "core/git/snapshot_internal.h"
 
-/* Borrowed until the next call with this cache. False when it is not there, or cache is NULL. */
-bool wr_cache_get(struct wr_object *out, struct wr_cache *cache, struct wr_place place);
+struct wr_cached {
+	struct wr_object obj;
+	unsigned depth; /* deltas between it and a full object, so that a chain is not longer for who has its end at hand */
+};
 
-/* obj->data goes into the cache, or is freed where it does not fit or stands there already (or cache is NULL). */
-void wr_cache_give(struct wr_cache *cache, struct wr_place place, const struct wr_object *obj);
+/* obj is borrowed until the next call with this cache. False when it is not there, or cache is NULL. */
+bool wr_cache_get(struct wr_cached *out, struct wr_cache *cache, struct wr_place place);
+
+/* obj's data goes into the cache, or is freed where it does not fit or stands there already (or cache is NULL). */
+void wr_cache_give(struct wr_cache *cache, struct wr_place place, const struct wr_cached *c);
 
 /* The same, but what does not fit lives until the next call with this cache, which must not be NULL. */
-void wr_cache_keep(struct wr_cache *cache, struct wr_place place, const struct wr_object *obj);
+void wr_cache_keep(struct wr_cache *cache, struct wr_place place, const struct wr_cached *c);
 
 /* Whether one of this size would fit. False where cache is NULL. */
 bool wr_cache_fits(const struct wr_cache *cache, size_t size);

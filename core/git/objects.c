@@ -368,7 +368,7 @@ static enum wr_code add_hop(struct reading *r, struct wr_place place, const stru
 /*
  * Down the chain to something that the cache has (*cached, borrowed), or to the full object, which is then the last hop.
  */
-static enum wr_code go_down(struct wr_object *out, bool *cached, struct reading *r, struct wr_place place)
+static enum wr_code go_down(struct wr_cached *out, bool *cached, struct reading *r, struct wr_place place)
 {
 	struct wr_place at = place;
 	uint32_t rank = WR_NO_RANK;
@@ -380,14 +380,14 @@ static enum wr_code go_down(struct wr_object *out, bool *cached, struct reading 
 		    (code = add_hop(r, at, &s)) != WR_OK)
 			return code;
 		if (s.kind <= WR_TAG) {
-			out->type = (enum wr_type)s.kind;
+			out->obj.type = (enum wr_type)s.kind;
 			return WR_OK;
 		}
 		if (r->len > WR_DELTA_DEPTH)
 			return too_deep(r->snap, place, r->err);
 		at = s.base;
 	}
-	return WR_OK;
+	return out->depth + r->len > WR_DELTA_DEPTH ? too_deep(r->snap, place, r->err) : WR_OK;
 }
 
 static enum wr_code from_zip(struct reading *r, const struct hop *hop, enum wr_zip zc, size_t used)
@@ -460,21 +460,21 @@ static enum wr_code apply(struct wr_object *made, struct reading *r, const struc
 }
 
 /*
- * Up again, hop by hop; what was a base on the way goes to the cache. *obj: what go_down() found, owned says whether it
+ * Up again, hop by hop; what was a base on the way goes to the cache. *c: what go_down() found, owned says whether it
  * is ours to give; in the end the object, always ours where a hop was left.
  */
-static enum wr_code go_up(struct wr_object *obj, bool owned, struct reading *r, struct wr_place place)
+static enum wr_code go_up(struct wr_cached *c, bool owned, struct reading *r, struct wr_place place)
 {
 	while (r->len > 0) {
 		const struct hop *hop = &r->hops[--r->len];
-		struct wr_object made = {.data = NULL};
-		enum wr_code code = apply(&made, r, obj, hop);
+		struct wr_cached made = {.depth = c->depth + 1};
+		enum wr_code code = apply(&made.obj, r, &c->obj, hop);
 
 		if (owned)
-			wr_cache_give(code == WR_OK ? r->cache : NULL, place, obj);
+			wr_cache_give(code == WR_OK ? r->cache : NULL, place, c);
 		if (code != WR_OK)
 			return code;
-		*obj = made;
+		*c = made;
 		owned = true;
 		place = hop->place;
 	}
@@ -492,12 +492,12 @@ static bool as_said(const struct wr_snapshot *snap, struct wr_place place, const
 	return row.type == obj->type && row.size == obj->size;
 }
 
-/* Inflates what the cache does not have: then *obj is the caller's; else borrowed. */
-static enum wr_code read_into(struct wr_object *obj, bool *cached, const struct wr_snapshot *snap, struct wr_place place,
+/* Inflates what the cache does not have: then out's object is the caller's; else (*cached) borrowed. */
+static enum wr_code read_into(struct wr_cached *out, bool *cached, const struct wr_snapshot *snap, struct wr_place place,
 			      struct wr_cache *cache, struct wr_error *err)
 {
 	struct reading r = {.snap = snap, .cache = cache, .err = err};
-	struct wr_object found = {.data = NULL};
+	struct wr_cached found = {.depth = 0};
 	bool base_cached;
 	enum wr_code code = go_down(&found, &base_cached, &r, place);
 
@@ -505,18 +505,18 @@ static enum wr_code read_into(struct wr_object *obj, bool *cached, const struct 
 	if (code == WR_OK && !base_cached) {
 		const struct hop *root = &r.hops[--r.len];
 
-		if ((code = inflate_full(&found, &r, root)) == WR_OK)
+		if ((code = inflate_full(&found.obj, &r, root)) == WR_OK)
 			code = go_up(&found, true, &r, root->place);
 	} else if (code == WR_OK) {
 		code = go_up(&found, false, &r, place);
 	}
 	reading_fini(&r);
-	if (code == WR_OK && !*cached && !as_said(snap, place, &found)) {
-		wr_object_fini(&found);
+	if (code == WR_OK && !*cached && !as_said(snap, place, &found.obj)) {
+		wr_object_fini(&found.obj);
 		code = damaged(snap, place, err);
 	}
 	if (code == WR_OK)
-		*obj = found;
+		*out = found;
 	return code;
 }
 
@@ -534,18 +534,19 @@ static enum wr_code copy_of(struct wr_object *out, const struct wr_object *obj, 
 enum wr_code wr_snapshot_read_at(struct wr_object *out, const struct wr_snapshot *snap, struct wr_place place,
 				 struct wr_cache *cache, struct wr_error *err)
 {
-	struct wr_object obj, copy;
+	struct wr_cached found, copy;
 	bool cached;
-	enum wr_code code = read_into(&obj, &cached, snap, place, cache, err);
+	enum wr_code code = read_into(&found, &cached, snap, place, cache, err);
 
 	if (code != WR_OK)
 		return code;
 	if (cached)
-		return copy_of(out, &obj, err);
+		return copy_of(out, &found.obj, err);
 	/* Often the base of what is read next. */
-	if (wr_cache_fits(cache, obj.size) && copy_of(&copy, &obj, NULL) == WR_OK)
+	copy.depth = found.depth;
+	if (wr_cache_fits(cache, found.obj.size) && copy_of(&copy.obj, &found.obj, NULL) == WR_OK)
 		wr_cache_give(cache, place, &copy);
-	*out = obj;
+	*out = found.obj;
 	return WR_OK;
 }
 
@@ -569,17 +570,17 @@ enum wr_code wr_snapshot_borrow(enum wr_type *type, struct wr_str *bytes, const 
 				const struct wr_oid *oid, struct wr_cache *cache, struct wr_error *err)
 {
 	struct wr_place place;
-	struct wr_object obj;
+	struct wr_cached found;
 	enum wr_code code;
 	bool cached;
 
 	if (!wr_snapshot_find(&place, snap, oid))
 		return absent(snap, oid, err);
-	if ((code = read_into(&obj, &cached, snap, place, cache, err)) != WR_OK)
+	if ((code = read_into(&found, &cached, snap, place, cache, err)) != WR_OK)
 		return code;
 	if (!cached)
-		wr_cache_keep(cache, place, &obj);
-	*type = obj.type;
-	*bytes = wr_str_n(obj.data, obj.size);
+		wr_cache_keep(cache, place, &found);
+	*type = found.obj.type;
+	*bytes = wr_str_n(found.obj.data, found.obj.size);
 	return WR_OK;
 }

@@ -246,6 +246,7 @@ static void deep_chains(void **state)
 	WR_AUTO(wr_snapshot) *snap = NULL;
 	WR_AUTO(wr_snapshot) *bad = NULL;
 	WR_AUTO(wr_cache) *cache = NULL;
+	WR_AUTO(wr_cache) *other = NULL;
 
 	store_chain(f, &s, "deep", WR_DELTA_DEPTH);
 	snap = snapshot_of(&s);
@@ -259,6 +260,7 @@ static void deep_chains(void **state)
 	}
 	store_chain(f, &deeper, "deeper", WR_DELTA_DEPTH + 1);
 	bad = snapshot_of(&deeper);
+	assert_ok(wr_cache_new(&other, 1 << 20, &f->err));
 	for (uint32_t rank = WR_DELTA_DEPTH; rank <= WR_DELTA_DEPTH + 1; rank++) {
 		WR_AUTO_S(wr_object) obj = {.data = NULL};
 		struct wr_place place = {0, 0};
@@ -273,6 +275,9 @@ static void deep_chains(void **state)
 		assert_int_equal(wr_snapshot_depth(&depth, bad, place, &f->err), code);
 		assert_int_equal(wr_snapshot_stat(bad, &oid, &type, NULL, &f->err), code);
 		assert_int_equal(code, rank == WR_DELTA_DEPTH ? WR_OK : WR_E_INTERNAL);
+		/* No other answer where its base, just read, is at hand. */
+		wr_object_fini(&obj);
+		assert_int_equal(wr_snapshot_read_at(&obj, bad, place, other, &f->err), code);
 		fine += code == WR_OK;
 		refused += code != WR_OK;
 	}
