@@ -195,6 +195,10 @@ class Gone(Exception):
     """The connection broke before there was an answer: what became of the request is not known."""
 
 
+class Refused(Exception):
+    """The server says that it will not do that."""
+
+
 class Said:
     """The answer to a push: an HTTP status and, where that is 200, the report."""
 
@@ -209,7 +213,7 @@ class Said:
         """The refs that were changed."""
         return {ref for ref, said in self.results.items() if said == "ok"} if self.unpack == "ok" else set()
 
-    def __str__(self):
+    def __repr__(self):
         return f"{self.unpack} {self.results}"
 
 
@@ -259,14 +263,30 @@ class Wire:
         rows = [r.split("\0")[0].split(" ", 1) for r in pkt.lines(body)[2:] if r]
         return {name: oid for oid, name in rows if oid != ZERO}
 
+    def ls_refs(self, repo_id):
+        """{name: (id, what a tag leads to or None)} as protocol 2 lists them, without HEAD."""
+        status, body = self._upload(repo_id, "ls-refs", ["peel\n"])
+        if status != 200:
+            raise Fail(f"ls-refs of {repo_id}: {status} {body[:300]!r}")
+        out = {}
+        for line in pkt.lines(body):
+            if isinstance(line, str):
+                oid, name, *more = line.split(" ")
+                if name != "HEAD":
+                    out[name] = (oid, next((m[len("peeled:"):] for m in more if m.startswith("peeled:")), None))
+        return out
+
+    def _upload(self, repo_id, command, arguments):
+        body = pkt.pkts(f"command={command}\n", "agent=test\n", pkt.DELIM, *arguments, FLUSH)
+        return self.request("POST", f"/{repo_id}.git/git-upload-pack", body, {**FETCH, "Git-Protocol": "version=2"})
+
     def fetch(self, repo_id, wants, haves=(), thin=False):
-        """The pack that protocol 2 gives for the wants. A Fail where it is refused."""
-        wants = sorted(set(wants))
-        status, body = self.request(
-            "POST", f"/{repo_id}.git/git-upload-pack",
-            pkt.pkts("command=fetch\n", "agent=test\n", pkt.DELIM, "ofs-delta\n", *(["thin-pack\n"] if thin else []),
-                     *[f"want {w}\n" for w in wants], *[f"have {h}\n" for h in haves], "done\n", FLUSH),
-            {**FETCH, "Git-Protocol": "version=2"})
+        """The pack that protocol 2 gives for the wants. A Refused where it gives none."""
+        status, body = self._upload(repo_id, "fetch", [
+            "ofs-delta\n", *(["thin-pack\n"] if thin else []), *[f"want {w}\n" for w in sorted(set(wants))],
+            *[f"have {h}\n" for h in haves], "done\n"])
+        if status == 400 or (status == 200 and body[4:8] == b"ERR "):
+            raise Refused(body[:300])
         if status != 200:
             raise Fail(f"fetch of {repo_id}: {status} {body[:300]!r}")
         packets = pkt.parse(body)
