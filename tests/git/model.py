@@ -3,14 +3,17 @@ holds exactly what the refs reach, whatever was pushed, moved, rewound and delet
 and kills as well.
 
 `make model-long` goes on with Rounds for as long as one likes; see fault/_long.py."""
+import http.client
 import os
 import random
 import shutil
+import socket
 
 from harness import Repo, expect, same, test
-from harness.core import Fail, sanitized
+from harness import pkt
+from harness.core import Fail, sanitized, slowness
 from harness.pkt import COMMIT, TAG
-from harness.raw import Objects, Refused, Wire, check_clone, unpack
+from harness.raw import FETCH, Objects, Refused, Wire, check_clone, unpack
 from harness.server import knows, run_warren
 
 COST = 14
@@ -498,3 +501,54 @@ def after_each_checkpoint(t):
             world.step("clone")
         rounds.end(world)
     rounds.close()
+
+
+def slow_clone(server, account, repo_id, refs):
+    """A clone that has begun to arrive: its answer, of which hardly anything was read, and little fits into buffers."""
+    host, port = server.url.split("//")[1].split(":")
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+    s.settimeout(60 * slowness())
+    s.connect((host, int(port)))
+    body = pkt.pkts("command=fetch\n", pkt.DELIM, "ofs-delta\n", *[f"want {w}\n" for w in sorted(set(refs.values()))], "done\n", pkt.FLUSH)
+    head = "".join(f"{k}: {v}\r\n" for k, v in {
+        "Host": "x", "Authorization": f"Bearer {account.key}", "Git-Protocol": "version=2", "Content-Length": len(body), **FETCH}.items())
+    s.sendall(f"POST /{repo_id}.git/git-upload-pack HTTP/1.1\r\n{head}\r\n".encode() + body)
+    answer = http.client.HTTPResponse(s)
+    answer.begin()
+    same(answer.status, 200, "status of a slow clone")
+    return s, answer, answer.read(1000)
+
+
+@test
+def slow_clones_outlive_checkpoints(t):
+    """Readers hold what they began with: packs and journals that checkpoints have long replaced."""
+    server = t.own_server()
+    account = server.account()
+    repo_id = account.repo().id
+    wire, objects, r = Wire(server.url, account.key), Objects(), t.random
+    refs, readers, last = {}, [], None
+
+    def push(name, new):
+        oids = objects.closure([new], objects.closure(refs.values()))
+        said = wire.push(repo_id, {name: (refs.get(name), new)}, objects.pack(oids))
+        expect(said.ok, "a push", said)
+        refs[name] = new
+    for i in range(4):
+        # Some megabytes as a pack, some in the journal.
+        for size in [3_000_000, *[400_000] * 6]:
+            last = objects.commit(objects.tree({f"f{i}": objects.blob(r.randbytes(size))}), [last] if last else [], f"{i} {size}")
+            push("refs/heads/main", last)
+        readers.append((*slow_clone(server, account, repo_id, refs), dict(refs)))
+        t.stack.callback(readers[-1][0].close)
+        if i == 2:
+            last = objects.commit(objects.tree({"new": objects.blob(b"a rewind")}), [], "rewound")
+            push("refs/heads/main", last)
+        if knows("repo checkpoint"):
+            server.cli("repo", "checkpoint", repo_id)
+    for s, answer, first, had in readers:
+        packets = pkt.parse(first + answer.read())
+        got = unpack(pkt.bands(packets[1:])[1])
+        same(set(got), objects.closure(had.values()), "what a slow clone got")
+        s.close()
+    check_clone(wire, objects, repo_id, refs, "a clone at the end")
