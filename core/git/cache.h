@@ -1,5 +1,5 @@
 /*
- * core/git/cache.h: inflated objects that were used lately; for objects.c. wr_cache_new() stands in snapshot_internal.h.
+ * core/git/cache.h: inflated objects that were used lately; for objects.c. Making one is in snapshot_internal.h.
  * Ownership: the cache owns what it holds, and takes over what it is given in any case.
  * Threads:   one at a time.
  * Errors:    none: what cannot be held is not held.
@@ -11,7 +11,7 @@
 
 struct wr_cached {
 	struct wr_object obj;
-	unsigned depth; /* deltas between it and a full object, so that a chain is not longer for who has its end at hand */
+	unsigned depth; /* deltas between it and a full object: a chain is as long for who has its end at hand */
 };
 
 /* obj is borrowed until the next call with this cache. False when it is not there, or cache is NULL. */

@@ -46,8 +46,8 @@ WR_MUST_CHECK enum wr_zip wr_unzip_front(uint8_t *out, size_t *got, struct wr_un
 WR_MUST_CHECK enum wr_code wr_deflate(uint8_t **out, size_t *len, struct wr_str in, struct wr_error *err);
 
 /*
- * The two sizes at the front of a delta; *body is the rest of it. False when they are cut off or too large, or the delta
- * is shorter than git takes one to be.
+ * The two sizes at the front of a delta; *body is the rest of it. False when they are cut off or too large, or the
+ * delta is shorter than git takes one to be.
  */
 bool wr_delta_sizes(uint64_t *base_size, uint64_t *size, struct wr_str *body, struct wr_str delta);
 

@@ -241,7 +241,7 @@ enum wr_code wr_delta_make(uint8_t **out, size_t *len, struct wr_str base, struc
 	struct out o = {.max = max};
 	size_t common = base.len < target.len ? base.len : target.len, front, back;
 
-	/* Offsets have 32 bits; an empty base gives nothing; and a delta that makes nothing may be too short for git. */
+	/* Offsets have 32 bits; an empty base gives nothing; and a delta that makes nothing may be too short. */
 	if (base.len >= UINT32_MAX || base.len == 0 || target.len == 0)
 		return WR_E_NOT_THERE;
 	front = same(base.ptr, target.ptr, common);

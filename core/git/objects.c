@@ -116,14 +116,15 @@ static enum wr_code damaged(const struct wr_snapshot *snap, struct wr_place plac
 
 static enum wr_code too_large(const struct wr_snapshot *snap, struct wr_error *err)
 {
-	return wr_fail(err, WR_E_TOO_LARGE, "The object has more than %llu bytes", (unsigned long long)snap->max_object);
+	return wr_fail(err, WR_E_TOO_LARGE, "The object has more than %llu bytes",
+		       (unsigned long long)snap->max_object);
 }
 
 /* ---- entries as they are stored ---- */
 
 /* *rank: of the entry where it is known, then of its base where that is (pack.h). */
-static enum wr_code stored_in_pack(struct wr_stored *out, uint32_t *rank, const struct wr_pack *p, struct wr_place place,
-				   struct wr_error *err)
+static enum wr_code stored_in_pack(struct wr_stored *out, uint32_t *rank, const struct wr_pack *p,
+				   struct wr_place place, struct wr_error *err)
 {
 	struct wr_entry e;
 	enum wr_code code = wr_pack_entry_ranked(&e, p, place.pos, *rank, err);
@@ -366,7 +367,7 @@ static enum wr_code add_hop(struct reading *r, struct wr_place place, const stru
 }
 
 /*
- * Down the chain to something that the cache has (*cached, borrowed), or to the full object, which is then the last hop.
+ * Down the chain to something that the cache has (*cached, borrowed), or to the full object: then that is the last hop.
  */
 static enum wr_code go_down(struct wr_cached *out, bool *cached, struct reading *r, struct wr_place place)
 {
@@ -438,7 +439,8 @@ static enum wr_code inflate_delta(struct reading *r, const struct hop *hop)
 }
 
 /* made, with a new block, from base. */
-static enum wr_code apply(struct wr_object *made, struct reading *r, const struct wr_object *base, const struct hop *hop)
+static enum wr_code apply(struct wr_object *made, struct reading *r, const struct wr_object *base,
+			  const struct hop *hop)
 {
 	uint64_t base_size, size;
 	struct wr_str body;
@@ -493,8 +495,8 @@ static bool as_said(const struct wr_snapshot *snap, struct wr_place place, const
 }
 
 /* Inflates what the cache does not have: then out's object is the caller's; else (*cached) borrowed. */
-static enum wr_code read_into(struct wr_cached *out, bool *cached, const struct wr_snapshot *snap, struct wr_place place,
-			      struct wr_cache *cache, struct wr_error *err)
+static enum wr_code read_into(struct wr_cached *out, bool *cached, const struct wr_snapshot *snap,
+			      struct wr_place place, struct wr_cache *cache, struct wr_error *err)
 {
 	struct reading r = {.snap = snap, .cache = cache, .err = err};
 	struct wr_cached found = {.depth = 0};

@@ -263,7 +263,8 @@ static enum wr_code make_order(struct wr_pack *p, struct wr_error *err)
 	for (uint32_t i = 0; i < p->count; i++)
 		order[i] = v[i].pos;
 	/* Who comes second throws its work away: that is rare, and nobody has to wait under a lock for it. */
-	if (!atomic_compare_exchange_strong_explicit(&p->order, &none, order, memory_order_acq_rel, memory_order_acquire))
+	if (!atomic_compare_exchange_strong_explicit(&p->order, &none, order, memory_order_acq_rel,
+						     memory_order_acquire))
 		free(order);
 	return WR_OK;
 }
@@ -344,8 +345,8 @@ enum wr_code wr_pack_at_offset(uint32_t *rank, uint32_t *pos, const struct wr_pa
 }
 
 /* The same before a rank. A base is mostly near what is based on it, so that is looked at in growing steps. */
-static enum wr_code search_before(uint32_t *rank, uint32_t *pos, const struct wr_pack *p, uint64_t offset, uint32_t before,
-				  struct wr_error *err)
+static enum wr_code search_before(uint32_t *rank, uint32_t *pos, const struct wr_pack *p, uint64_t offset,
+				  uint32_t before, struct wr_error *err)
 {
 	uint32_t hi = before, step = 1;
 	struct place at;

@@ -52,7 +52,7 @@ bool wr_pack_find(uint32_t *pos, const struct wr_pack *p, const struct wr_oid *o
 /* False where the index is damaged so that wr_pack_find() cannot tell whether it holds this id. */
 bool wr_pack_finds(const struct wr_pack *p, const struct wr_oid *oid);
 void wr_pack_oid(struct wr_oid *out, const struct wr_pack *p, uint32_t pos);
-/* Where the entry begins, as the index says: nothing is known of it but that it is 0 where even the index is damaged. */
+/* Where the entry begins, as the index says: nothing is known of it. 0: the index is damaged. */
 uint64_t wr_pack_offset(const struct wr_pack *p, uint32_t pos);
 
 /*
@@ -76,8 +76,8 @@ struct wr_entry {
 WR_MUST_CHECK enum wr_code wr_pack_entry(struct wr_entry *out, const struct wr_pack *p, uint32_t pos,
 					 struct wr_error *err);
 /* The same for who knows its rank (or says WR_NO_RANK). */
-WR_MUST_CHECK enum wr_code wr_pack_entry_ranked(struct wr_entry *out, const struct wr_pack *p, uint32_t pos, uint32_t rank,
-						struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_pack_entry_ranked(struct wr_entry *out, const struct wr_pack *p, uint32_t pos,
+						uint32_t rank, struct wr_error *err);
 
 /*
  * An entry's header at the front of bytes (type, size): its length, or 0 when it is cut off or the size is too large.

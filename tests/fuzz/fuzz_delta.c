@@ -1,6 +1,6 @@
 /*
- * Deltas: what is followed, and what is made. The first byte says which; two bytes for the base's length, the base; then
- * the delta, which a plain reading of the format judges as well, or the text that a delta is to make.
+ * Deltas: what is followed, and what is made. The first byte says which; two bytes for the base's length, the base;
+ * then the delta, which a plain reading of the format judges as well, or the text that a delta is to make.
  */
 #include <assert.h>
 

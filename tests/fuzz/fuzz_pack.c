@@ -1,8 +1,8 @@
 /*
- * Damaged packs of our own: what comes back is the same with a cache and without, and otherwise an error, never a crash.
- * Bytes: flags (1: a reverse index follows, 2: a count of the index is changed), number of entries, two bytes for the
- * entries' length; with flag 2 which count and its low byte; the entries; the tables of the index behind its counts; with
- * flag 1 four bytes an entry of the reverse index at the end. Headers and sums are put right.
+ * Damaged packs of our own: what comes back is the same with a cache and without; else an error, never a crash.
+ * Bytes: flags (1: a reverse index follows, 2: a count of the index is changed), number of entries, two bytes
+ * for the entries' length; with flag 2 which count and its low byte; the entries; the tables of the index behind its
+ * counts; with flag 1 four bytes an entry of the reverse index at the end. Headers and sums are put right.
  */
 #include <assert.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /*
- * tests/unit/pack_fixture.h: stored packs for tests of the reader, made by git and by hand, in a folder without a store.
+ * tests/unit/pack_fixture.h: stored packs for tests of the reader, made by git and by hand, without a store.
  */
 #ifndef WR_TESTS_PACK_FIXTURE_H
 #define WR_TESTS_PACK_FIXTURE_H
@@ -108,7 +108,8 @@ static inline void store_pack(struct fx *f, struct stored *s, const char *file)
 
 	open_folder(f, s);
 	sh_out(f, &name,
-	       "git init -q --bare s-%s; git -C s-%s index-pack --rev-index --stdin < %s | cut -f2; cp s-%s/objects/pack/* p",
+	       "git init -q --bare s-%s; git -C s-%s index-pack --rev-index --stdin < %s | cut -f2; "
+	       "cp s-%s/objects/pack/* p",
 	       file, file, file, file);
 	assert_int_equal(name.len, WR_OID_HEX + 1);
 	snprintf(s->name, sizeof(s->name), "pack-%.40s", name.ptr);
@@ -118,7 +119,9 @@ static inline void store_pack(struct fx *f, struct stored *s, const char *file)
 /* Everything of the repository `from`, with deltas by offset or by id. */
 static inline void store_repo(struct fx *f, struct stored *s, const char *from, bool by_offset)
 {
-	sh(f, "git -C %s pack-objects --all --stdout -q --no-reuse-delta --depth=200 --window=20 %s </dev/null >from-%s-%d",
+	sh(f,
+	   "git -C %s pack-objects --all --stdout -q --no-reuse-delta --depth=200 --window=20 %s </dev/null "
+	   ">from-%s-%d",
 	   from, by_offset ? "--delta-base-offset" : "", from, by_offset);
 	{
 		char file[128];

@@ -33,7 +33,8 @@ static void streams(void **state)
 		assert_int_equal(back[sizes[i]], 0);
 		assert_int_equal(wr_unzip_all(&none, &used, &unzip, wr_str_n(zip, len), sizes[i] + 1), WR_ZIP_BAD);
 		if (sizes[i])
-			assert_int_equal(wr_unzip_all(&none, &used, &unzip, wr_str_n(zip, len), sizes[i] - 1), WR_ZIP_BAD);
+			assert_int_equal(wr_unzip_all(&none, &used, &unzip, wr_str_n(zip, len), sizes[i] - 1),
+					 WR_ZIP_BAD);
 		assert_int_equal(wr_unzip_all(&none, &used, &unzip, wr_str_n(zip, len - 1), sizes[i]), WR_ZIP_BAD);
 		assert_int_equal(wr_unzip_front(front, &got, &unzip, wr_str_n(zip, len), sizeof(front)), WR_ZIP_OK);
 		assert_int_equal(got, sizes[i] < sizeof(front) ? sizes[i] : sizeof(front));
@@ -238,7 +239,8 @@ static void made_small(void **state)
 /* Copies around the lengths and offsets at which their encoding changes. */
 static void made_at_borders(void **state)
 {
-	static const size_t lens[] = {0xff, 0x100, 0xffff, 0x10000, 0x10001, 0x1ffff, 0x20000, 0xffffff, 0x1000000, 0x1000001};
+	static const size_t lens[] = {0xff,    0x100,	0xffff,	  0x10000,   0x10001,
+				      0x1ffff, 0x20000, 0xffffff, 0x1000000, 0x1000001};
 	struct fx *f = *state;
 	WR_AUTO_S(wr_buf) base = WR_BUF_INIT(64u << 20);
 
@@ -249,7 +251,8 @@ static void made_at_borders(void **state)
 		assert_true(n <= 4 + 4 + 2 * 8);
 		n = round_trip(f, wr_buf_str(&base), wr_str_n(base.ptr + base.len - lens[i], lens[i]));
 		assert_true(n <= 4 + 4 + 2 * 8);
-		n = round_trip(f, wr_buf_str(&base), wr_str_n(base.ptr + 0x10000, lens[i] < 0x20000 ? lens[i] : 0x20000));
+		n = round_trip(f, wr_buf_str(&base),
+			       wr_str_n(base.ptr + 0x10000, lens[i] < 0x20000 ? lens[i] : 0x20000));
 		assert_true(n <= 4 + 4 + 2 * 8 + 15);
 	}
 }

@@ -604,7 +604,8 @@ static void journals(void **state)
 		assert_ptr_equal(e.raw + e.raw_len, e.zip + e.zip_len);
 		assert_int_equal(wr_snapshot_in_closure(snap, &oid), i == 0);
 	}
-	assert_true(wr_snapshot_offset(snap, (struct wr_place){1, 1}) < wr_snapshot_offset(snap, (struct wr_place){1, 2}));
+	assert_true(wr_snapshot_offset(snap, (struct wr_place){1, 1}) <
+		    wr_snapshot_offset(snap, (struct wr_place){1, 2}));
 	/* What was put behind the limit is not there for this snapshot, */
 	snap->limits[0] = 2;
 	snap->limits[1] = 0;
@@ -669,7 +670,8 @@ static void wrong_rows(void **state)
 		uint64_t size;
 
 		wr_snapshot_oid(&oid, snap, place);
-		assert_int_equal(wr_snapshot_read_at(&obj, snap, place, NULL, &f->err), row == 4 ? WR_OK : WR_E_INTERNAL);
+		assert_int_equal(wr_snapshot_read_at(&obj, snap, place, NULL, &f->err),
+				 row == 4 ? WR_OK : WR_E_INTERNAL);
 		assert_int_equal(wr_snapshot_borrow(&type, &bytes, snap, &oid, cache, &f->err),
 				 row == 4 ? WR_OK : WR_E_INTERNAL);
 		assert_ok(wr_snapshot_stat(snap, &oid, &type, &size, &f->err));

@@ -1,4 +1,4 @@
-/* The pack reader on sound and on damaged files: an error, never a crash. What entries unpack to is test_git_objects.c's. */
+/* The pack reader on sound and on damaged files: an error, never a crash. Contents are test_git_objects.c's. */
 #include "tests/unit/pack_fixture.h"
 
 #include <pthread.h>
@@ -32,7 +32,8 @@ static unsigned look_at_all(const struct stored *s, struct wr_error *err)
 			assert_int_equal(code, WR_E_INTERNAL);
 			continue;
 		}
-		assert_true(WR_PACK_HEADER <= e.at && e.at < e.data && e.data <= e.end && e.end <= p->size - WR_PACK_SUM);
+		assert_true(WR_PACK_HEADER <= e.at && e.at < e.data && e.data <= e.end &&
+			    e.end <= p->size - WR_PACK_SUM);
 		assert_true(e.kind <= WR_TAG || e.base < p->count);
 		fine++;
 	}
@@ -185,8 +186,10 @@ static void missing_files(void **state)
 	WR_AUTO(wr_pack) *p = NULL;
 
 	store_small(f, &s, true);
-	assert_int_equal(wr_pack_open(&p, s.dir, "pack-0000000000000000000000000000000000000000", &f->err), WR_E_INTERNAL);
-	assert_int_equal(wr_pack_open(&p, s.dir, "pack-00000000000000000000000000000000000000000", &f->err), WR_E_INTERNAL);
+	assert_int_equal(wr_pack_open(&p, s.dir, "pack-0000000000000000000000000000000000000000", &f->err),
+			 WR_E_INTERNAL);
+	assert_int_equal(wr_pack_open(&p, s.dir, "pack-00000000000000000000000000000000000000000", &f->err),
+			 WR_E_INTERNAL);
 	/* A link leads who knows where. */
 	sh(f, "cd p; mv %s.pack x; ln -s x %s.pack", s.name, s.name);
 	assert_int_equal(wr_pack_open(&p, s.dir, s.name, &f->err), WR_E_INTERNAL);
@@ -424,7 +427,8 @@ static void threads_make_the_order(void **state)
 
 static void framing(void **state)
 {
-	static const uint64_t values[] = {0, 1, 15, 16, 127, 128, 16511, 16512, UINT32_MAX, UINT64_C(1) << 40, UINT64_C(1) << 54};
+	static const uint64_t values[] = {
+		0, 1, 15, 16, 127, 128, 16511, 16512, UINT32_MAX, UINT64_C(1) << 40, UINT64_C(1) << 54};
 
 	(void)state;
 	for (size_t i = 0; i < WR_ARRAY_LEN(values); i++) {
