@@ -10,7 +10,7 @@ static const struct wr_command commands[] = {
 	{"key list", "ACCOUNT", 1, "list an account's API keys", false},
 	{"key revoke", "ACCOUNT KEY", 2, "revoke an API key by name or id, at once", false},
 	{"repo show", "ID", 1, "say what a repository consists of: refs, journals, packs", false},
-	{"repo verify", "ID", 1, "read all of a repository and say what is wrong; exit code 1 when something is", false},
+	{"repo verify", "ID", 1, "read all of a repository and say what is wrong; the exit code tells, too", false},
 	{"repo checkpoint", "ID", 1, "write a repository's journals to packs now, for plain git to read", false},
 	{"config example", "", 0, "print the commented example of a configuration file", false},
 	{"version", "", 0, "print the version", false},

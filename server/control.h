@@ -5,8 +5,8 @@
  * Ownership: wr_control_start()/wr_control_stop() by the program; what it is given outlives it.
  * Threads:   one of its own that listens ("wr-control"), and one for each of up to 8 commands at a time ("wr-command");
  *            more wait their turn. wr_control_call() from any.
- * Blocks on: a command's thread on its client (for 5 s), SQLite, disk and CPU; wr_control_call() on the server, until it
- *            gives no sign of life for 60 s.
+ * Blocks on: a command's thread on its client (for 5 s), SQLite, disk and CPU; wr_control_call() on the server, until
+ *            it gives no sign of life for 60 s.
  * Errors:    as below. Both ends check that the other is the same user, or root.
  */
 #ifndef WR_CONTROL_H

@@ -206,9 +206,9 @@ static enum wr_code administer(json_t **out, const struct wr_config *cfg, json_t
 	/* One that began to serve in between listens by now. */
 	if (served)
 		code = wr_control_call(out, cfg->server_data, command, &no_server, err);
-	return served && no_server ? wr_fail(err, WR_E_UNAVAILABLE, "the data folder %s is locked, but nobody listens in it",
-					     cfg->server_data)
-				   : code;
+	if (served && no_server)
+		return wr_fail(err, WR_E_UNAVAILABLE, "%s is locked, but nobody listens in it", cfg->server_data);
+	return code;
 }
 
 static json_t *command_json(const struct wr_cli *cli)

@@ -1,6 +1,6 @@
 /*
- * What the heads and tags reach is found (closure.c), which packs stay is decided (checkpoint_plan.c), the rest is written
- * to at most two new packs (pack_write.c), and all is named in a new ref file. Whoever called makes it count.
+ * What the heads and tags reach is found (closure.c), which packs stay is decided (checkpoint_plan.c), the rest is
+ * written to at most two new packs (pack_write.c), and all is named in a new ref file. Whoever called makes it count.
  */
 #include "core/git/checkpoint.h"
 

@@ -5,8 +5,8 @@
  * Threads:   one.
  * Errors:    go to b->err.
  *
- * Every object's home (closure.h) survives: it stays in its pack, or it is copied, to the closure's new pack where heads
- * or tags reach it and else to a new pack of role "other". Repetitions elsewhere may go.
+ * Every object's home (closure.h) survives: it stays in its pack, or it is copied, to the closure's new pack where
+ * heads or tags reach it and else to a new pack of role "other". Repetitions elsewhere may go.
  */
 #ifndef WR_CHECKPOINT_INTERNAL_H
 #define WR_CHECKPOINT_INTERNAL_H

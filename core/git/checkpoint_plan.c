@@ -6,8 +6,8 @@
 /* The base is written anew when what lies beside it or is dead in it passes its size divided by this. */
 #define REBASE 4
 /*
- * Each pack is at least so many times larger than all smaller ones together, or they are merged: an entry is then copied
- * about as often as its pack can double, and there are no more packs than that either.
+ * Each pack is at least so many times larger than all smaller ones together, or they are merged: an entry is then
+ * copied about as often as its pack can double, and there are no more packs than that either.
  */
 #define STEP 2
 

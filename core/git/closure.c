@@ -279,7 +279,8 @@ enum wr_code wr_closure_walk(struct wr_closure *c, bool others, struct wr_error 
 
 	if (c->gains)
 		return walk_changed(c, err);
-	if ((code = walk_all(c, WR_S("refs/heads/"), err)) != WR_OK || (code = walk_all(c, WR_S("refs/tags/"), err)) != WR_OK)
+	if ((code = walk_all(c, WR_S("refs/heads/"), err)) != WR_OK ||
+	    (code = walk_all(c, WR_S("refs/tags/"), err)) != WR_OK)
 		return code;
 	return others ? walk_all(c, WR_S(""), err) : WR_OK;
 }

@@ -2,8 +2,8 @@
  * core/git/closure.h: which stored objects refs reach, as one mark a stored entry.
  * Every object has one home: its entry in the base or a tail (dead or alive), else where wr_snapshot_find() finds it.
  * Only homes are marked, so that an object that is stored twice counts once.
- * Ownership: wr_closure_init() fills the caller's struct, wr_closure_fini() releases it (also after an error of init); the
- *            snapshot and cancel are borrowed.
+ * Ownership: wr_closure_init() fills the caller's struct, wr_closure_fini() releases it (also after an error of init);
+ *            the snapshot and cancel are borrowed.
  * Threads:   one per closure.
  * Blocks on: disk.
  * Errors:    WR_E_INTERNAL (something reached is missing or damaged), WR_E_CANCELLED, WR_E_UNAVAILABLE.
@@ -26,7 +26,8 @@ struct wr_closure {
 	uint32_t *counts; /* how many entries each source has */
 	uint32_t *marked; /* how many of them are marked */
 	struct wr_cache *cache;
-	struct wr_oid *recent; /* ids that were met lately, by their first bytes: most entries of a tree are its predecessor's */
+	/* Ids that were met lately, by their first bytes: most entries of a tree are those of its predecessor. */
+	struct wr_oid *recent;
 	struct wr_oids shallow;
 	struct wr_closure_item *stack;
 	size_t len, cap;

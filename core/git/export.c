@@ -19,7 +19,8 @@ static enum wr_code differs(bool *out, int dir, const char *name, struct wr_str 
 
 	*out = true;
 	/* Mostly the sizes tell, without reading either. */
-	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != text.len)
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+	    (uint64_t)st.st_size != text.len)
 		return WR_OK;
 	code = wr_file_read(&old, &len, dir, name, text.len, err);
 	if (code == WR_OK)
@@ -28,8 +29,8 @@ static enum wr_code differs(bool *out, int dir, const char *name, struct wr_str 
 }
 
 /*
- * Not flushed: all of it can be made again. One checkpoint at a time writes, so a fixed name beside the file will do, and
- * what a crash leaves there is written over.
+ * Not flushed: all of it can be made again. One checkpoint at a time writes, so a fixed name beside the file will do,
+ * and what a crash leaves there is written over.
  */
 static enum wr_code replace(int dir, const char *name, struct wr_str text, struct wr_error *err)
 {
@@ -86,7 +87,8 @@ static enum wr_code export_shallow(int dir, const struct wr_snapshot *snap, stru
 	if (snap->stored && (code = wr_refsfile_shallow(&roots, snap->stored, err)) != WR_OK)
 		return code;
 	if (roots.len == 0)
-		return unlinkat(dir, "shallow", 0) == 0 || errno == ENOENT ? WR_OK : wr_fail_errno(err, "remove shallow");
+		return unlinkat(dir, "shallow", 0) == 0 || errno == ENOENT ? WR_OK
+									     : wr_fail_errno(err, "remove shallow");
 	for (size_t i = 0; i < roots.len; i++) {
 		wr_oid_hex(hex, &roots.v[i]);
 		wr_buf_printf(&text, "%s\n", hex);

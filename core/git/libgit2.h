@@ -3,10 +3,10 @@
  * Ownership: wr_libgit2_open() gives a git_repository for git_repository_free(); it keeps a reference to the snapshot.
  * Threads:   one at a time per repository.
  * Blocks on: disk.
- * Errors:    those of the call here; later ones are libgit2's own: GIT_ENOTFOUND for an absent object, GIT_ERROR.
+ * Errors:    those of the call here; later ones are libgit2's: GIT_ENOTFOUND for an absent object, GIT_ERROR.
  *
- * The repository has no folder, no refs, no configuration and no index. Its object database has one backend, which reads
- * the snapshot and writes nothing; short ids are not resolved.
+ * The repository has no folder, no refs, no configuration and no index. Its object database has one backend, which
+ * reads the snapshot and writes nothing; short ids are not resolved.
  */
 #ifndef WR_LIBGIT2_H
 #define WR_LIBGIT2_H

@@ -20,7 +20,8 @@
 #define WR_PACK_CHAIN 250
 
 /*
- * pack-<random>.pack, .idx and .rev in the folder, flushed (the folder is not). *written grows by their bytes. count > 0.
+ * pack-<random>.pack, .idx and .rev in the folder, flushed (the folder is not). *written grows by their bytes.
+ * count > 0.
  */
 WR_MUST_CHECK enum wr_code wr_pack_write(struct wr_pack **out, uint64_t *written, int dir,
 					 const struct wr_snapshot *snap, const struct wr_place *places,
@@ -42,6 +43,7 @@ struct wr_pack_item {
 
 /* <name>.idx and <name>.rev of items sorted by id; sum: the pack's. */
 WR_MUST_CHECK enum wr_code wr_pack_write_index(uint64_t *written, int dir, const char *name,
-					       const struct wr_pack_item *items, uint32_t count, const uint8_t sum[WR_PACK_SUM], struct wr_error *err);
+					       const struct wr_pack_item *items, uint32_t count,
+					       const uint8_t sum[WR_PACK_SUM], struct wr_error *err);
 
 #endif

@@ -47,7 +47,9 @@ static void begin(struct table *t, int fd, struct wr_error *err)
 	t->len = 0;
 	t->written = 0;
 	t->err = err;
-	t->code = EVP_DigestInit_ex(t->sha, EVP_sha1(), NULL) == 1 ? WR_OK : wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
+	t->code = WR_OK;
+	if (EVP_DigestInit_ex(t->sha, EVP_sha1(), NULL) != 1)
+		t->code = wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
 }
 
 static enum wr_code end(struct table *t, const uint8_t sum[WR_PACK_SUM])

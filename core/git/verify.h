@@ -6,9 +6,9 @@
  * Errors:    WR_E_CANCELLED, WR_E_UNAVAILABLE. Damage is no error but a problem that is reported.
  *
  * Checked: each pack against its trailer, index, sums of entries and reverse index; each object (of packs and journals)
- * against its id, and with libgit2's parsers unless it is a blob; that refs lead to objects, all that those reach is
- * there and of the right type; that base and tails hold nothing twice, and nothing alive that heads and tags do not reach
- * while the snapshot says so.
+ * against its id, and with libgit2's parsers unless it is a blob; that refs lead to objects (also by libgit2, through
+ * core/git/libgit2.h), all that those reach is there and of the right type; that base and tails hold nothing twice, and
+ * nothing alive that heads and tags do not reach while the snapshot says so.
  */
 #ifndef WR_VERIFY_H
 #define WR_VERIFY_H

@@ -208,9 +208,9 @@ static inline void ck_push(struct ck *c, const char *ref, const struct wr_oid *v
 	wr_oid_hex(hex, value);
 	write_whole(&c->f, "pushed", wr_buf_str(&c->pushed));
 	sh_out(&c->f, &name,
-	       "rm -rf t; mkdir t; (echo %s; echo --not; cat pushed) > revs; git -C src pack-objects -q --revs --thin --stdout "
-	       "--delta-base-offset < revs > t/thin; git -C src index-pack --fix-thin --rev-index --stdin ../t/p.pack < t/thin "
-	       ">/dev/null; echo pack-$(tail -c 20 t/p.pack | od -An -v -tx1 | tr -d ' \\n')", hex);
+	       "rm -rf t; mkdir t; (echo %s; echo --not; cat pushed) > revs; git -C src pack-objects -q --revs --thin "
+	       "--stdout --delta-base-offset < revs > t/thin; git -C src index-pack --fix-thin --rev-index --stdin "
+	       "../t/p.pack < t/thin >/dev/null; echo pack-$(tail -c 20 t/p.pack | od -An -v -tx1 | tr -d ' \\n')", hex);
 	name.ptr[WR_PACK_NAME] = '\0';
 	snprintf(pack_name, sizeof pack_name, "%s", name.ptr);
 	wr_buf_printf(&c->pushed, "%s\n", hex);
@@ -332,9 +332,11 @@ static inline void ck_check(struct ck *c)
 	ck_list(c, "closure", true, true);
 	sh(&c->f, "git -C src rev-list --objects --stdin < tips | cut -c1-40 | sort > wanted; cmp wanted closure");
 	sh(&c->f, "git -C src rev-list --objects --stdin < pushed | cut -c1-40 | sort > all; "
-		  "git -C r.git cat-file --batch-all-objects --batch-check='%%(objectname)' | sort -u > there; cmp all there");
-	sh(&c->f, "git -C r.git fsck --full --strict --no-dangling --no-progress 2>errors || { cat errors >&2; false; }");
-	sh(&c->f, "git -C r.git for-each-ref --format='%%(objectname)' refs/heads refs/tags | sort > g; sort tips | cmp - g");
+		  "git -C r.git cat-file --batch-all-objects --batch-check='%%(objectname)' | sort -u > there; "
+		  "cmp all there");
+	sh(&c->f, "git -C r.git fsck --full --strict --no-dangling --no-progress 2>errors || { cat errors >&2; false; }; "
+		  "git -C r.git for-each-ref --format='%%(objectname)' refs/heads refs/tags | sort > g; "
+		  "sort tips | cmp - g");
 }
 
 #endif

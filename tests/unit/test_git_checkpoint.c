@@ -256,11 +256,24 @@ static void deltas_on_each_other_are_parted(void **state)
 		at = e.out.len;
 		n = tail_delta(delta, 'a');
 		pb_ref_delta(&e, &oid[1], wr_str_n(delta, n));
-		rows[0] = (struct wr_record_object){.oid = oid[1], .type = WR_BLOB, .known = true, .base = WR_NO_ROW, .size = 601,
-						    .raw = (uint8_t *)e.out.ptr, .raw_len = (uint32_t)at};
-		rows[1] = (struct wr_record_object){.oid = oid[0], .type = WR_BLOB, .depth = 1, .base = 0, .size = 601,
-						    .raw = (uint8_t *)e.out.ptr + at,
-						    .raw_len = (uint32_t)(e.out.len - at)};
+		rows[0] = (struct wr_record_object){
+			.oid = oid[1],
+			.type = WR_BLOB,
+			.known = true,
+			.base = WR_NO_ROW,
+			.size = 601,
+			.raw = (uint8_t *)e.out.ptr,
+			.raw_len = (uint32_t)at,
+		};
+		rows[1] = (struct wr_record_object){
+			.oid = oid[0],
+			.type = WR_BLOB,
+			.depth = 1,
+			.base = 0,
+			.size = 601,
+			.raw = (uint8_t *)e.out.ptr + at,
+			.raw_len = (uint32_t)(e.out.len - at),
+		};
 		ck_append(c, &rec, NULL);
 		wr_buf_fini(&e.out);
 	}
@@ -287,7 +300,6 @@ static void deltas_on_each_other_are_parted(void **state)
 		ck_update(&u, c, "refs/tags/b", &oid[1]);
 		ck_append(c, &rec, pack);
 	}
-	wr_buf_printf(&c->pushed, "%s\n", "");
 	wr_buf_clear(&c->pushed);
 	for (unsigned i = 0; i < 2; i++) {
 		char hex[WR_OID_HEX + 1];
@@ -411,8 +423,8 @@ static void damage_is_not_copied(void **state)
 	noise(c, &oid, 5000);
 	ck_push(c, "refs/tags/a", &oid, AS_PACK);
 	/* The map of the open pack shows what is written to its file. */
-	sh(&c->f, "cd r.git/objects/pack; chmod u+w *.pack; printf XX | dd of=$(echo *.pack) bs=1 seek=2000 conv=notrunc "
-		  "2>/dev/null");
+	sh(&c->f, "cd r.git/objects/pack; chmod u+w *.pack; "
+		  "printf XX | dd of=$(echo *.pack) bs=1 seek=2000 conv=notrunc 2>/dev/null");
 	before = files(c);
 	assert_int_equal(ck_build(&made, c), WR_E_INTERNAL);
 	assert_int_equal(files(c), before);
