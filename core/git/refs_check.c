@@ -169,6 +169,9 @@ struct compare {
 	size_t tail;		 /* bytes that both have in common at the end */
 	struct wr_tree_entry before, e;
 	bool first;
+	bool ahead; /* the other tree's next entry is in hand: names may be long, and are read once */
+	struct wr_tree_entry next;
+	struct wr_str behind_next;
 };
 
 static size_t common_front(struct wr_str a, struct wr_str b)
@@ -203,12 +206,24 @@ static size_t common_tail(struct wr_str a, struct wr_str b)
 	return i;
 }
 
-/* Skips the entries that both trees begin with. What is skipped was found sound in the other one. */
-static void skip_front(struct compare *c)
+/* Whether the next entry has the name of the last one: a file beside a folder, which order alone does not tell. */
+static bool name_again(const struct compare *c)
+{
+	struct wr_str rest = c->rest;
+	struct wr_tree_entry e;
+
+	return !c->first && wr_tree_next(&e, &rest, NULL) == WR_OK && wr_str_eq(e.name, c->before.name);
+}
+
+/*
+ * Skips the entries with which both go on. What is skipped was found sound in the other one, and the first of them stands
+ * behind the last one that was looked at: in_old() saw to that.
+ */
+static void skip_same(struct compare *c)
 {
 	size_t same = common_front(c->rest, c->old), at = 0, last = 0;
+	struct wr_str front;
 
-	c->tail = common_tail(c->rest, c->old);
 	while (at < same) {
 		const char *nul = memchr(c->rest.ptr + at, '\0', same - at);
 		size_t next = nul ? (size_t)(nul + 1 - c->rest.ptr) + WR_OID_RAW : SIZE_MAX;
@@ -218,39 +233,44 @@ static void skip_front(struct compare *c)
 		last = at;
 		at = next;
 	}
-	if (at > 0) {
-		struct wr_str front = wr_str_n(c->rest.ptr + last, at - last);
-
-		c->first = wr_tree_next(&c->before, &front, NULL) != WR_OK;
-	}
+	if (at == 0 || name_again(c))
+		return;
+	front = wr_str_n(c->rest.ptr + last, at - last);
+	c->first = wr_tree_next(&c->before, &front, NULL) != WR_OK;
 	c->rest = wr_str_skip(c->rest, at);
 	c->old = wr_str_skip(c->old, at);
+	c->ahead = false;
+}
+
+/* The other tree's next entry; false at its end. */
+static bool next_old(struct compare *c)
+{
+	if (c->ahead)
+		return true;
+	c->behind_next = c->old;
+	c->ahead = wr_tree_next(&c->next, &c->behind_next, NULL) == WR_OK;
+	if (!c->ahead)
+		c->old.len = 0;
+	return c->ahead;
 }
 
 /* Whether the other tree has the entry, too. If from here on both are the same, nothing is left to be looked at. */
 static bool in_old(struct compare *c)
 {
-	struct wr_tree_entry old;
-	struct wr_str next;
-	int order;
+	int order = -1;
 
-	for (; c->old.len; c->old = next) {
-		next = c->old;
-		if (wr_tree_next(&old, &next, NULL) != WR_OK) {
-			c->old.len = 0;
-			return false;
-		}
-		order = entry_cmp(&old, &c->e);
+	while (order < 0 && next_old(c)) {
+		order = entry_cmp(&c->next, &c->e);
 		if (order > 0)
-			return false;
-		if (order < 0)
-			continue;
-		c->old = next;
-		if (c->rest.len == next.len && next.len <= c->tail)
-			c->rest.len = 0;
-		return old.mode == c->e.mode && wr_oid_eq(&old.oid, &c->e.oid);
+			break;
+		c->old = c->behind_next;
+		c->ahead = false;
 	}
-	return false;
+	if (order != 0)
+		return false;
+	if (c->rest.len == c->old.len && c->rest.len <= c->tail)
+		c->rest.len = 0;
+	return c->next.mode == c->e.mode && wr_oid_eq(&c->next.oid, &c->e.oid);
 }
 
 static enum wr_code check_tree(struct wr_refs_check *check, const struct wr_oid *oid, struct wr_str bytes,
@@ -260,11 +280,14 @@ static enum wr_code check_tree(struct wr_refs_check *check, const struct wr_oid 
 	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
 	enum wr_code code;
 
-	if (like)
-		skip_front(&c);
-	while ((code = wr_tree_next(&c.e, &c.rest, &why)) == WR_OK) {
-		const char *fault = entry_fault(&c.e, c.first ? NULL : &c.before);
+	c.tail = common_tail(c.rest, c.old);
+	while (true) {
+		const char *fault;
 
+		skip_same(&c);
+		if ((code = wr_tree_next(&c.e, &c.rest, &why)) != WR_OK)
+			break;
+		fault = entry_fault(&c.e, c.first ? NULL : &c.before);
 		if (fault)
 			return bad(oid, WR_TREE, fault, err);
 		if (!in_old(&c) && c.e.mode != WR_MODE_LINK &&
