@@ -77,8 +77,8 @@ static void unmove_pack(const struct wr_folder *f, const char *name)
 /* Whether a branch or tag may have left something behind that was in the closure. */
 static enum wr_code is_lossy(bool *out, const struct wr_judge *j, const struct wr_ref_update *u, struct wr_error *err)
 {
+	enum wr_code code = WR_OK;
 	enum wr_type type;
-	enum wr_code code;
 	bool keeps = false;
 
 	*out = false;
@@ -87,7 +87,7 @@ static enum wr_code is_lossy(bool *out, const struct wr_judge *j, const struct w
 		return WR_OK;
 	*out = true;
 	if (wr_oid_zero(&u->new) || (code = wr_snapshot_stat(j->now, &u->before, &type, NULL, err)) != WR_OK)
-		return wr_oid_zero(&u->new) ? WR_OK : code;
+		return code;
 	if (type == WR_COMMIT && (code = wr_descends(&keeps, j->in, j->objects, &u->new, &u->before, err)) != WR_OK)
 		return code;
 	*out = !keeps;

@@ -447,9 +447,9 @@ static enum wr_code replay(struct wr_snapshot **out, struct wr_folder *f, struct
 				o->v[i] = j = WR_STEAL(copy);
 			} else {
 				wr_log_error(NULL, WR_EV_REPO_READ_ONLY, &why);
+				f->keep = records;
 				if ((code = certain(&records, j, o->flushed[i], err)) != WR_OK)
 					return code;
-				f->keep = records;
 			}
 			if (aside)
 				WR_LOG(WR_WARN, NULL, REPO_JOURNAL_CUT, WR_STR("repo", id),
@@ -643,7 +643,7 @@ void wr_folder_abort(struct wr_folder *f, const char *built)
 
 enum wr_code wr_folder_ready(struct wr_folder *f, struct wr_snapshot **snap, struct wr_error *err)
 {
-	WR_AUTO(wr_snapshot) *next = NULL;
+	WR_AUTO(wr_snapshot) *next = NULL, *whole = NULL;
 	WR_AUTO(wr_journal) *copy = NULL;
 	struct wr_journal *last;
 	enum wr_code code;
@@ -658,13 +658,15 @@ enum wr_code wr_folder_ready(struct wr_folder *f, struct wr_snapshot **snap, str
 	if ((code = wr_snapshot_copy(&next, *snap, err)) != WR_OK ||
 	    (code = wr_journal_copy(&copy, f->warren, f->next_journal++, last, f->keep, err)) != WR_OK)
 		return code;
-	next->limits[next->journal_count - 1] = wr_journal_rows(copy);
 	wr_journal_unref(last);
 	next->journals[next->journal_count - 1] = WR_STEAL(copy);
+	/* It may have more records than could be shown before: what was not certain then is flushed now. */
+	if ((code = wr_folder_restrict(&whole, f, next, next->journal_count, err)) != WR_OK)
+		return code;
 	f->to_copy = false;
 	drop_journal(f, number);
 	wr_snapshot_unref(*snap);
-	*snap = WR_STEAL(next);
+	*snap = WR_STEAL(whole);
 	return WR_OK;
 }
 

@@ -27,12 +27,12 @@ struct wr_folder {
 	uint64_t next_checkpoint, next_journal; /* numbers that no file has */
 	struct wr_old_journal *old;
 	size_t old_count;
-	bool damaged; /* a journal has a bad record before what was flushed: writes are refused */
+	atomic_bool damaged; /* a journal has a bad record before what was flushed: writes are refused */
 	/*
 	 * The last journal's file may hold what nobody was told of, or less than is in memory: before anything is
 	 * written a copy has to take its place.
 	 */
-	bool to_copy;
+	atomic_bool to_copy; /* these two: written within the turn, read anywhere */
 	uint32_t keep; /* the records to copy */
 };
 

@@ -54,6 +54,7 @@ struct wr_git_repo {
 	bool turn_taken;
 	struct wr_folder *folder; /* NULL: not open. The turn's; set together with snap */
 	pthread_mutex_t keeping;  /* one checkpoint at a time; taken before the turn */
+	int64_t heal_ms;	  /* no healing before this (monotonic); under mutex */
 	struct wr_repo_events events;
 	enum { WR_KEEP_NOT, WR_KEEP_LATER, WR_KEEP_NOW } queued; /* this and the next two: under the keeper's mutex */
 	struct wr_git_repo *keep_next;

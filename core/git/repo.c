@@ -12,6 +12,7 @@
 #include "core/git/git_internal.h"
 
 #define WAIT_MS 60000
+#define HEAL_MS 100
 
 enum wr_code wr_git_path(char out[PATH_MAX], const char *data, const char *rest, struct wr_error *err)
 {
@@ -148,6 +149,40 @@ static enum wr_code load_once(struct wr_git_repo *repo, struct wr_error *err)
 	return code;
 }
 
+/* Whether it is time to try again what failed at the opening, and nobody else does. With repo->mutex held. */
+static bool to_heal(struct wr_git_repo *repo)
+{
+	int64_t now;
+
+	if (!repo->folder || !repo->folder->to_copy || repo->turns)
+		return false;
+	now = wr_mono_ms();
+	if (now < repo->heal_ms)
+		return false;
+	repo->heal_ms = now + HEAL_MS;
+	return true;
+}
+
+/*
+ * After a copy that could not be made only what is certain is shown. Who comes next tries again, reader or writer, so
+ * that all is there as soon as the disk works again.
+ */
+static void heal(struct wr_git_repo *repo)
+{
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_turn turn;
+
+	if (wr_repo_turn_begin(repo, &turn, NULL) != WR_OK)
+		return;
+	pthread_mutex_lock(&repo->mutex);
+	if (repo->folder && repo->snap)
+		snap = wr_snapshot_ref_more(repo->snap);
+	pthread_mutex_unlock(&repo->mutex);
+	if (snap && repo->folder->to_copy && wr_folder_ready(repo->folder, &snap, NULL) == WR_OK)
+		wr_repo_publish(repo, WR_STEAL(snap));
+	wr_repo_turn_end(repo, &turn);
+}
+
 enum wr_code wr_repo_current(struct wr_snapshot **out, bool *exists, struct wr_git_repo *repo, struct wr_error *err)
 {
 	struct wr_snapshot *snap = NULL;
@@ -157,6 +192,11 @@ enum wr_code wr_repo_current(struct wr_snapshot **out, bool *exists, struct wr_g
 		pthread_mutex_lock(&repo->mutex);
 		if (!repo->snap)
 			code = load_once(repo, err);
+		if (repo->snap && to_heal(repo)) {
+			pthread_mutex_unlock(&repo->mutex);
+			heal(repo);
+			pthread_mutex_lock(&repo->mutex);
+		}
 		if (repo->snap)
 			snap = wr_snapshot_ref_more(repo->snap);
 		pthread_mutex_unlock(&repo->mutex);
