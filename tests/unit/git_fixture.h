@@ -75,7 +75,12 @@ static inline int fx_setup(void **state)
 	snprintf(f->dir, sizeof(f->dir), "/tmp/warren-git-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	snprintf(data, sizeof(data), "%s/data", f->dir);
-	f->cfg = (struct wr_git_config){data, 1u << 30, 1000000, UINT64_C(1) << 41, 64u << 20, 4};
+	f->cfg = (struct wr_git_config){.data = data,
+					.max_pack_bytes = 1u << 30,
+					.max_pack_objects = 1000000,
+					.max_unpacked_bytes = UINT64_C(1) << 41,
+					.max_object_bytes = 64u << 20,
+					.idle_repos = 4};
 	f->seed = first_seed();
 	*state = f;
 	fx_start(f);

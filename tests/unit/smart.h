@@ -138,7 +138,11 @@ static inline void fill(struct world *w)
 
 static inline void world_init(struct world *w)
 {
-	struct wr_git_config cfg = {NULL, 1 << 30, 1000000, UINT64_C(1) << 41, 64u << 20, 4};
+	struct wr_git_config cfg = {.max_pack_bytes = 1 << 30,
+				    .max_pack_objects = 1000000,
+				    .max_unpacked_bytes = UINT64_C(1) << 41,
+				    .max_object_bytes = 64u << 20,
+				    .idle_repos = 4};
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	char data[80], id[WR_UUID_LEN + 1];
 
