@@ -77,8 +77,8 @@ $(FAULTS): tests/fault/disk_faults.c
 	@mkdir -p $(@D)
 	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE -fPIC -shared -pthread -o $@ $<
 
-.PHONY: all unit fuzzers crash-long powerloss-long model-long run test test-one test-real test-browsers test-fresh asan tsan fuzz-smoke fuzz-long lint example bench \
-	clean help setup
+.PHONY: all unit fuzzers run test test-one test-real test-browsers test-fresh asan tsan fuzz-smoke fuzz-long crash-long \
+	powerloss-long model-long lint example bench clean help setup
 
 all: $(B)/warren
 unit: $(UNIT) $(FAULTS)

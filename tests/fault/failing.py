@@ -299,7 +299,7 @@ def few_descriptors(t):
                 said = own.push(repo_id, commands, pack, atomic)
             except Gone:
                 answers.append("gone")
-                continue
+                return
             answers.append(said.status)
             if said.status != 500:
                 lane.settled(said.accepted())
@@ -313,7 +313,7 @@ def few_descriptors(t):
         thread.join()
     expect(server.alive(), "the server lives", server.log_tail())
     same(len(answers), len(lanes), "every push has an end")
-    expect(answers.count(200) > len(lanes) // 4, "some went through", answers)
+    expect(200 in answers and set(answers) <= {200, 503}, "some went through, the others have to wait", answers)
     for pid, limit in limits.items():
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
     wire = Wire(server.url, account.key)

@@ -4,7 +4,7 @@
 import http.client
 import os
 import random
-import subprocess
+import shutil
 import threading
 import time
 
@@ -233,7 +233,8 @@ class Rounds:
                 copy = self.t.git.mirror(Repo(self.account, repo_id).url(), self.t.path(f"copy-{repo_id}"), r.randrange(3))
                 same(self.t.git.refs(copy), refs, f"{what}: refs of a clone by git")
                 self.t.git("fsck", "--full", "--strict", "--no-dangling", cwd=copy)
-                subprocess.run(["rm", "-rf", copy], check=True)
+                shutil.rmtree(copy)
+                self.server.verify(repo_id)
         wire.close()
 
     def close(self):

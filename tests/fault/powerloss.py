@@ -356,6 +356,7 @@ class Judge:
             after = truth.after.setdefault(repo_id, Lane("after", random.Random(what), {"small": 1}))
             check_clone(wire, Everyone([*self.s.lanes[repo_id], after]), repo_id, refs, what)
             if closely and refs:
+                server.verify(repo_id)
                 copy = self.t.git.mirror(Repo(account, repo_id).url(), os.path.join(server.folder, repo_id))
                 same(self.t.git.refs(copy), refs, f"{what}: refs of a clone by git")
                 self.t.git("fsck", "--full", "--strict", "--no-dangling", cwd=copy)

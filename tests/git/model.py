@@ -3,6 +3,7 @@ holds exactly what the refs reach, whatever was pushed, moved, rewound and delet
 and kills as well.
 
 `make model-long` goes on with Rounds for as long as one likes; see fault/_long.py."""
+import glob
 import http.client
 import os
 import random
@@ -471,6 +472,19 @@ class Rounds:
         """All at rest: with git, before and after a checkpoint, and what was left behind is asked for by its id."""
         for name in ("git_clone", "checkpoint", "clone", "by_id", "git_clone", "restart", "git_clone", "by_id"):
             world.step(name)
+            if name == "checkpoint":
+                self.folder(world)
+        self.server.verify(world.repo_id)
+
+    def folder(self, world):
+        """After a checkpoint plain git reads the folder itself."""
+        if not self.checkpoints:
+            return
+        (path,) = glob.glob(os.path.join(self.server.data, "repos", "*", "*", world.repo_id + ".git"))
+        config = ("-c", "safe.directory=*")
+        same(self.t.git.refs(path), world.refs, f"{world.what}: refs of the folder")
+        self.t.git(*config, "fsck", "--full", "--strict", "--no-dangling", cwd=path)
+        self.t.git(*config, "log", "--oneline", "--all", cwd=path)
 
     def close(self):
         self.server.stop()
