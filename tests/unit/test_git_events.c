@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "core/auth/accounts.h"
@@ -42,6 +43,22 @@ static struct shared {
 } *shared;
 
 static char dir[64];
+
+/* ---- flushes, of which only the database makes any ---- */
+
+static atomic_int flushes;
+
+int fsync(int fd)
+{
+	atomic_fetch_add(&flushes, 1);
+	return (int)syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fd)
+{
+	atomic_fetch_add(&flushes, 1);
+	return (int)syscall(SYS_fdatasync, fd);
+}
 
 /* ---- where a thread may be made to stand ---- */
 
@@ -283,7 +300,9 @@ static void until_nothing_is_marked(void)
 		patience(&deadline);
 }
 
-/* As a push does it, in its turn. The row is marked while there is a record that is not handed over. */
+static unsigned linger_us; /* between the mark and the record */
+
+/* As a push does it, in its turn. The row is marked when the record comes. */
 static void append(size_t r)
 {
 	struct book *book = &shared->books[r];
@@ -291,6 +310,8 @@ static void append(size_t r)
 
 	pthread_mutex_lock(&turns[r]);
 	assert_int_equal(wr_events_wait(events, &handles[r], NULL), WR_OK);
+	if (linger_us > 0)
+		usleep(linger_us);
 	assert_true(is_marked(r));
 	step();
 	seq = atomic_fetch_add(&book->flushed, 1) + 1;
@@ -559,6 +580,27 @@ static void what_comes_meanwhile_is_one_transaction(void **state)
 	check_jobs();
 }
 
+static void marks_and_deliveries_are_flushed_and_pushes_are_not(void **state)
+{
+	int before;
+
+	(void)state;
+	begin(PATIENCE_MS, PATIENCE_MS);
+	/* The first one begins the database's log. */
+	assert_int_equal(wr_events_wait(events, &handles[0], NULL), WR_OK);
+	before = atomic_load(&flushes);
+	assert_int_equal(wr_events_wait(events, &handles[1], NULL), WR_OK);
+	assert_int_equal(atomic_load(&flushes), ++before);
+	for (int i = 0; i < 100; i++)
+		push(0);
+	assert_int_equal(atomic_load(&flushes), before);
+	wr_events_set_times(events, PATIENCE_MS, 0, 5);
+	until_delivered(0);
+	assert_int_equal(atomic_load(&flushes), before + 1);
+	end();
+	check_jobs();
+}
+
 /* More than one transaction's worth goes in several, to the end. */
 static void a_long_journal_is_handed_over_in_parts(void **state)
 {
@@ -642,6 +684,9 @@ static void leave_marked(void)
 	begin_and_stall(3);
 	for (size_t r = 0; r < 3; r++)
 		push(r);
+	/* More than one look's worth. */
+	for (int i = 0; i < 2500; i++)
+		push(2);
 	kill(getpid(), SIGKILL);
 }
 
@@ -743,7 +788,7 @@ static void a_deleted_repository_takes_no_record_and_raises_nothing(void **state
 /* ---- many at once ---- */
 
 #define WRITERS 8
-#define EACH 150
+#define EACH 100
 
 static void *write_many(void *arg)
 {
@@ -770,6 +815,7 @@ static void many_writers_and_marks_that_come_and_go(void **state)
 	pthread_t threads[WRITERS];
 
 	(void)state;
+	linger_us = 2500;
 	begin(1, 0);
 	for (uintptr_t i = 0; i < WRITERS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, write_many, (void *)i), 0);
@@ -778,6 +824,7 @@ static void many_writers_and_marks_that_come_and_go(void **state)
 	until_nothing_is_marked();
 	assert_true(atomic_load(&unmarks) > 5);
 	end();
+	linger_us = 0;
 	check_jobs();
 }
 
@@ -815,6 +862,7 @@ int main(void)
 		IN_PLACE(killed_between_any_two_steps),
 		IN_PLACE(waiting_marks_share_a_transaction),
 		IN_PLACE(what_comes_meanwhile_is_one_transaction),
+		IN_PLACE(marks_and_deliveries_are_flushed_and_pushes_are_not),
 		IN_PLACE(a_long_journal_is_handed_over_in_parts),
 		IN_PLACE(a_mark_that_fails_is_told_and_tried_again),
 		IN_PLACE(one_that_fails_holds_up_no_other),
