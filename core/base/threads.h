@@ -12,6 +12,8 @@
  * | git lane (wr-git)           | [lanes] git_threads    | disk, the cpu gate, its client's bytes                    |
  * | database writer (wr-db)     | 1                      | disk                                                      |
  * | reaper (wr-reaper)          | 1                      | disk, SQLite                                              |
+ * | events (wr-events)          | 1                      | SQLite's writer, mapped journals; never a repository      |
+ * | events (wr-events-disk)     | 1                      | disk, a repository's lock and turn, SQLite                |
  * | control (wr-control)        | 1                      | its socket, by deadlines; SQLite's writer                 |
  *
  * Rules: nobody waits for another request. A lane's thread that waits for its client's bytes or for room in the reply

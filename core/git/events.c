@@ -213,7 +213,7 @@ enum wr_code wr_events_start(struct wr_events **out, struct wr_git *git, const s
 	code = wr_thread_start(&ev->thread, "wr-events", 0, run, ev, err);
 	ev->has_thread = code == WR_OK;
 	if (code == WR_OK)
-		code = wr_thread_start(&ev->disk, "wr-events-disk", 10, run_disk, ev, err);
+		code = wr_thread_start(&ev->disk, "wr-events-disk", 0, run_disk, ev, err);
 	ev->has_disk = code == WR_OK;
 	if (code != WR_OK) {
 		*out = NULL;
