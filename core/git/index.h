@@ -1,8 +1,8 @@
 /*
- * core/git/index.h: takes in one pack from outside: checks it whole, completes it, and gives its entries in memory or as
- * files, whichever its size asks for.
- * Ownership: source and snapshot stay the caller's; what *out holds is released by wr_intake_fini(). After an error files
- *            may be left in the folder, which the caller removes as a whole.
+ * core/git/index.h: takes in one pack from outside: checks it whole, completes it, and gives its entries in memory or
+ * as files, whichever its size asks for.
+ * Ownership: source and snapshot stay the caller's; what *out holds is released by wr_intake_fini(). After an error
+ *            files may be left in the folder, which the caller removes as a whole.
  * Threads:   one per call; it may start others for a while, which end before it returns.
  * Blocks on: disk, the source.
  * Errors:    WR_E_BAD_PACK with a sentence, WR_E_TOO_LARGE, WR_E_STORAGE_FULL, WR_E_CANCELLED, and what the source
@@ -10,7 +10,8 @@
  *
  * Checked: framing and trailer, every zlib stream, every delta, ids (recomputed with collision detection), the
  * structure of commits, trees and tags, and that what they refer to is in the pack or in the snapshot with the right
- * type. An object that comes twice, or that the repository has, is no error.
+ * type. An object that comes twice, or that the repository has, is no error; but in files it is one where a delta names
+ * its base by id, and the base's twins would lead the reader back to it.
  */
 #ifndef WR_INDEX_H
 #define WR_INDEX_H
@@ -31,10 +32,11 @@ struct wr_intake {
 	uint32_t count;	 /* entries, completed ones included; 0: an empty pack */
 	bool in_files;	 /* <name>.pack, .idx and .rev are in the folder, flushed (the folder itself is not) */
 	/*
-	 * Else the entries, in the order of the pack, ready for a record: raw points into bytes; an entry whose object the
-	 * snapshot has is known. A delta on an object outside stays one (REF_DELTA, base WR_NO_ROW) while the chain is not
-	 * longer than WR_THIN_DEPTH; else its base is added as a known, full entry before it. Of an object that comes twice
-	 * the later entries are known too.
+	 * Else the entries, in the order of the pack but for bases that stood behind their deltas, ready for a record:
+	 * raw points into bytes; base is a row before its own; an entry whose object the snapshot has is known. A delta
+	 * on an object outside stays one (REF_DELTA, base WR_NO_ROW) while the chain is not longer than WR_THIN_DEPTH;
+	 * else its base is added as a known, full entry before it. Of an object that comes twice the later entries are
+	 * known too.
 	 */
 	struct wr_record_object *objects;
 	uint8_t *bytes;
@@ -43,7 +45,10 @@ struct wr_intake {
 void wr_intake_fini(struct wr_intake *intake);
 WR_DEFINE_AUTO_S(wr_intake);
 
-/* The folder for files, an open descriptor that stays the callee's; asked for when first needed. */
+/*
+ * The folder for files, an open descriptor that stays the callee's; asked for when first needed: for a large pack, or
+ * for a huge object (more than 16 MB inflated) in a small one.
+ */
 struct wr_index_folder {
 	enum wr_code (*open)(int *fd, void *arg, struct wr_error *err);
 	void *arg;

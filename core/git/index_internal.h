@@ -1,7 +1,8 @@
 /*
  * core/git/index_internal.h: what the files of the intake share: index.c (memory or files, from beginning to end),
- * index_read.c (the stream), index_delta.c (families of deltas), index_thin.c (deltas on objects outside), index_blob.c
- * (contents while they are worked on, and their ids), index_rows.c (the result in memory), index_write.c (index files).
+ * index_read.c (the stream), index_resolve.c (the second pass and its threads), index_delta.c (families of deltas),
+ * index_thin.c (deltas on objects outside), index_blob.c (contents while they are worked on, and their ids),
+ * index_rows.c (the result in memory), index_write.c (index files).
  * Ownership: one wr_indexer per intake; wr_index_pack() makes and releases it.
  * Threads:   the caller's, and for the deltas of a pack in files a second one. Each has a wr_index_worker of its own;
  *            what both touch of wr_indexer meanwhile is atomic, or does not change.
@@ -200,6 +201,8 @@ struct wr_str wr_index_entry_stream(const struct wr_indexer *x, uint32_t i, uint
 
 /* Deltas whose bases are in the pack. */
 WR_MUST_CHECK enum wr_code wr_index_resolve(struct wr_indexer *x);
+/* One thread's share of it: families of full objects, until there are no more. */
+WR_MUST_CHECK enum wr_code wr_index_families(struct wr_index_worker *w);
 /*
  * Deltas on an object of the repository, whose content is taken over, and all that is made of them. entry: its own in
  * the pack, or NO_ENTRY; outside: its place in x->outside.

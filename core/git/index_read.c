@@ -270,9 +270,10 @@ enum wr_code wr_index_settle(struct wr_index_worker *w, struct wr_index_entry *e
 		return code;
 	e->type = (uint8_t)type;
 	/*
-	 * Objects may refer to what is not known yet only as far as it can still come, else a small pack could fill the
-	 * memory with ids. There cannot be more of them than entries. And ids are sums, 20 bytes that nothing compresses,
-	 * each of which has come at least once by now: in an object, or in a delta.
+	 * Objects may refer to what is not there only as far as it can still come, else a small pack could fill the
+	 * memory with ids. There cannot be more of them than entries. And an honest id is a sum, 20 bytes that nothing
+	 * compresses, which has come at least once by now: in an object, or in a delta. So what is noted takes a few
+	 * times the bytes received, and no more.
 	 */
 	w->check.limit = received / 16 + 64 < x->claimed ? (size_t)(received / 16 + 64) : x->claimed;
 	return wr_refs_check_object_like(&w->check, &e->oid, type, data, like, w->err);

@@ -7,8 +7,8 @@
 #define TYPE 7u
 
 /*
- * Objects of the snapshot, each in the one place that its id gives it. Trees of a big repository that come whole refer to
- * the same ones again and again. Not a map of all: a few deltas on stored trees can refer to everything there is.
+ * Objects of the snapshot, each in the one place that its id gives it. Trees of a big repository that come whole refer
+ * to the same ones again and again. Not a map of all: a few deltas on stored trees can refer to everything there is.
  */
 #define KNOWN 512
 struct wr_refs_known {
@@ -216,8 +216,8 @@ static bool name_again(const struct compare *c)
 }
 
 /*
- * Skips the entries with which both go on. What is skipped was found sound in the other one, and the first of them stands
- * behind the last one that was looked at: in_old() saw to that.
+ * Skips the entries with which both go on. What is skipped was found sound in the other one, and the first of them
+ * stands behind the last one that was looked at: in_old() saw to that.
  */
 static void skip_same(struct compare *c)
 {

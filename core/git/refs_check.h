@@ -17,10 +17,11 @@ struct wr_refs_known;
 
 struct wr_refs_check {
 	const struct wr_snapshot *snap;
-	const struct wr_refs_check *before; /* NULL, or a check that goes on no more: what it looks for need not be noted again */
-	struct wr_oidmap seen; /* what was referred to and is not in the snapshot: type, and whether it came */
-	size_t missing;	       /* of seen, those that have not come */
-	size_t limit;	       /* more missing ones than this: they cannot all come, so no need to remember further */
+	/* NULL, or a check to which nothing is added any more: what it looks for need not be noted again. */
+	const struct wr_refs_check *before;
+	struct wr_oidmap seen;	     /* what was referred to and is not in the snapshot: type, and whether it came */
+	size_t missing;		     /* of seen, those that have not come */
+	size_t limit;		     /* more missing ones than this cannot all come: no need to remember further */
 	struct wr_refs_known *known; /* some that the snapshot has, looked at lately */
 };
 void wr_refs_check_fini(struct wr_refs_check *check);
@@ -29,8 +30,8 @@ WR_DEFINE_AUTO_S(wr_refs_check);
 WR_MUST_CHECK enum wr_code wr_refs_check_object(struct wr_refs_check *check, const struct wr_oid *oid,
 						enum wr_type type, struct wr_str bytes, struct wr_error *err);
 /*
- * The same. like: NULL, or an object of the same type that was checked before, or is in the snapshot. What a tree has in
- * common with it is not looked up again: most trees differ from their predecessor in one entry.
+ * The same. like: NULL, or an object of the same type that was checked before, or is in the snapshot. What a tree has
+ * in common with it is not looked up again: most trees differ from their predecessor in one entry.
  */
 WR_MUST_CHECK enum wr_code wr_refs_check_object_like(struct wr_refs_check *check, const struct wr_oid *oid,
 						     enum wr_type type, struct wr_str bytes, const struct wr_str *like,

@@ -107,7 +107,7 @@ static struct wr_snapshot *store_with(struct ix *t)
 	assert_ok(wr_pack_open(&pack, t->dir, t->name, &t->fx.err));
 	assert_ok(wr_snapshot_new(&more, t->store->max_object, NULL));
 	for (size_t i = 0; i < t->store->member_count; i++)
-		assert_ok(wr_snapshot_add_member(more, t->store->members[i].pack, t->store->members[i].role, NULL, NULL));
+		assert_ok(wr_snapshot_add_member(more, t->store->members[i].pack, WR_ROLE_OTHER, NULL, NULL));
 	for (size_t i = 0; i < t->store->journal_count; i++) {
 		more->journals[i] = wr_journal_ref(t->store->journals[i]);
 		more->limits[i] = t->store->limits[i];
@@ -281,8 +281,10 @@ static void store_pack(struct ix *t, struct wr_str pack)
 /* What git's index-pack writes for the files last made is what they are. */
 static void same_as_git(struct ix *t)
 {
-	sh(&t->fx, "cp %s.pack judge.pack && git index-pack --rev-index judge.pack >/dev/null && cmp judge.idx %s.idx && "
-		   "cmp judge.rev %s.rev && rm judge.*", t->name, t->name, t->name);
+	sh(&t->fx,
+	   "cp %s.pack judge.pack && git index-pack --rev-index judge.pack >/dev/null && cmp judge.idx %s.idx && "
+	   "cmp judge.rev %s.rev && rm judge.*",
+	   t->name, t->name, t->name);
 }
 
 /* A commit on a tree of one blob; the pack of the three. */
@@ -351,7 +353,7 @@ static void every_flipped_bit(void **state)
 			fail_msg("byte %zu", i);
 		b.out.ptr[i] ^= (char)(1 << (i % 8));
 	}
-	/* With a trailer that fits: zlib's own sums and the ids must notice, but for bits that zlib does not look at. */
+	/* With a trailer that fits: zlib's own sums and the ids must notice, but for bits that zlib ignores. */
 	for (size_t i = 0; i + 20 < pack.len; i++) {
 		b.out.ptr[i] ^= (char)(1 << (i % 8));
 		b.out.len -= 20;
@@ -1053,9 +1055,9 @@ static void large_objects(void **state)
 	WR_AUTO_S(wr_buf) pack = WR_BUF_INIT(64u << 20);
 	struct wr_oid oid;
 
-	sh(&t->fx, "git init -q work; cd work; head -c 20000000 /dev/zero | tr '\\0' x > big; echo one >> big; git add big; "
-	      "git commit -qm 1; (cat big; head -c 100000 /dev/urandom) > b2; mv b2 big; git commit -qam 2; git repack "
-	      "-adfq");
+	sh(&t->fx, "git init -q work; cd work; head -c 20000000 /dev/zero | tr '\\0' x > big; echo one >> big; "
+		   "git add big; git commit -qm 1; (cat big; head -c 100000 /dev/urandom) > b2; mv b2 big; "
+		   "git commit -qam 2; git repack -adfq");
 	sh_out(&t->fx, &back, "cd work; git verify-pack -v .git/objects/pack/*.idx | grep -c ' blob .* 1 '");
 	assert_string_equal(back.ptr, "1\n");
 	sh_out(&t->fx, &pack, "git -C work pack-objects --all --stdout -q --delta-base-offset </dev/null");
@@ -1267,6 +1269,91 @@ static void progress_and_cancel(void **state)
 	assert_true(calls > 1000 && calls < 1200);
 }
 
+/* 1500 families of a blob and its delta; the delta of one of them (or of none) is wrong. */
+static void many_families(struct pb *b, unsigned wrong)
+{
+	char delta[64], text[16];
+
+	pb_begin(b, 3000);
+	for (unsigned i = 0; i < 1500; i++) {
+		size_t at;
+
+		snprintf(text, sizeof(text), "%06u", i);
+		at = pb_object(b, WR_BLOB, wr_str(text));
+		snprintf(text, sizeof(text), "%06u", i + 500000);
+		pb_ofs_delta(b, b->out.len - at, insert(delta, i == wrong ? 5 : 6, text));
+	}
+	pb_end(b);
+}
+
+/* Whichever of the two threads meets it: an error is an error, and a client that left stops both. */
+static void errors_among_threads(void **state)
+{
+	struct ix *t = *state;
+	unsigned cancelled = 0;
+	enum wr_code code;
+	struct pb b;
+
+	for (unsigned wrong = 0; wrong <= 1500; wrong += 150) {
+		WR_AUTO_S(wr_intake) in = {.count = 0};
+
+		many_families(&b, wrong);
+		code = take_bytes(&in, t, wr_buf_str(&b.out), 0);
+		assert_int_equal(code, wrong < 1500 ? WR_E_BAD_PACK : WR_OK);
+		assert_true(code == WR_OK ? in.count == 3000 : strstr(t->fx.err.text, "a wrong delta in") != NULL);
+		remove_files(t);
+		if (wrong < 1500)
+			wr_buf_fini(&b.out);
+	}
+	/* One question less refused each time, until there are no more. */
+	code = WR_E_CANCELLED;
+	for (unsigned limit = 0; code != WR_OK; limit++) {
+		struct wr_mem_source src;
+		unsigned left = limit;
+		const struct wr_cancel cancel = {stop_now, &left};
+		WR_AUTO_S(wr_intake) in = {.count = 0};
+
+		wr_mem_source_init(&src, wr_buf_str(&b.out));
+		code = take(&in, t, &src.base, 0, (struct hooks){NULL, &cancel});
+		assert_true(code == WR_OK || code == WR_E_CANCELLED);
+		cancelled += code != WR_OK;
+		remove_files(t);
+	}
+	assert_true(cancelled > 2);
+	wr_buf_fini(&b.out);
+}
+
+static enum wr_code no_folder(int *fd, void *arg, struct wr_error *err)
+{
+	(void)fd;
+	(void)arg;
+	return wr_fail(err, WR_E_STORAGE_FULL, "no folder today");
+}
+
+/* The folder cannot be had, or a file of the name is there. */
+static void no_place_for_files(void **state)
+{
+	struct ix *t = *state;
+	const struct wr_index_folder none = {no_folder, NULL};
+	WR_AUTO_S(wr_intake) in = {.count = 0};
+	struct wr_mem_source src;
+	struct small s;
+	struct pb b;
+
+	make_small(&s);
+	pb_begin(&b, 3);
+	put_small(&b, &s);
+	pb_end(&b);
+	t->limits.max_memory = 0;
+	wr_mem_source_init(&src, wr_buf_str(&b.out));
+	assert_int_equal(wr_index_pack(&in, &none, "pack-x", &src.base, t->store, &t->limits, NULL, NULL, &t->fx.err),
+			 WR_E_STORAGE_FULL);
+	assert_ok(take_bytes(&in, t, wr_buf_str(&b.out), 0));
+	t->names--;
+	assert_int_equal(take_bytes(&in, t, wr_buf_str(&b.out), 0), WR_E_INTERNAL);
+	wr_buf_fini(&b.out);
+}
+
 struct asked {
 	const struct dribble *src;
 	unsigned times; /* after all of the pack was there */
@@ -1352,6 +1439,8 @@ int main(void)
 		T(chains_through_the_store),
 		T(added_bases_go_to_files),
 		T(progress_and_cancel),
+		T(errors_among_threads),
+		T(no_place_for_files),
 	};
 
 	return cmocka_run_group_tests_name("git_index", tests, NULL, NULL);
