@@ -177,6 +177,16 @@ uint64_t wr_events_delivered(struct wr_events *ev, struct wr_git_repo *repo)
 	return seq;
 }
 
+void wr_events_hurry(struct wr_events *ev, int64_t ms)
+{
+	if (!ev)
+		return;
+	pthread_mutex_lock(&ev->mutex);
+	ev->hurry_until = wr_mono_ms() + ms;
+	pthread_cond_signal(&ev->work);
+	pthread_mutex_unlock(&ev->mutex);
+}
+
 /* ---- beginning and end ---- */
 
 static void run(void *arg)

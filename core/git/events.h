@@ -116,4 +116,7 @@ uint64_t wr_events_delivered(struct wr_events *events, struct wr_git_repo *repo)
 /* For tests: how long a mark outlives the last record, and how far apart two rounds of handing over are. */
 void wr_events_set_times(struct wr_events *events, int64_t quiet_ms, int64_t gap_ms, int64_t retry_ms);
 
+/* Handles are short of descriptors: for so long marks are taken back, and handles let go, as soon as all is handed over. */
+void wr_events_hurry(struct wr_events *events, int64_t ms);
+
 #endif

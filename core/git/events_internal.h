@@ -41,6 +41,7 @@ struct wr_events {
 	size_t idle_count;
 	int64_t next_round, later_at;
 	int64_t quiet_ms, gap_ms, retry_ms;
+	int64_t hurry_until; /* monotonic: marks go as soon as they can */
 	bool closing;	/* for "wr-events-disk" */
 	bool stopping;	/* for "wr-events", and then no new marks */
 	char said[512]; /* why the last mark failed */

@@ -103,6 +103,8 @@ static int64_t quiet(const struct wr_events *ev)
 	/* Each keeps its handle open. */
 	int64_t ms = ev->idle_count > ev->git->cfg.idle_repos ? ev->quiet_ms / 10 : ev->quiet_ms;
 
+	if (wr_mono_ms() < ev->hurry_until)
+		return 1;
 	/* One that has to wait longer goes through the list once more, and must not do so without end. */
 	return ms > 0 ? ms : 1;
 }

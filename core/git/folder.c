@@ -432,7 +432,7 @@ static enum wr_code replay(struct wr_snapshot **out, struct wr_folder *f, struct
 		}
 		f->damaged = f->damaged || o->end[i] == WR_JOURNAL_DAMAGED;
 		aside = o->end[i] == WR_JOURNAL_CUT;
-		f->to_copy = last && !f->damaged && !was_clean(f, j) && (records || aside);
+		f->to_copy = last && !f->damaged && (aside || (records && !was_clean(f, j)));
 		if (f->to_copy) {
 			WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
 			WR_AUTO(wr_journal) *copy = NULL;

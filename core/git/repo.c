@@ -13,6 +13,7 @@
 
 #define WAIT_MS 60000
 #define HEAL_MS 100
+#define RELIEF_MS 1000
 
 enum wr_code wr_git_path(char out[PATH_MAX], const char *data, const char *rest, struct wr_error *err)
 {
@@ -95,10 +96,16 @@ static enum wr_code load(struct wr_folder **folder, struct wr_snapshot **snap, s
 {
 	struct sweep sweep = {id, 0};
 	enum wr_code code = wr_folder_open(folder, snap, git, id, err);
+	int64_t until = wr_mono_ms() + RELIEF_MS;
 
 	/* Too many open files: handles that nobody uses give theirs back. */
-	if (code == WR_E_UNAVAILABLE && wr_git_relieve(git)) {
-		wr_error_fini(err);
+	while (code == WR_E_UNAVAILABLE && wr_mono_ms() < until) {
+		if (!wr_git_relieve(git)) {
+			wr_events_hurry(git->events, RELIEF_MS);
+			nanosleep(&(struct timespec){.tv_nsec = 5 * 1000 * 1000}, NULL);
+		}
+		if (err)
+			wr_error_fini(err);
 		code = wr_folder_open(folder, snap, git, id, err);
 	}
 	if (code == WR_OK && !*snap && !swept)
