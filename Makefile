@@ -138,8 +138,18 @@ lint: build/warren
 example: build/warren
 	build/warren config example > config/warren.conf.example
 
-bench: build/warren
-	@bash bench/run.sh
+# bench/replay.c is a client and knows nothing of Warren; bench/append.c is linked with it.
+$(B)/bench/replay: bench/replay.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
+
+$(B)/bench/append: bench/append.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
+
+# BIG=path and LIBRARY=path: a large repository to clone, and one to push as a whole.
+bench: build/warren $(B)/bench/replay $(B)/bench/append
+	@bash bench/run.sh $(if $(BIG),--big $(BIG)) $(if $(LIBRARY),--library $(LIBRARY))
 
 clean:
 	rm -rf build

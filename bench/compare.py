@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Clone and push of a small repository: Warren beside nginx + fcgiwrap + git http-backend.
+"""Warren beside nginx + fcgiwrap + git http-backend, on the same repositories, packed with bitmaps, in the same run.
 
-Requests are replayed raw over kept connections, so that the client costs both the same and little. The two servers take
-turns, round by round. Printed: requests a second, median latency, server CPU per operation, and the ratios; the server's
-CPU is the stable figure.
+Requests are replayed raw by a small C program over kept connections, so that the client costs both the same and next to
+nothing. The two servers take turns, round by round. Printed: requests a second, latency, server CPU per operation, and the
+ratios; the server's CPU is the stable figure. Parts: small (info/refs, ls-refs, clones and pushes of a small repository),
+big (clones of --big, a path to a large repository such as git.git), intake (a push of all of --library, such as libgit2).
 """
 import argparse
 import http.client
@@ -13,6 +14,7 @@ import shutil
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -52,21 +54,22 @@ def make_repository(path, commits=20, files=60):
         git("commit", "-q", "-m", f"Change {c}", cwd=path)
 
 
-def make_pushes(path, n):
+def make_pushes(path, n, branch="main"):
     """n commits on top of main, each as the request body of one push of three objects."""
     bodies, old = [], git("rev-parse", "main", cwd=path).strip()
-    first = old
+    first, ref = old, b"refs/heads/" + branch.encode()
     for i in range(n):
         with open(os.path.join(path, "counter.txt"), "w") as out:
-            out.write(f"{i}\n")
+            out.write(f"{branch} {i}\n")
         git("add", "counter.txt", cwd=path)
         git("commit", "-q", "-m", f"Push {i}", cwd=path)
         new = git("rev-parse", "main", cwd=path).strip()
         pack = git("pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset", cwd=path,
                    stdin=new + b"\n^" + old + b"\n")
-        bodies.append(pkt(old + b" " + new + b" refs/heads/main\0 report-status") + b"0000" + pack)
+        before = b"0" * 40 if branch != "main" and i == 0 else old
+        bodies.append(pkt(before + b" " + new + b" " + ref + b"\0 report-status") + b"0000" + pack)
         old = new
-    git("update-ref", "refs/heads/main", first, cwd=path)
+    git("reset", "-q", "--hard", first, cwd=path)
     return bodies
 
 
@@ -108,6 +111,7 @@ class Warren:
 
     def __init__(self, binary, tmp):
         data = os.path.join(tmp, "warren-data")
+        self.binary, self.data = binary, data
         env = dict(os.environ, WARREN_SERVER_DATA=data, WARREN_SERVER_LISTEN="127.0.0.1:0", WARREN_SERVER_LOG_LEVEL="warn")
         self.account = json.loads(subprocess.check_output([binary, "account", "create", "bench"], env=env,
                                                            stderr=subprocess.DEVNULL))
@@ -125,8 +129,19 @@ class Warren:
         c.request("POST", "/git/v1/repo", json.dumps({"name": name}),
                   {"Authorization": "Bearer " + self.account["apiKey"]})
         repo = json.loads(c.getresponse().read())["repoId"]
-        git("push", "-q", f"http://x:{self.account['apiKey']}@{self.host}:{self.port}/{repo}", "main", cwd=source)
+        if source:
+            git("push", "-q", f"http://x:{self.account['apiKey']}@{self.host}:{self.port}/{repo}", "refs/heads/*:refs/heads/*",
+                "refs/tags/*:refs/tags/*", cwd=source)
         return "/" + repo
+
+    def settle(self, path):
+        """Checkpointed, as a repository is soon after a push; beside it the peer's is repacked with bitmaps."""
+        subprocess.run([self.binary, "repo", "checkpoint", path[1:], "--data", self.data], check=True, stdout=subprocess.DEVNULL)
+
+    def anonymous(self):
+        """Megabytes of anonymous memory."""
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return int(next(line for line in f if line.startswith("RssAnon")).split()[1]) / 1024
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -176,7 +191,8 @@ http {{ access_log off; client_body_temp_path {self.root}/tmp; fastcgi_temp_path
     def add(self, source, name, durable=False):
         path = os.path.join(self.root, name)
         git("clone", "-q", "--bare", source, path)
-        git("repack", "-q", "-adb", cwd=path)
+        if durable is not None:
+            git("repack", "-q", "-adb", cwd=path)
         git("config", "http.receivepack", "true", cwd=path)
         git("config", "receive.autogc", "false", cwd=path)
         if durable:
@@ -189,121 +205,225 @@ http {{ access_log off; client_body_temp_path {self.root}/tmp; fastcgi_temp_path
         self.account_cpu.close()
 
 
-def call(conn, server, method, path, body=None, headers=None):
-    conn.request(method, path, body, {**server.auth, **(headers or {})})
-    reply = conn.getresponse()
-    data = reply.read()
-    if reply.status != 200:
-        raise RuntimeError(f"{server.name}: {method} {path}: {reply.status} {data[:200]!r}")
-    return data
-
-
+REPLAY = "build/release/bench/replay"
 V2 = {"Git-Protocol": "version=2"}
 UPLOAD = {**V2, "Content-Type": "application/x-git-upload-pack-request"}
+RECEIVE = {"Content-Type": "application/x-git-receive-pack-request"}
 LS_REFS = (pkt(b"command=ls-refs\n") + pkt(b"object-format=sha1") + b"0001" + pkt(b"peel\n") + pkt(b"symrefs\n") +
            pkt(b"ref-prefix HEAD\n") + pkt(b"ref-prefix refs/heads/\n") + pkt(b"ref-prefix refs/tags/\n") + b"0000")
 
 
-def fetch_body(tip):
+def fetch_body(tips):
     return (pkt(b"command=fetch") + pkt(b"object-format=sha1") + b"0001" + pkt(b"thin-pack") + pkt(b"ofs-delta") +
-            pkt(b"want " + tip + b"\n") + pkt(b"done\n") + b"0000")
+            b"".join(pkt(b"want " + tip + b"\n") for tip in tips) + pkt(b"done\n") + b"0000")
 
 
-def info_refs(conn, server, path):
-    call(conn, server, "GET", path + "/info/refs?service=git-upload-pack", headers=V2)
+def raw(server, method, path, headers, body=b"", part=False):
+    """One request as bench/replay.c reads it."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: {server.host}\r\n"
+    for key, value in {**server.auth, **headers, **({"Content-Length": len(body)} if method == "POST" else {})}.items():
+        head += f"{key}: {value}\r\n"
+    text = (b"-" if part else b"") + head.encode() + b"\r\n" + body
+    return struct.pack("<Q", len(text)) + text
 
 
-def clone(conn, server, path, tip):
-    info_refs(conn, server, path)
-    call(conn, server, "POST", path + "/git-upload-pack", LS_REFS, UPLOAD)
-    if b"PACK" not in call(conn, server, "POST", path + "/git-upload-pack", fetch_body(tip), UPLOAD):
-        raise RuntimeError(server.name + ": a clone without a pack")
+def info_refs(server, path):
+    return raw(server, "GET", path + "/info/refs?service=git-upload-pack", V2)
 
 
-def push(conn, server, path, body):
-    call(conn, server, "GET", path + "/info/refs?service=git-receive-pack")
-    answer = call(conn, server, "POST", path + "/git-receive-pack", body,
-                  {"Content-Type": "application/x-git-receive-pack-request"})
-    if b"ok refs/heads/main" not in answer:
-        raise RuntimeError(f"{server.name}: push refused: {answer!r}")
+def ls_refs(server, path):
+    return raw(server, "POST", path + "/git-upload-pack", UPLOAD, LS_REFS)
 
 
-def measure(server, jobs, clients):
-    """jobs: list of functions(conn). Returns (seconds, median latency, CPU seconds)."""
-    latencies, errors, lock, it = [], [], threading.Lock(), iter(jobs)
-
-    def work():
-        conn = http.client.HTTPConnection(server.host, server.port, timeout=60)
-        try:
-            while True:
-                with lock:
-                    job = next(it, None)
-                if job is None:
-                    return
-                start = time.perf_counter()
-                job(conn)
-                with lock:
-                    latencies.append(time.perf_counter() - start)
-        except Exception as e:
-            errors.append(e)
-
-    cpu, start = server.account_cpu.cpu(), time.perf_counter()
-    threads = [threading.Thread(target=work) for _ in range(clients)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    if errors:
-        raise errors[0]
-    return time.perf_counter() - start, statistics.median(latencies), server.account_cpu.cpu() - cpu
+def clone(server, path, tips):
+    return (raw(server, "GET", path + "/info/refs?service=git-upload-pack", V2, part=True) +
+            raw(server, "POST", path + "/git-upload-pack", UPLOAD, LS_REFS, part=True) +
+            raw(server, "POST", path + "/git-upload-pack", UPLOAD, fetch_body(tips)))
 
 
-def compare(title, ours, peer, make, count, clients, rounds):
-    """make(server, round) gives that round's jobs. The servers take turns."""
-    result = {}
+def push(server, path, body):
+    return (raw(server, "GET", path + "/info/refs?service=git-receive-pack", {}, part=True) +
+            raw(server, "POST", path + "/git-receive-pack", RECEIVE, body))
+
+
+class Replay:
+    """One run of the client: clients is a list of requests for each."""
+
+    def __init__(self, tmp, server, needle, clients):
+        self.files = []
+        for i, requests in enumerate(clients):
+            self.files.append(os.path.join(tmp, f"requests-{id(self)}-{i}"))
+            with open(self.files[-1], "wb") as f:
+                f.write(requests)
+        self.server, self.needle = server, needle
+
+    def start(self):
+        self.cpu = self.server.account_cpu.cpu()
+        self.process = subprocess.Popen([REPLAY, self.server.host, str(self.server.port), self.needle, *self.files],
+                                        stdout=subprocess.PIPE, text=True)
+        return self
+
+    def end(self):
+        out = self.process.communicate()[0]
+        if self.process.returncode != 0:
+            raise RuntimeError(f"{self.server.name}: a request failed")
+        result = json.loads(out)
+        result["cpu_ms"] = (self.server.account_cpu.cpu() - self.cpu) * 1000 / result["count"]
+        result["rate"] = result["count"] / result["seconds"]
+        for path in self.files:
+            os.unlink(path)
+        return result
+
+
+def compare(tmp, title, ours, peer, needle, make, rounds, names=("ratio",)):
+    """make(server, round) gives that round's requests, a piece of bytes for each client. The servers take turns."""
+    results = {}
     for r in range(rounds):
         for server in (ours, peer):
-            jobs = make(server, r)
-            seconds, median, cpu = measure(server, jobs, clients)
-            result.setdefault(server.name, []).append((len(jobs) / seconds, median * 1000, cpu / len(jobs) * 1000))
-    rows = {name: [statistics.median(column) for column in zip(*values)] for name, values in result.items()}
-    print(f"{title}, {clients} client{'s' if clients > 1 else ''}, {rounds} rounds of {count}")
-    for name, (rate, latency, cpu) in rows.items():
-        print(f"  {name:26s} {rate:9.1f}/s  median {latency:8.2f} ms  server CPU {cpu:8.3f} ms each")
+            results.setdefault(server.name, []).append(Replay(tmp, server, needle, make(server, r)).start().end())
+    rows = {name: {key: statistics.median(v[key] for v in values) for key in values[0]} for name, values in results.items()}
+    print(title)
+    for name, v in rows.items():
+        print(f"  {name:26s} {v['rate']:9.1f}/s  median {v['median_ms']:9.2f} ms  p99 {v['p99_ms']:9.2f} ms"
+              f"  server CPU {v['cpu_ms']:9.3f} ms each" + (f"  first byte {v['first_ms']:.1f} ms" if needle == "PACK" else ""))
     a, b = rows[ours.name], rows[peer.name]
-    print(f"  ratio                      rate {a[0] / b[0]:.1f}x, latency 1/{b[1] / a[1]:.1f}, CPU 1/{b[2] / max(a[2], 1e-9):.1f}")
+    print(f"  {names[0]:26s} rate {a['rate'] / b['rate']:.1f}x, latency 1/{b['median_ms'] / a['median_ms']:.1f},"
+          f" CPU 1/{b['cpu_ms'] / max(a['cpu_ms'], 1e-9):.1f}")
     sys.stdout.flush()
+    return rows
+
+
+def small(args, tmp, ours, peer):
+    source, n = os.path.join(tmp, "source"), args.count
+    make_repository(source)
+    pushes = make_pushes(source, n)
+    branches = [make_pushes(source, n // 4, f"b{i}") for i in range(16)]
+    tip = git("rev-parse", "main", cwd=source).strip()
+    paths = {s.name: s.add(source, "small") for s in (ours, peer)}
+    ours.settle(paths[ours.name])
+    for clients in (1, 8):
+        many = f", {clients} client{'s' if clients > 1 else ''}"
+        compare(tmp, "info/refs" + many, ours, peer, "version 2",
+                lambda s, r: [info_refs(s, paths[s.name]) * n] * clients, args.rounds)
+        compare(tmp, "ls-refs" + many, ours, peer, "refs/heads/main",
+                lambda s, r: [ls_refs(s, paths[s.name]) * n] * clients, args.rounds)
+        compare(tmp, "full clone, 60 files, 20 commits" + many, ours, peer, "PACK",
+                lambda s, r: [clone(s, paths[s.name], [tip]) * n] * clients, args.rounds)
+    for durable in (True, False):
+        said = f" (peer with core.fsync={'all' if durable else 'default, which flushes nothing'})"
+
+        def fresh(s, r, what):
+            name = f"{what}-{durable}-{r}"
+            return s.add(source, name, durable) if s is peer else s.add(source, name)
+        compare(tmp, "push of 3 objects, 1 client" + said, ours, peer, "ok refs/heads/main",
+                lambda s, r: [b"".join(push(s, p, b) for p in [fresh(s, r, "one")] for b in pushes)], args.rounds)
+        compare(tmp, "push of 3 objects, 16 clients on 16 repositories" + said, ours, peer, "ok refs/heads/",
+                lambda s, r: [b"".join(push(s, p, b) for p in [fresh(s, r, f"own{i}")] for b in pushes[:n // 4])
+                              for i in range(16)], args.rounds)
+
+        def shared(s, r):
+            path = fresh(s, r, "shared")
+            return [b"".join(push(s, path, b) for b in bodies) for bodies in branches]
+        compare(tmp, "push of 3 objects, 16 clients on one repository" + said, ours, peer, "ok refs/heads/", shared, args.rounds)
+
+
+def tips_of(path):
+    rows = git("for-each-ref", "--format=%(objectname)", "refs/heads", "refs/tags", cwd=path).split()
+    return list(dict.fromkeys(rows))
+
+
+def big(args, tmp, ours, peer):
+    source = os.path.join(tmp, "big-source")
+    git("clone", "-q", "--bare", "--no-local", args.big, source)
+    git("repack", "-q", "-adb", cwd=source)
+    paths = {ours.name: ours.add(source, "big"), peer.name: peer.add(source, "big", None)}
+    git("repack", "-q", "-adb", cwd=os.path.join(peer.root, "big"))
+    ours.settle(paths[ours.name])
+    tips = tips_of(source)
+    size = sum(os.path.getsize(os.path.join(source, "objects/pack", f)) for f in os.listdir(os.path.join(source, "objects/pack"))
+               if f.endswith(".pack"))
+    idle = ours.anonymous()
+    compare(tmp, f"full clone of the big repository ({size / 1e6:.0f} MB), 1 client", ours, peer, "PACK",
+            lambda s, r: [clone(s, paths[s.name], tips) * 3], args.rounds)
+    for clients in (8, 32):
+        result = {}
+        for server in (ours, peer):
+            clones = Replay(tmp, server, "PACK", [clone(server, paths[server.name], tips)] * clients).start()
+            adverts, most = [], 0
+            while clones.process.poll() is None:
+                beside = Replay(tmp, server, "version 2", [info_refs(server, paths[server.name]) * 20]).start().end()
+                adverts.append(beside["p99_ms"])
+                most = max(most, ours.anonymous() - idle) if server is ours else 0
+            result[server.name] = (clones.end(), max(adverts, default=0), most)
+        print(f"{clients} full clones of it at once, info/refs beside them")
+        for name, (v, advert, most) in result.items():
+            print(f"  {name:26s} {v['seconds']:7.2f} s  server CPU {v['cpu_ms'] / 1000:7.3f} s each, adverts included"
+                  f"  longest advert {advert:8.1f} ms" + (f"  anonymous memory {most:.0f} MB" if name == ours.name else ""))
+        a, b = result[ours.name][0], result[peer.name][0]
+        print(f"  ratio                      time 1/{b['seconds'] / a['seconds']:.1f}, CPU 1/{b['cpu_ms'] / a['cpu_ms']:.1f}")
+        sys.stdout.flush()
+
+
+def intake(args, tmp, ours):
+    """A push of everything, against git's two steps on the same pack: index-pack, and its check of connectivity."""
+    source = os.path.join(tmp, "library-source")
+    git("clone", "-q", "--bare", "--no-local", args.library, source)
+    git("repack", "-q", "-ad", cwd=source)
+    pack = next(os.path.join(source, "objects/pack", f) for f in os.listdir(os.path.join(source, "objects/pack")) if f.endswith(".pack"))
+    refs = [row.split() for row in git("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags",
+                                       cwd=source).splitlines()]
+    with open(pack, "rb") as f:
+        content = f.read()
+    commands = [b"0" * 40 + b" " + oid + b" " + name for oid, name in refs]
+    body = pkt(commands[0] + b"\0 report-status") + b"".join(pkt(c) for c in commands[1:]) + b"0000" + content
+    ours_s, ours_cpu, git_s, git_cpu, most = [], [], [], [], 0
+    for r in range(args.rounds):
+        path = ours.add(None, f"library-{r}")
+        idle = ours.anonymous()
+        run = Replay(tmp, ours, "unpack ok", [raw(ours, "POST", path + "/git-receive-pack", RECEIVE, body)]).start()
+        while run.process.poll() is None:
+            most = max(most, ours.anonymous() - idle)
+            time.sleep(0.02)
+        v = run.end()
+        ours_s.append(v["seconds"])
+        ours_cpu.append(v["cpu_ms"] / 1000)
+        target = os.path.join(tmp, f"library-git-{r}")
+        git("init", "-q", "--bare", target)
+        before, start = os.times(), time.perf_counter()
+        with open(pack, "rb") as f:
+            subprocess.run(["git", "index-pack", "--stdin"], stdin=f, cwd=target, check=True, stdout=subprocess.DEVNULL)
+        git("rev-list", "--objects", "--stdin", "--not", "--all", "--quiet", cwd=target, stdin=b"\n".join(o for o, _ in refs) + b"\n")
+        after = os.times()
+        git_s.append(time.perf_counter() - start)
+        git_cpu.append(after.children_user + after.children_system - before.children_user - before.children_system)
+        shutil.rmtree(target)
+    a, b = statistics.median(ours_s), statistics.median(git_s)
+    print(f"push of all of the library ({len(content) / 1e6:.0f} MB, {len(refs)} refs) into an empty repository")
+    print(f"  warren                     {a:7.2f} s  server CPU {statistics.median(ours_cpu):7.2f} s  anonymous memory {most:.0f} MB")
+    print(f"  git index-pack, rev-list   {b:7.2f} s         CPU {statistics.median(git_cpu):7.2f} s")
+    print(f"  ratio                      time {a / b:.2f}")
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--warren", default="build/release/warren")
-    p.add_argument("--count", type=int, default=100, help="operations a round")
+    p.add_argument("--count", type=int, default=200, help="operations a round")
     p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--big", help="a large repository to clone")
+    p.add_argument("--library", help="a repository to push as a whole")
+    p.add_argument("--part", action="append", choices=("small", "big", "intake"))
     args = p.parse_args()
     tmp = tempfile.mkdtemp(prefix="warren-bench-")
     servers = []
     try:
-        source = os.path.join(tmp, "source")
-        make_repository(source)
-        pushes = make_pushes(source, args.count)
-        tip = git("rev-parse", "main", cwd=source).strip()
         ours, peer = Warren(args.warren, tmp), Peer(tmp)
         servers = [ours, peer]
-        paths = {s.name: s.add(source, "small") for s in servers}
-        for clients in (1, 8):
-            compare("info/refs", ours, peer,
-                    lambda s, r: [lambda c: info_refs(c, s, paths[s.name])] * args.count, args.count, clients, args.rounds)
-            compare("full clone, 60 files, 20 commits", ours, peer,
-                    lambda s, r: [lambda c: clone(c, s, paths[s.name], tip)] * args.count, args.count, clients, args.rounds)
-
-        for durable in (True, False):
-            def fresh(s, r):
-                name = f"push-{durable}-{r}"
-                path = s.add(source, name, durable) if s is peer else s.add(source, name)
-                return [lambda c, b=b: push(c, s, path, b) for b in pushes]
-            compare(f"push of 3 objects (peer with core.fsync={'all' if durable else 'default, which flushes nothing'})",
-                    ours, peer, fresh, args.count, 1, args.rounds)
+        if not args.part or "small" in args.part:
+            small(args, tmp, ours, peer)
+        if args.big and (not args.part or "big" in args.part):
+            big(args, tmp, ours, peer)
+        if args.library and (not args.part or "intake" in args.part):
+            intake(args, tmp, ours)
     finally:
         for s in servers:
             s.stop()

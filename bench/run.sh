@@ -3,4 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash config/setup.sh bench
-exec python3 bench/compare.py --warren build/release/warren "$@"
+python3 bench/compare.py --warren build/release/warren "$@"
+exec build/release/bench/append compare
