@@ -51,7 +51,8 @@ enum wr_code wr_graph_node(uint32_t *out, struct wr_graph *g, const struct wr_oi
 }
 
 /* Refs reach complete histories only: what is absent or no commit there, is damage. */
-static enum wr_code read_commit(struct wr_commit *out, struct wr_graph *g, const struct wr_oid *oid, struct wr_error *err)
+static enum wr_code read_commit(struct wr_commit *out, struct wr_graph *g, const struct wr_oid *oid,
+				struct wr_error *err)
 {
 	char hex[WR_OID_HEX + 1];
 	enum wr_type type;

@@ -1,6 +1,7 @@
 /*
- * Planning. Mostly: commits by a walk from wants and haves together, youngest first, then the trees and blobs of what is
- * left over. A clone of all heads and tags needs no walk: it is base and tails as they are, and what came after them.
+ * Planning. Mostly: commits by a walk from wants and haves together, youngest first, then the trees and blobs of what
+ * is left over. A clone of all heads and tags needs no walk: it is base and tails as they are, and what came after
+ * them.
  */
 #include "core/git/plan.h"
 
@@ -34,6 +35,7 @@ static void planner_fini(struct wr_planner *p)
 	wr_nums_fini(&p->result);
 	wr_nums_fini(&p->stack);
 	wr_nums_fini(&p->haves);
+	wr_oids_fini(&p->rest);
 	wr_oids_fini(&p->tags);
 	wr_oids_fini(&p->direct);
 	wr_oids_fini(&p->trees);
@@ -117,8 +119,8 @@ static enum wr_code make(struct wr_planner *p)
 	enum wr_code code;
 
 	if ((code = wr_cache_new(&p->cache, CACHE_BYTES, p->err)) != WR_OK ||
-	    (code = wr_plan_whole(&p->beyond, plan, p->req, p->err)) != WR_OK || (code = wr_plan_commits(p)) != WR_OK ||
-	    (code = wr_plan_add_objects(p)) != WR_OK)
+	    (code = wr_plan_whole(&p->beyond, &p->rest, plan, p->req, p->err)) != WR_OK ||
+	    (code = wr_plan_commits(p)) != WR_OK || (code = wr_plan_add_objects(p)) != WR_OK)
 		return code;
 	if (plan->count > UINT32_MAX - plan->total)
 		return wr_fail(p->err, WR_E_TOO_LARGE, "More objects than a pack can hold");

@@ -75,8 +75,8 @@ static enum wr_code enqueue_parents(struct wr_planner *p, uint32_t node, uint32_
 }
 
 /*
- * A commit is taken unless it is WR_PLAN_OLD by then, and WR_PLAN_OLD is only what a have really reaches; so stopping early, or dates
- * that lie, can make the pack larger than needed but never incomplete.
+ * A commit is taken unless it is WR_PLAN_OLD by then, and WR_PLAN_OLD is only what a have really reaches; so stopping
+ * early, or dates that lie, can make the pack larger than needed but never incomplete.
  */
 static enum wr_code walk_commits(struct wr_planner *p)
 {
@@ -115,18 +115,19 @@ static enum wr_code walk_commits(struct wr_planner *p)
 static enum wr_code start_wants(struct wr_planner *p)
 {
 	const struct wr_plan_request *req = p->req;
+	const struct wr_oids *wants = p->beyond ? &p->rest : req->wants;
 	enum wr_code code;
 	uint32_t node;
 
-	for (size_t i = 0; i < req->wants->len; i++) {
+	for (size_t i = 0; i < wants->len; i++) {
 		struct wr_oid oid;
 		enum wr_type type;
 
-		if (goes_whole(p, &req->wants->v[i]))
+		if (goes_whole(p, &wants->v[i]))
 			continue;
-		code = wr_peel(&oid, &type, &p->tags, p->plan->snap, &req->wants->v[i], p->err);
+		code = wr_peel(&oid, &type, &p->tags, p->plan->snap, &wants->v[i], p->err);
 		if (code == WR_E_NOT_THERE)
-			return wr_plan_lost(&req->wants->v[i], p->err);
+			return wr_plan_lost(&wants->v[i], p->err);
 		if (code != WR_OK)
 			return code;
 		if (type != WR_COMMIT)

@@ -1,10 +1,11 @@
 /*
  * core/git/plan_internal.h: what the files of the planner share. plan.c: what is asked for, and the order of things;
- * plan_commits.c: which commits; plan_objects.c: which trees, blobs and tags; plan_whole.c: bases and tails that go as they
- * are; plan_write.c: everything else, and the bytes that surround it.
+ * plan_commits.c: which commits; plan_objects.c: which trees, blobs and tags; plan_whole.c: bases and tails that go
+ * as they are; plan_write.c: everything else, and the bytes that surround it.
  *
- * A pack that is planned consists of whole sources (the entries of a base or tail, one after the other, as they are stored)
- * and of items, each an entry of its own. Of whole sources nothing is kept in memory but what dead entries change.
+ * A pack that is planned consists of whole sources (the entries of a base or tail, one after the other, as they are
+ * stored) and of items, each an entry of its own. Of whole sources nothing is kept in memory but what dead entries
+ * change.
  */
 #ifndef WR_PLAN_INTERNAL_H
 #define WR_PLAN_INTERNAL_H
@@ -71,6 +72,7 @@ struct wr_planner {
 	struct wr_heap heap;
 	size_t young; /* of the heap, those not OLD */
 	struct wr_nums result, stack, haves;
+	struct wr_oids rest;		    /* the wants, where beyond: those that may reach so far */
 	struct wr_oids tags, direct, trees; /* tags of wants; other wants; trees yet to be read */
 	struct wr_cache *cache;
 	struct wr_oid *recent; /* ids met lately, each at a place that its first bytes say; NULL before the first */
@@ -89,9 +91,12 @@ WR_MUST_CHECK enum wr_code wr_plan_commits(struct wr_planner *p);
 /* plan_objects.c: fills the plan's map and items. */
 WR_MUST_CHECK enum wr_code wr_plan_add_objects(struct wr_planner *p);
 
-/* plan_whole.c: whether base and tails may go whole; then the plan has them, and total counts their objects. */
-WR_MUST_CHECK enum wr_code wr_plan_whole(bool *out, struct wr_plan *plan, const struct wr_plan_request *req,
-					 struct wr_error *err);
+/*
+ * plan_whole.c: whether base and tails may go whole; then the plan has them, total counts their objects, and rest has
+ * the wants that may reach beyond them.
+ */
+WR_MUST_CHECK enum wr_code wr_plan_whole(bool *out, struct wr_oids *rest, struct wr_plan *plan,
+					 const struct wr_plan_request *req, struct wr_error *err);
 void wr_plan_whole_fini(struct wr_plan *plan);
 
 /* ---- writing ---- */
@@ -125,8 +130,8 @@ WR_MUST_CHECK enum wr_code wr_plan_put_whole(struct wr_plan_writer *w, struct wr
 /* Whether a whole source holds the object, and where it was written. */
 bool wr_plan_whole_find(uint64_t *out, const struct wr_plan *plan, const struct wr_oid *oid);
 /*
- * The trailer of a plan that has no items, where it is known already: it is a pack's own, or was computed before. key is
- * for wr_plan_sum_keep(); *keep says whether that makes sense.
+ * The trailer of a plan that has no items, where it is known already: it is a pack's own, or was computed before. key
+ * is for wr_plan_sum_keep(); *keep says whether that makes sense.
  */
 #define WR_PLAN_SUM 20
 #define WR_PLAN_KEY 32

@@ -1,6 +1,6 @@
 /*
- * Which trees, blobs and tags a pack brings: what the commits of the plan refer to, but not what is known to be at the
- * client.
+ * Which trees, blobs and tags a pack brings: what the commits of the plan refer to, but not what is known to be at
+ * the client.
  */
 #include "core/git/parse.h"
 #include "core/git/plan_internal.h"
@@ -10,8 +10,8 @@
 #define RECENT_BITS 15
 
 /*
- * Whether this id was met a moment ago, by any name: then all is decided about it. Most entries of a tree are those of the
- * tree before it, and this is much cheaper than to look each of them up among all objects.
+ * Whether this id was met a moment ago, by any name: then all is decided about it. Most entries of a tree are those
+ * of the tree before it, and this is much cheaper than to look each of them up among all objects.
  */
 static bool met(struct wr_planner *p, const struct wr_oid *oid)
 {
@@ -152,29 +152,37 @@ static bool sent(const struct wr_planner *p, const struct wr_oid *oid)
 	return (slot && *slot - 1 != WR_PLAN_KNOWN) || (p->beyond && wr_snapshot_in_closure(p->plan->snap, oid));
 }
 
-/* Tags whose object is sent go along, with the tags between. */
-static enum wr_code add_tags(struct wr_planner *p)
+static enum wr_code add_tag(struct wr_planner *p, const struct wr_ref *ref)
 {
-	size_t n;
-	const struct wr_ref *refs = wr_snapshot_refs(p->plan->snap, &n);
+	WR_AUTO_S(wr_oids) chain = {NULL, 0, 0};
+	struct wr_oid target;
+	enum wr_type type;
 	enum wr_code code;
 	bool added;
 
-	for (size_t i = 0; i < n; i++) {
-		WR_AUTO_S(wr_oids) chain = {NULL, 0, 0};
-		struct wr_oid target;
-		enum wr_type type;
+	if (wr_oid_zero(&ref->peeled) || !wr_str_starts(ref->name, WR_S("refs/tags/")) || !sent(p, &ref->peeled) ||
+	    sent(p, &ref->oid))
+		return WR_OK;
+	if ((code = wr_peel(&target, &type, &chain, p->plan->snap, &ref->oid, p->err)) != WR_OK)
+		return code == WR_E_NOT_THERE ? wr_plan_lost(&ref->oid, p->err) : code;
+	for (size_t k = 0; k < chain.len && code == WR_OK; k++)
+		code = add_item(p, &chain.v[k], &added);
+	return code;
+}
 
-		if (wr_oid_zero(&refs[i].peeled) || !wr_str_starts(refs[i].name, WR_S("refs/tags/")) ||
-		    !sent(p, &refs[i].peeled) || sent(p, &refs[i].oid))
-			continue;
-		if ((code = wr_peel(&target, &type, &chain, p->plan->snap, &refs[i].oid, p->err)) != WR_OK)
-			return code == WR_E_NOT_THERE ? wr_plan_lost(&refs[i].oid, p->err) : code;
-		for (size_t k = 0; k < chain.len; k++)
-			if ((code = add_item(p, &chain.v[k], &added)) != WR_OK)
-				return code;
-	}
-	return WR_OK;
+/* Tags whose object is sent go along, with the tags between. What the checkpoint knew of them goes whole or not. */
+static enum wr_code add_tags(struct wr_planner *p)
+{
+	const struct wr_overlay *over = p->plan->snap->overlay;
+	const struct wr_ref *refs = over ? over->v : NULL;
+	size_t n = over ? over->count : 0;
+	enum wr_code code = WR_OK;
+
+	if (!p->beyond)
+		refs = wr_snapshot_refs(p->plan->snap, &n);
+	for (size_t i = 0; i < n && code == WR_OK; i++)
+		code = add_tag(p, &refs[i]);
+	return code;
 }
 
 enum wr_code wr_plan_add_objects(struct wr_planner *p)

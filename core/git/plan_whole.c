@@ -1,19 +1,21 @@
 /*
  * Bases and tails that go as they are.
  *
- * Base and tails hold exactly what heads and tags reached at the checkpoint ("the closure"). While none of these refs was
- * rewound or deleted since, each of them still reaches what it did. So who wants all that these refs are now, wants the
- * closure, and gets the stored bytes without anybody looking at a single object. Entries that are dead, because an earlier
- * rewind took them out of the closure, are left out on the way: what follows moves up, and distances to bases change
- * where such a gap lies between.
+ * Base and tails hold exactly what heads and tags reached at the checkpoint ("the closure"). While none of these refs
+ * was rewound or deleted since, each of them still reaches what it did. So who wants all that these refs are now,
+ * wants the closure, and gets the stored bytes without anybody looking at a single object. Entries that are dead,
+ * because an earlier rewind took them out of the closure, are left out on the way: what follows moves up, and
+ * distances to bases change where such a gap lies between.
  */
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include "core/git/delta.h"
 #include "core/git/plan_internal.h"
 
 /* Between two looks at whether anybody still waits. */
 #define STRETCH ((size_t)1 << 20)
+#define AHEAD ((size_t)2 << 20)
 
 void wr_plan_whole_fini(struct wr_plan *plan)
 {
@@ -36,27 +38,36 @@ static bool in_closure(const struct wr_member *m)
 	return m->role == WR_ROLE_BASE || m->role == WR_ROLE_TAIL;
 }
 
+/* Values in the map of wants. */
+#define OPEN_WANT 0u
+#define MET_WANT 1u /* it is what a stored head or tag still is, so it is in the closure */
+
 /* Whether what every stored head and tag is now, is wanted. */
-static enum wr_code covers(bool *out, const struct wr_snapshot *snap, const struct wr_oids *wants, struct wr_error *err)
+static enum wr_code covers(bool *out, struct wr_oidmap *wanted, const struct wr_snapshot *snap,
+			   const struct wr_oids *wants, struct wr_error *err)
 {
-	WR_AUTO_S(wr_oidmap) wanted = {0};
 	size_t n = wr_refsfile_count(snap->stored);
 	enum wr_code code;
 
 	*out = false;
 	for (size_t i = 0; i < wants->len; i++)
-		if ((code = wr_oidmap_add(&wanted, &wants->v[i], 0, NULL, err)) != WR_OK)
+		if ((code = wr_oidmap_add(wanted, &wants->v[i], OPEN_WANT, NULL, err)) != WR_OK)
 			return code;
 	for (size_t i = 0; i < n; i++) {
-		struct wr_ref ref;
+		struct wr_ref stored, now;
+		uint32_t *slot;
 
-		wr_refsfile_ref_at(&ref, snap->stored, i);
-		if (!is_head_or_tag(ref.name))
+		wr_refsfile_ref_at(&stored, snap->stored, i);
+		if (!is_head_or_tag(stored.name))
 			continue;
-		if (snap->overlay && !wr_snapshot_find_ref(&ref, snap, ref.name))
+		now = stored;
+		if (snap->overlay && !wr_snapshot_find_ref(&now, snap, stored.name))
 			return WR_OK;
-		if (!wr_oidmap_has(&wanted, &ref.oid))
+		slot = wr_oidmap_slot(wanted, &now.oid);
+		if (!slot)
 			return WR_OK;
+		if (wr_oid_eq(&now.oid, &stored.oid))
+			*slot = 1 + MET_WANT;
 	}
 	*out = true;
 	return WR_OK;
@@ -87,10 +98,12 @@ static enum wr_code list_wholes(struct wr_plan *plan, struct wr_error *err)
 }
 
 /* The stored bytes have distances to bases, which is all that stands against clients that cannot read those. */
-enum wr_code wr_plan_whole(bool *out, struct wr_plan *plan, const struct wr_plan_request *req, struct wr_error *err)
+enum wr_code wr_plan_whole(bool *out, struct wr_oids *rest, struct wr_plan *plan, const struct wr_plan_request *req,
+			   struct wr_error *err)
 {
 	const struct wr_snapshot *snap = plan->snap;
-	bool any = false, all;
+	WR_AUTO_S(wr_oidmap) wanted = {0};
+	bool any = false;
 	enum wr_code code;
 
 	for (size_t i = 0; i < snap->member_count; i++)
@@ -99,10 +112,13 @@ enum wr_code wr_plan_whole(bool *out, struct wr_plan *plan, const struct wr_plan
 	       !req->new_shallow && !req->unshallow;
 	if (!*out)
 		return WR_OK;
-	if ((code = covers(&all, snap, req->wants, err)) != WR_OK)
+	if ((code = covers(out, &wanted, snap, req->wants, err)) != WR_OK || !*out)
 		return code;
-	*out = all;
-	return all ? list_wholes(plan, err) : WR_OK;
+	for (size_t i = 0; i < req->wants->len; i++)
+		if (*wr_oidmap_slot(&wanted, &req->wants->v[i]) == 1 + OPEN_WANT &&
+		    (code = wr_oids_add(rest, &req->wants->v[i], err)) != WR_OK)
+			return code;
+	return list_wholes(plan, err);
 }
 
 /* ---- where things come to stand ---- */
@@ -189,6 +205,15 @@ struct copying {
 	uint64_t from; /* stored bytes before it are dealt with */
 };
 
+/* The disk, where it comes to that, reads what is sent next while this is sent. */
+static void read_ahead(const struct wr_pack *p, uint64_t from)
+{
+	uint64_t page = from & ~(uint64_t)4095, n = p->size > page ? p->size - page : 0;
+
+	if (n)
+		madvise((void *)(uintptr_t)(p->data + page), n < AHEAD ? n : AHEAD, MADV_WILLNEED);
+}
+
 static enum wr_code copy_to(struct copying *c, uint64_t to)
 {
 	enum wr_code code;
@@ -196,6 +221,8 @@ static enum wr_code copy_to(struct copying *c, uint64_t to)
 	while (c->from < to) {
 		size_t n = to - c->from < STRETCH ? (size_t)(to - c->from) : STRETCH;
 
+		if (n == STRETCH)
+			read_ahead(c->m->pack, c->from + n);
 		if ((code = wr_cancelled(c->w->cancel, c->w->err)) != WR_OK ||
 		    (code = wr_plan_put_stored(c->w, c->whole->src, c->m->pack->data + c->from, n)) != WR_OK)
 			return code;
@@ -323,8 +350,8 @@ enum wr_code wr_plan_put_whole(struct wr_plan_writer *w, struct wr_plan_whole *w
 #define SUMS 256
 
 /*
- * Of the same packs, with the same entries left out, the same bytes are made. Lost with the process: they cost one clone's
- * hashing to find again.
+ * Of the same packs, with the same entries left out, the same bytes are made. Lost with the process: they cost one
+ * clone's hashing to find again.
  */
 static struct {
 	uint8_t key[WR_PLAN_KEY], sum[WR_PLAN_SUM];

@@ -56,8 +56,8 @@ enum wr_code wr_plan_put(struct wr_plan_writer *w, const void *data, size_t n)
 }
 
 /*
- * Pages of a map that were read count as this process's memory until they are let go. They stay in the kernel's cache, so
- * nobody who reads the same pack beside this thread loses more than a moment.
+ * Pages of a map that were read count as this process's memory until they are let go. They stay in the kernel's
+ * cache, so nobody who reads the same pack beside this thread loses more than a moment.
  */
 enum wr_code wr_plan_put_stored(struct wr_plan_writer *w, uint32_t src, const uint8_t *data, size_t n)
 {
@@ -142,9 +142,9 @@ struct base {
 };
 
 /*
- * A delta serves only if its base was written before it, or the client has it already. An object may come from another
- * source than the one in which its delta was made: A may be a delta on B here, and B one on A there. So an item whose
- * base still waits for another is in a circle, and is sent whole.
+ * A delta serves only if its base was written before it, or the client has it already. An object may come from
+ * another source than the one in which its delta was made: A may be a delta on B here, and B one on A there. So an
+ * item whose base still waits for another is in a circle, and is sent whole.
  */
 static void find_base(struct base *out, const struct wr_plan_writer *w, const struct wr_stored *s)
 {
@@ -170,7 +170,8 @@ static void find_base(struct base *out, const struct wr_plan_writer *w, const st
 		out->how = plan->ofs_delta ? BASE_OFFSET : BASE_ID;
 }
 
-static enum wr_code put_delta(struct wr_plan_writer *w, uint32_t src, const struct wr_stored *s, const struct base *base)
+static enum wr_code put_delta(struct wr_plan_writer *w, uint32_t src, const struct wr_stored *s,
+			      const struct base *base)
 {
 	uint8_t head[16 + WR_OID_RAW];
 	size_t n = wr_entry_put(head, base->how == BASE_OFFSET ? WR_OFS_DELTA : WR_REF_DELTA, s->size);

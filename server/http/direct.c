@@ -7,10 +7,10 @@
 
 /*
  * Long pieces of an answer written to the socket by the worker that makes them, while the connection is suspended
- * (pipe.h). libmicrohttpd (0.9.75) suspends a connection whose answer is not ready between two chunks, when it has handed
- * all earlier bytes to the kernel, and touches neither the socket nor what it knows of it before the resume. So whole
- * chunks may be put in between. It spares a copy into the ring, one out of it into the connection's memory, and a call
- * of the kernel and a wakeup for each 16 KB: most of what a clone costs.
+ * (pipe.h). libmicrohttpd (0.9.75) suspends a connection whose answer is not ready between two chunks, when it has
+ * handed all earlier bytes to the kernel, and touches neither the socket nor what it knows of it before the resume.
+ * So whole chunks may be put in between. It spares a copy into the ring, one out of it into the connection's memory,
+ * and a call of the kernel and a wakeup for each 16 KB: most of what a clone costs.
  */
 
 #define PIECES 16
@@ -38,8 +38,8 @@ static void advance(struct batch *b, size_t sent)
 }
 
 /*
- * A page that the disk took away makes the call fail; a read of it from here makes it zeros (core/git/guard.h), which the
- * client finds by the pack's checksum.
+ * A page that the disk took away makes the call fail; a read of it from here makes it zeros (core/git/guard.h), which
+ * the client finds by the pack's checksum.
  */
 static void touch(const struct batch *b)
 {
