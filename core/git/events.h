@@ -2,10 +2,10 @@
  * core/git/events.h: every acknowledged change becomes an event, exactly once and in order, whatever crashes.
  *
  * Events are read from the journal. How far they have been handed over is the database's to know (the row's event_seq),
- * because handing over and counting are one transaction there. So that a start need not open every repository, a mark is
- * made durable in the row before the first record after a quiet time, and taken back when all is handed over and quiet.
- * Ownership: wr_events_start()/wr_events_stop() by the store. The sink outlives it. While a repository is marked, or about
- *            to be, a reference to its handle is held here.
+ * because handing over and counting are one transaction there. So that a start need not open every repository, a mark
+ * is made durable in the row before the first record after a quiet time, and taken back when all is handed over.
+ * Ownership: wr_events_start()/wr_events_stop() by the store. The sink outlives it. While a repository is marked, or
+ *            about to be, a reference to its handle is held here.
  * Threads:   two of its own: "wr-events" marks, hands over and unmarks; "wr-events-disk" does what may wait for a
  *            repository: it opens, after a start, what an earlier process left marked, and removes journals. The
  *            functions may be called from any thread that holds a reference to the handle and neither of the store's
@@ -13,9 +13,9 @@
  * Blocks on: wr_events_wait() on the database; the others do not block, with the one exception at wr_events_added().
  * Errors:    what the sink says; WR_E_NOT_THERE where the row is gone or being deleted; WR_E_UNAVAILABLE after 30 s.
  *
- * Nothing is lost and nothing comes twice because of three things. A record is written only while the row is marked, so a
- * start finds every repository that may have something left. Each mark is followed by one look into the journal, so what
- * an earlier owner left is handed over first. And the row counts in the transaction that hands over.
+ * Nothing is lost and nothing comes twice because of three things. A record is written only while the row is marked, so
+ * a start finds every repository that may have something left. Each mark is followed by one look into the journal, so
+ * what an earlier owner left is handed over first. And the row counts in the transaction that hands over.
  */
 #ifndef WR_EVENTS_H
 #define WR_EVENTS_H

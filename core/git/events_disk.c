@@ -46,7 +46,7 @@ static bool wait_for_room(struct wr_events *ev)
 	return !closing;
 }
 
-/* One pass over the marked rows; whether all could be opened. Those of this process are among them, and cost nothing. */
+/* One pass over the marked rows; whether all could be opened. Those of this process are among them, at no cost. */
 static bool open_marked(struct wr_events *ev, bool log)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;

@@ -1,12 +1,13 @@
 /*
- * core/git/events_internal.h: the events' state, for the files of it: events.c has what others call, the beginning and the
- * end, events_thread.c marks and takes marks back, events_drain.c hands over, events_disk.c opens and removes.
+ * core/git/events_internal.h: the events' state, for the files of it: events.c has what others call, the beginning and
+ * the end, events_thread.c marks and takes marks back, events_drain.c hands over, events_disk.c opens and removes.
  * Threads:   everything here is under the mutex, which comes before the store's two. Functions that let it go meanwhile
  *            say so; references are given back without it.
  *
  * What becomes of one repository, by events.state:
  *
- *   UNMARKED --expect, wait, delivered--> MARKING --sink.mark--> MARKED --quiet, all handed over--> UNMARKING --> UNMARKED
+ *   UNMARKED --expect, wait, delivered--> MARKING --sink.mark--> MARKED --quiet, all handed over--> UNMARKING --
+ *      ^------------------------------------------------------------------------------------- sink.unmark <----'
  *
  * In every state but the first, one reference to the handle is held, and the repository is in at most one list: marking
  * (MARKING), queue, round, idle (MARKED), later (either), or in none while "wr-events" works on it. Only that thread
