@@ -14,7 +14,10 @@
  * | reaper (wr-reaper)          | 1                      | disk, SQLite                                              |
  * | events (wr-events)          | 1                      | SQLite's writer, mapped journals; never a repository      |
  * | events (wr-events-disk)     | 1                      | disk, a repository's lock and turn, SQLite                |
+ * | keeper (wr-keeper)          | 1, niced               | disk, a repository's turn, CPU for seconds                |
+ * | index (wr-index)            | 1 beside a large push  | CPU; it ends with the push                                |
  * | control (wr-control)        | 1                      | its socket, by deadlines; SQLite's writer                 |
+ * | commands (wr-command)       | at most 8              | disk, a repository's turn; its client, by deadlines       |
  *
  * Rules: nobody waits for another request. A lane's thread that waits for its client's bytes or for room in the reply
  * holds no place in the cpu gate; it takes one again before it goes on, so it holds no lock meanwhile either, and not a

@@ -722,6 +722,39 @@ static void unclean_ends(void **state)
 	assert_ref(f, "refs/heads/d", NULL);
 }
 
+/* What an earlier process wrote counts as flushed, so a checkpoint has all of it; and writes go on between the two. */
+static void checkpoints_of_what_was_found(void **state)
+{
+	struct fx *f = *state;
+	struct wr_oid oid[6];
+	char name[32];
+	bool did;
+
+	for (int i = 0; i < 6; i++) {
+		snprintf(name, sizeof(name), "refs/heads/b%d", i);
+		append_commit(f, &oid[i], name, name);
+		if (i % 2 == 0) {
+			fx_stop(f);
+			if (i == 2)
+				sh(f, UNCLEAN);
+			fx_start(f);
+		}
+		if (i == 3) {
+			assert_ok(wr_git_repo_checkpoint(&did, f->repo, &f->err));
+			assert_true(did);
+			sh(f, "cd " REPO " && git fsck --strict && test $(git for-each-ref | wc -l) = 4");
+		}
+	}
+	assert_ok(wr_git_repo_checkpoint(&did, f->repo, &f->err));
+	fx_stop(f);
+	fx_start(f);
+	for (int i = 0; i < 6; i++) {
+		snprintf(name, sizeof(name), "refs/heads/b%d", i);
+		assert_ref(f, name, &oid[i]);
+	}
+	sh(f, "cd " REPO " && git fsck --strict && test $(git for-each-ref | wc -l) = 6");
+}
+
 /* A journal whose folder could not be flushed may come back, though another one took its place. */
 static void the_younger_journal_counts(void **state)
 {
@@ -816,6 +849,7 @@ int main(void)
 		T(damage_is_reported),
 		T(damaged_checkpoints_are_reported),
 		T(unclean_ends),
+		T(checkpoints_of_what_was_found),
 		T(the_younger_journal_counts),
 		T(a_failed_write_changes_nothing),
 	};
