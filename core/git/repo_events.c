@@ -110,12 +110,24 @@ enum wr_code wr_repo_events_after(struct wr_event **v, size_t *n, char **text, u
 	return WR_OK;
 }
 
+/* Asked after each handing over, when there is mostly nothing to do: no turn is taken for that. */
+static bool to_sweep(struct wr_git_repo *repo, uint64_t delivered)
+{
+	bool any = false;
+
+	pthread_mutex_lock(&repo->mutex);
+	for (size_t i = 0; repo->folder && i < repo->folder->old_count; i++)
+		any |= repo->folder->old[i].last_seq <= delivered;
+	pthread_mutex_unlock(&repo->mutex);
+	return any;
+}
+
 void wr_repo_sweep_journals(struct wr_git_repo *repo)
 {
 	uint64_t delivered = wr_events_delivered(repo->git->events, repo);
 	struct wr_turn turn;
 
-	if (!repo->git->cfg.events || wr_repo_turn_begin(repo, &turn, NULL) != WR_OK)
+	if (!repo->git->cfg.events || !to_sweep(repo, delivered) || wr_repo_turn_begin(repo, &turn, NULL) != WR_OK)
 		return;
 	if (repo->folder) {
 		struct wr_old_journal gone[64];
