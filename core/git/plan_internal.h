@@ -130,7 +130,7 @@ WR_MUST_CHECK enum wr_code wr_plan_put_whole(struct wr_plan_writer *w, struct wr
 /* Whether a whole source holds the object, and where it was written. */
 bool wr_plan_whole_find(uint64_t *out, const struct wr_plan *plan, const struct wr_oid *oid);
 /*
- * The trailer of a plan that has no items, where it is known already: it is a pack's own, or was computed before. key
+ * The trailer of a plan with whole sources, where it is known already: it is a pack's own, or was computed before. key
  * is for wr_plan_sum_keep(); *keep says whether that makes sense.
  */
 #define WR_PLAN_SUM 20

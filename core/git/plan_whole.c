@@ -14,7 +14,8 @@
 #include "core/git/plan_internal.h"
 
 /* Between two looks at whether anybody still waits. */
-#define STRETCH ((size_t)1 << 20)
+#define STRETCH ((size_t)256 << 10)
+#define AHEAD_STEP ((size_t)1 << 20)
 #define AHEAD ((size_t)2 << 20)
 
 void wr_plan_whole_fini(struct wr_plan *plan)
@@ -221,7 +222,7 @@ static enum wr_code copy_to(struct copying *c, uint64_t to)
 	while (c->from < to) {
 		size_t n = to - c->from < STRETCH ? (size_t)(to - c->from) : STRETCH;
 
-		if (n == STRETCH)
+		if (c->from / AHEAD_STEP != (c->from + n) / AHEAD_STEP)
 			read_ahead(c->m->pack, c->from + n);
 		if ((code = wr_cancelled(c->w->cancel, c->w->err)) != WR_OK ||
 		    (code = wr_plan_put_stored(c->w, c->whole->src, c->m->pack->data + c->from, n)) != WR_OK)
@@ -350,8 +351,8 @@ enum wr_code wr_plan_put_whole(struct wr_plan_writer *w, struct wr_plan_whole *w
 #define SUMS 256
 
 /*
- * Of the same packs, with the same entries left out, the same bytes are made. Lost with the process: they cost one
- * clone's hashing to find again.
+ * Of the same sources, with the same entries left out and added, the same bytes are made. Lost with the process: they
+ * cost one clone's hashing to find again.
  */
 static struct {
 	uint8_t key[WR_PLAN_KEY], sum[WR_PLAN_SUM];
@@ -363,20 +364,41 @@ static size_t sum_place(const uint8_t key[WR_PLAN_KEY])
 	return key[0] % SUMS;
 }
 
-/* Names of packs are random, so they say what their bytes are. */
+static bool add_key(EVP_MD_CTX *ctx, const void *data, size_t n)
+{
+	return EVP_DigestUpdate(ctx, data, n) == 1;
+}
+
+/* Names of packs are random, and numbers of journals are not used again beside them: they say what their bytes are. */
+static bool add_sources(EVP_MD_CTX *ctx, const struct wr_snapshot *snap)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < snap->member_count && ok; i++)
+		ok = add_key(ctx, snap->members[i].pack->name, sizeof snap->members[i].pack->name);
+	for (size_t i = 0; i < snap->journal_count && ok; i++) {
+		uint64_t number = wr_journal_number(snap->journals[i]);
+
+		ok = add_key(ctx, &number, sizeof number);
+	}
+	return ok;
+}
+
+/* What is written follows from the places of all entries, since nothing of it depends on what the client has. */
 static bool make_key(uint8_t key[WR_PLAN_KEY], const struct wr_plan *plan)
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1;
+	bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 && add_sources(ctx, plan->snap);
 
 	for (size_t i = 0; i < plan->whole_count && ok; i++) {
-		const struct wr_member *m = &plan->snap->members[plan->wholes[i].src];
-		uint32_t dead = m->dead ? m->dead->count : 0;
+		const struct wr_dead *dead = plan->snap->members[plan->wholes[i].src].dead;
+		uint32_t head[] = {plan->wholes[i].src, dead ? dead->count : 0};
 
-		ok = EVP_DigestUpdate(ctx, m->pack->name, sizeof m->pack->name) == 1 &&
-		     EVP_DigestUpdate(ctx, &dead, sizeof dead) == 1 &&
-		     (!dead || EVP_DigestUpdate(ctx, m->dead->v, dead * sizeof m->dead->v[0]) == 1);
+		ok = add_key(ctx, head, sizeof head) &&
+		     (!dead || add_key(ctx, dead->v, dead->count * sizeof dead->v[0]));
 	}
+	for (uint32_t i = 0; i < plan->count && ok; i++)
+		ok = add_key(ctx, &plan->items[i].place, sizeof plan->items[i].place);
 	ok = ok && EVP_DigestFinal_ex(ctx, key, NULL) == 1;
 	EVP_MD_CTX_free(ctx);
 	return ok;
@@ -388,9 +410,9 @@ bool wr_plan_sum_known(uint8_t sum[WR_PLAN_SUM], uint8_t key[WR_PLAN_KEY], bool 
 	bool found = false;
 
 	*keep = false;
-	if (!first || plan->count)
+	if (!first)
 		return false;
-	if (plan->whole_count == 1 && !first->dead) {
+	if (plan->whole_count == 1 && plan->count == 0 && !first->dead) {
 		memcpy(sum, first->pack->data + first->pack->size - WR_PACK_SUM, WR_PLAN_SUM);
 		return wr_be32(first->pack->data + 8) == plan->total;
 	}
