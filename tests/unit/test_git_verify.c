@@ -241,7 +241,7 @@ static void what_refs_say_of_tags_is_checked(void **state)
 
 	sh(&c->f, "rm -rf src");
 	make_history(&c->f, "src", 20);
-	sh(&c->f, "cd src; git tag -f -a -m inner inner HEAD; git tag -f -a -m outer nested inner 2>/dev/null");
+	sh(&c->f, "cd src; git tag -f -a -m inner inner $(git rev-list --all -1); git tag -f -a -m outer nested inner 2>/dev/null");
 	sh_oid(&c->f, &oid, "git -C src rev-parse nested");
 	sh_oid(&c->f, &peeled, "git -C src rev-parse nested^{}");
 	ck_push(c, "refs/tags/t", &oid, AS_RECORD);
