@@ -31,13 +31,18 @@ WR_MUST_CHECK enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr
 					      const struct wr_progress *progress, const struct wr_cancel *cancel,
 					      struct wr_error *err);
 
+/* An object of the repository that a new one resembles (the tree before a change), and its content where it is at hand. */
+struct wr_like {
+	struct wr_oid oid;
+	struct wr_str bytes; /* ptr NULL: is read where it is needed */
+};
+
 /*
- * One object made by this server. Its references are checked when the quarantine is appended. like: NULL, or an object
- * of the repository that it resembles (the tree before a change): it is then stored as a delta where that pays and the
- * chain stays short.
+ * One object made by this server. Its references are checked when the quarantine is appended. like: NULL, or what it
+ * resembles: it is then stored as a delta where that pays and the chain stays short.
  */
 WR_MUST_CHECK enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum wr_type type,
-					     struct wr_str bytes, const struct wr_oid *like, struct wr_error *err);
+					     struct wr_str bytes, const struct wr_like *like, struct wr_error *err);
 
 struct wr_ref_update {
 	struct wr_str name; /* full name, borrowed */

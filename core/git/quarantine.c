@@ -169,9 +169,10 @@ static enum wr_code grow(struct wr_quarantine *q, size_t more, struct wr_error *
 	return WR_OK;
 }
 
-/* The object that a new one resembles: its content, and how long a chain on it is. */
+/* What a new object resembles, and how long a chain on it is. */
 struct base {
-	struct wr_object obj; /* data NULL: there is none that serves */
+	struct wr_str bytes; /* ptr NULL: there is none that serves */
+	struct wr_object obj; /* where it had to be read */
 	unsigned depth;
 };
 
@@ -182,19 +183,24 @@ static void base_fini(struct base *base)
 #define BASE WR_CLEANUP(base_fini) struct base
 
 /* One that was added before would have to be read out of the collected bytes; nobody makes such chains. */
-static enum wr_code find_base(struct base *base, struct wr_quarantine *q, enum wr_type type, const struct wr_oid *like,
+static enum wr_code find_base(struct base *base, struct wr_quarantine *q, enum wr_type type, const struct wr_like *like,
 			      struct wr_error *err)
 {
 	struct wr_place place;
+	enum wr_type is;
 	enum wr_code code;
 
-	if (!like || !wr_snapshot_find(&place, q->snap, like))
+	if (!like || !wr_snapshot_find(&place, q->snap, &like->oid))
 		return WR_OK;
 	if ((code = wr_snapshot_depth(&base->depth, q->snap, place, err)) != WR_OK ||
-	    (code = wr_snapshot_read_at(&base->obj, q->snap, place, NULL, err)) != WR_OK)
+	    (code = wr_snapshot_stat(q->snap, &like->oid, &is, NULL, err)) != WR_OK || is != type)
 		return code;
-	if (base->obj.type != type)
-		wr_object_fini(&base->obj);
+	base->bytes = like->bytes;
+	if (base->bytes.ptr)
+		return WR_OK;
+	if ((code = wr_snapshot_read_at(&base->obj, q->snap, place, NULL, err)) != WR_OK)
+		return code;
+	base->bytes = wr_str_n(base->obj.data, base->obj.size);
 	return WR_OK;
 }
 
@@ -204,15 +210,15 @@ static enum wr_code try_delta(uint8_t **delta, size_t *len, const struct base *b
 {
 	enum wr_code code;
 
-	if (!base->obj.data || base->depth >= MAX_CHAIN)
+	if (!base->bytes.ptr || base->depth >= MAX_CHAIN)
 		return WR_OK;
-	code = wr_delta_make(delta, len, wr_str_n(base->obj.data, base->obj.size), bytes, bytes.len / 2, err);
+	code = wr_delta_make(delta, len, base->bytes, bytes, bytes.len / 2, err);
 	return code == WR_E_NOT_THERE ? WR_OK : code;
 }
 
 /* The entry that holds the object, and what a record says of it. */
 static enum wr_code put_entry(struct wr_quarantine *q, struct wr_record_object *o, struct wr_str bytes,
-			      const struct base *base, const struct wr_oid *like, struct wr_error *err)
+			      const struct base *base, const struct wr_like *like, struct wr_error *err)
 {
 	WR_AUTO_MEM uint8_t *delta = NULL;
 	WR_AUTO_MEM uint8_t *zip = NULL;
@@ -228,7 +234,7 @@ static enum wr_code put_entry(struct wr_quarantine *q, struct wr_record_object *
 		return code;
 	head_len = wr_entry_put(head, delta ? WR_REF_DELTA : (unsigned)o->type, bytes.len);
 	if (delta) {
-		memcpy(head + head_len, like->id, WR_OID_RAW);
+		memcpy(head + head_len, like->oid.id, WR_OID_RAW);
 		head_len += WR_OID_RAW;
 	}
 	if ((code = grow(q, head_len + zip_len, err)) != WR_OK)
@@ -244,10 +250,9 @@ static enum wr_code put_entry(struct wr_quarantine *q, struct wr_record_object *
 }
 
 static enum wr_code add_new(struct wr_quarantine *q, struct wr_record_object *o, struct wr_str bytes,
-			    const struct wr_oid *like, struct wr_error *err)
+			    const struct wr_like *like, struct wr_error *err)
 {
 	BASE base = {.obj = {.data = NULL}};
-	struct wr_str before;
 	enum wr_code code;
 
 	if (!q->adding) {
@@ -257,9 +262,8 @@ static enum wr_code add_new(struct wr_quarantine *q, struct wr_record_object *o,
 	}
 	if ((code = find_base(&base, q, o->type, like, err)) != WR_OK)
 		return code;
-	before = wr_str_n(base.obj.data, base.obj.size);
-	if ((code = wr_refs_check_object_like(&q->check, &o->oid, o->type, bytes, base.obj.data ? &before : NULL, err)) !=
-		    WR_OK ||
+	if ((code = wr_refs_check_object_like(&q->check, &o->oid, o->type, bytes, base.bytes.ptr ? &base.bytes : NULL,
+					      err)) != WR_OK ||
 	    (code = put_entry(q, o, bytes, &base, like, err)) != WR_OK ||
 	    (code = wr_oidmap_add(&q->rows, &o->oid, q->intake.count, NULL, err)) != WR_OK)
 		return code;
@@ -268,7 +272,7 @@ static enum wr_code add_new(struct wr_quarantine *q, struct wr_record_object *o,
 }
 
 enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum wr_type type, struct wr_str bytes,
-			       const struct wr_oid *like, struct wr_error *err)
+			       const struct wr_like *like, struct wr_error *err)
 {
 	struct wr_record_object o = {.type = type, .size = bytes.len};
 	enum wr_code code;
