@@ -68,12 +68,13 @@ static bool was_clean(const struct wr_folder *f, const struct wr_journal *last)
 	return n == len && memcmp(text, now, (size_t)len) == 0;
 }
 
-static void say_clean(const struct wr_folder *f, const struct wr_journal *last)
+static void say_clean(const struct wr_folder *f, struct wr_journal *last)
 {
 	char now[MAX_HINT + 1];
 	int len = snprintf(now, sizeof now, "clean %llu %llu\n", (unsigned long long)wr_journal_number(last),
 			   (unsigned long long)wr_journal_size(last));
 
+	wr_journal_trim(last);
 	/* Where it cannot be said, the next opening copies the journal for nothing. */
 	if (ftruncate(f->lock, 0) == 0 && pwrite(f->lock, now, (size_t)len, 0) != len)
 		errno = 0;

@@ -8,6 +8,8 @@
 #include "core/git/guard.h"
 
 #define NAME_ROOM 48
+#define PAGE 4096
+#define ZEROS 65536
 
 static void file_name(char out[NAME_ROOM], uint64_t number)
 {
@@ -222,6 +224,24 @@ bool wr_journal_fits(const struct wr_journal *j, uint64_t record_len)
 	return atomic_load(&j->records) == 0 || record_len <= j->map_size - atomic_load(&j->size);
 }
 
+/*
+ * Zeros behind the records, twice as many each time up to a bound, so that most flushes need not write the file's new
+ * length as well: on file systems that flush the two apart a record then costs one write instead of two. Where there is
+ * no room for them, the next record finds out.
+ */
+static void make_room(struct wr_journal *j, uint64_t end)
+{
+	static const uint8_t zeros[ZEROS + PAGE];
+	uint64_t to = end + (end < ZEROS ? end : ZEROS), from = j->zeroed > end ? j->zeroed : end;
+
+	to = to / PAGE * PAGE;
+	if (end <= j->zeroed)
+		return;
+	j->zeroed = end;
+	if (to > from && write_at(j, zeros, to - from, from, NULL) == WR_OK)
+		j->zeroed = to;
+}
+
 /* Writes a record whose content was made; see wr_journal_put(). */
 static enum wr_code append(bool *broken, struct wr_journal *j, uint8_t *bytes, uint64_t len, uint64_t flushed,
 			   struct wr_error *err)
@@ -243,8 +263,10 @@ static enum wr_code append(bool *broken, struct wr_journal *j, uint8_t *bytes, u
 	if ((code = write_at(j, bytes, len, at, err)) != WR_OK) {
 		if (ftruncate(j->fd, (off_t)at) < 0)
 			*broken = j->broken = true;
+		j->zeroed = at;
 		return code;
 	}
+	make_room(j, at + len);
 	wr_journal_publish(j, &v);
 	return WR_OK;
 }
@@ -291,6 +313,14 @@ enum wr_code wr_journal_flush(struct wr_journal *j, struct wr_error *err)
 	return WR_OK;
 }
 
+void wr_journal_trim(struct wr_journal *j)
+{
+	uint64_t size = atomic_load(&j->size);
+
+	if (j->writable && !j->broken && j->zeroed > size && ftruncate(j->fd, (off_t)size) == 0)
+		j->zeroed = size;
+}
+
 /* ---- copying ---- */
 
 static enum wr_code copy_record(struct wr_journal *j, const struct wr_journal *old, uint32_t i, struct wr_error *err)
@@ -326,6 +356,7 @@ enum wr_code wr_journal_copy(struct wr_journal **out, int dir, uint64_t number, 
 	code = begin(&j, dir, tmp, number, old->number, old->first_seq, end, err);
 	for (uint32_t i = 0; code == WR_OK && i < records; i++)
 		code = copy_record(j, old, i, err);
+	wr_journal_trim(j);
 	if (code == WR_OK)
 		code = finish(j, dir, tmp, err);
 	if (code != WR_OK) {

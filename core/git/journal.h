@@ -99,6 +99,9 @@ WR_MUST_CHECK enum wr_code wr_journal_put(bool *broken, struct wr_journal *j, st
 /* fdatasync of all that was put. After an error the journal is broken: what was put since the last flush is unknown. */
 WR_MUST_CHECK enum wr_code wr_journal_flush(struct wr_journal *j, struct wr_error *err);
 
+/* Cuts off the zeros that stand behind the records for those to come. For a journal that is closed in order. */
+void wr_journal_trim(struct wr_journal *j);
+
 /* Room is up to the caller: whether a record of this many bytes fits at all (a fresh journal may become larger). */
 bool wr_journal_fits(const struct wr_journal *j, uint64_t record_len);
 uint64_t wr_record_len(const struct wr_record *record);

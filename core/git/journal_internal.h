@@ -65,6 +65,7 @@ struct wr_journal {
 	uint64_t named; /* the length that was flushed before the file got its name */
 	uint64_t prev;	/* checksum of the last record, or of the header */
 	_Atomic uint64_t size, flushed_size;
+	uint64_t zeroed; /* how long the file is: zeros stand behind the records */
 	atomic_uint records, flushed_records, rows;
 	struct wr_journal_slot *row_chunks[WR_CHUNKS];
 	struct wr_journal_place *place_chunks[WR_CHUNKS];

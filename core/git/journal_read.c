@@ -283,7 +283,8 @@ enum wr_code wr_journal_scan(enum wr_journal_end *end, uint64_t *flushed, struct
 	while (at < size) {
 		len = sealed_at(j, at, size, &cost);
 		if (len == 0 || wr_le64(j->map + at + 16) != seq || wr_le64(j->map + at + 32) != j->prev) {
-			*end = judge_rest(&known, j, at, size);
+			if (!all_zero(j->map + at, (size_t)(size - at)))
+				*end = judge_rest(&known, j, at, size);
 			break;
 		}
 		/* What was written so and cannot be understood is no torn write: perhaps a later version's. Keep it. */
@@ -301,6 +302,7 @@ enum wr_code wr_journal_scan(enum wr_journal_end *end, uint64_t *flushed, struct
 	}
 	if (at < j->named)
 		*end = WR_JOURNAL_DAMAGED;
+	j->zeroed = size;
 	*flushed = known;
 	atomic_store(&j->flushed_size, at);
 	atomic_store(&j->flushed_records, atomic_load(&j->records));

@@ -394,6 +394,7 @@ static void cut_at_every_byte(void **state)
 
 	(void)state;
 	small_journal(j);
+	wr_journal_trim(j);
 	file = whole_file(1);
 	assert_int_equal(file.len, ends[SMALL]);
 	for (size_t len = 0; len < file.len; len++) {
@@ -423,6 +424,42 @@ static void cut_at_every_byte(void **state)
 	}
 }
 
+/* Zeros behind the records are room for the next ones, as long as they are nothing but zeros. */
+static void zeros_are_room(void **state)
+{
+	WR_AUTO(wr_journal) *j = create(1);
+	WR_AUTO_S(wr_buf) file = WR_BUF_INIT(0);
+	enum wr_journal_end end;
+	uint64_t flushed;
+
+	(void)state;
+	small_journal(j);
+	file = whole_file(1);
+	assert_true(file.len > ends[SMALL] && file.len % 4096 == 0);
+	for (size_t at = ends[SMALL]; at <= file.len; at++) {
+		WR_AUTO(wr_journal) *got = NULL;
+		bool whole = at == file.len;
+
+		if (!whole)
+			file.ptr[at] = 1;
+		assert_int_equal(wr_journal_of_bytes(&got, &end, &flushed, wr_buf_str(&file), 1, NULL), WR_OK);
+		assert_int_equal(end, whole ? WR_JOURNAL_WHOLE : WR_JOURNAL_CUT);
+		assert_small(got, SMALL);
+		if (!whole)
+			file.ptr[at] = 0;
+	}
+	assert_int_equal(wr_journal_flush(j, NULL), WR_OK);
+	wr_journal_unref(WR_STEAL(j));
+	assert_int_equal(wr_journal_open(&j, &end, &flushed, dir, 1, NULL), WR_OK);
+	assert_int_equal(end, WR_JOURNAL_WHOLE);
+	assert_int_equal(wr_journal_size(j), ends[SMALL]);
+	put(j, 1000, 2, 1);
+	assert_int_equal(wr_journal_flush(j, NULL), WR_OK);
+	wr_journal_unref(WR_STEAL(j));
+	assert_int_equal(wr_journal_open(&j, &end, &flushed, dir, 1, NULL), WR_OK);
+	assert_int_equal(wr_journal_records(j), SMALL + 1);
+}
+
 static void a_flipped_bit_at_every_byte(void **state)
 {
 	WR_AUTO(wr_journal) *j = create(1);
@@ -430,6 +467,7 @@ static void a_flipped_bit_at_every_byte(void **state)
 
 	(void)state;
 	small_journal(j);
+	wr_journal_trim(j);
 	file = whole_file(1);
 	for (size_t at = 0; at < file.len; at++) {
 		for (unsigned bit = 0; bit < 8; bit += 3) {
@@ -667,6 +705,7 @@ static void a_copy_is_never_cut(void **state)
 	small_journal(j);
 	assert_int_equal(wr_journal_copy(&copy, dir, 2, j, SMALL, NULL), WR_OK);
 	put(copy, 1000, 2, 1);
+	wr_journal_trim(copy);
 	file = whole_file(2);
 	for (size_t len = WR_JOURNAL_HEADER; len < file.len; len++) {
 		WR_AUTO(wr_journal) *got = NULL;
@@ -910,6 +949,7 @@ int main(void)
 		TEST(known_rows_are_not_found_and_the_first_wins),
 		TEST(bad_records_are_refused),
 		TEST(cut_at_every_byte),
+		TEST(zeros_are_room),
 		TEST(a_flipped_bit_at_every_byte),
 		TEST(a_reordered_tail_is_cut),
 		TEST(what_is_not_understood_is_kept),
