@@ -281,7 +281,7 @@ def compare(tmp, title, ours, peer, needle, make, rounds, names=("ratio",)):
     for r in range(rounds):
         for server in (ours, peer):
             results.setdefault(server.name, []).append(Replay(tmp, server, needle, make(server, r)).start().end())
-    rows = {name: {key: statistics.median(v[key] for v in values) for key in values[0]} for name, values in results.items()}
+    rows = {name: {key: statistics.median(v[key] for v in values) for key in values[0] if key != "some"} for name, values in results.items()}
     print(title)
     for name, v in rows.items():
         print(f"  {name:26s} {v['rate']:9.1f}/s  median {v['median_ms']:9.2f} ms  p99 {v['p99_ms']:9.2f} ms"
@@ -334,10 +334,10 @@ def tips_of(path):
 
 def big(args, tmp, ours, peer):
     source = os.path.join(tmp, "big-source")
-    git("clone", "-q", "--bare", "--no-local", args.big, source)
-    git("repack", "-q", "-adb", cwd=source)
+    git("clone", "-q", "--bare", args.big, source)  # with the bitmap that may be there
+    if not any(name.endswith(".bitmap") for name in os.listdir(os.path.join(source, "objects/pack"))):
+        git("repack", "-q", "-adb", cwd=source)
     paths = {ours.name: ours.add(source, "big"), peer.name: peer.add(source, "big", None)}
-    git("repack", "-q", "-adb", cwd=os.path.join(peer.root, "big"))
     ours.settle(paths[ours.name])
     tips = tips_of(source)
     size = sum(os.path.getsize(os.path.join(source, "objects/pack", f)) for f in os.listdir(os.path.join(source, "objects/pack"))
@@ -352,13 +352,14 @@ def big(args, tmp, ours, peer):
             adverts, most = [], 0
             while clones.process.poll() is None:
                 beside = Replay(tmp, server, "version 2", [info_refs(server, paths[server.name]) * 20]).start().end()
-                adverts.append(beside["p99_ms"])
+                adverts += beside["some"]
                 most = max(most, ours.anonymous() - idle) if server is ours else 0
-            result[server.name] = (clones.end(), max(adverts, default=0), most)
+            adverts.sort()
+            result[server.name] = (clones.end(), adverts, most)
         print(f"{clients} full clones of it at once, info/refs beside them")
-        for name, (v, advert, most) in result.items():
+        for name, (v, adverts, most) in result.items():
             print(f"  {name:26s} {v['seconds']:7.2f} s  server CPU {v['cpu_ms'] / 1000:7.3f} s each, adverts included"
-                  f"  longest advert {advert:8.1f} ms" + (f"  anonymous memory {most:.0f} MB" if name == ours.name else ""))
+                  f"  adverts: median {adverts[len(adverts) // 2]:.1f} ms, p99 {adverts[len(adverts) * 99 // 100]:.1f} ms of {len(adverts)}" + (f"  anonymous memory {most:.0f} MB" if name == ours.name else ""))
         a, b = result[ours.name][0], result[peer.name][0]
         print(f"  ratio                      time 1/{b['seconds'] / a['seconds']:.1f}, CPU 1/{b['cpu_ms'] / a['cpu_ms']:.1f}")
         sys.stdout.flush()
