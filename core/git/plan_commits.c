@@ -165,7 +165,7 @@ static enum wr_code start_haves(struct wr_planner *p, const struct wr_oids *have
 			return code;
 	}
 	for (size_t i = 0; i < tags.len; i++)
-		if ((code = wr_oidmap_add(&p->plan->objects, &tags.v[i], WR_PLAN_KNOWN, NULL, p->err)) != WR_OK)
+		if ((code = wr_oidmap_add(&p->plan->objects, &tags.v[i], WR_PLAN_CLAIMED, NULL, p->err)) != WR_OK)
 			return code;
 	return WR_OK;
 }
@@ -182,7 +182,7 @@ static enum wr_code mark_stops(struct wr_planner *p)
 	for (size_t i = 0; req->unshallow && i < req->unshallow->len; i++) {
 		if ((code = wr_graph_node(&node, &p->g, &req->unshallow->v[i], p->err)) != WR_OK)
 			return code;
-		p->g.nodes[node].flags = (p->g.nodes[node].flags & ~WR_PLAN_STOP_WANT) | WR_PLAN_STOP_HAVE;
+		p->g.nodes[node].flags = (p->g.nodes[node].flags & ~WR_PLAN_STOP_WANT) | WR_PLAN_STOP_HAVE | WR_PLAN_SHOWN;
 	}
 	return wr_graph_flag(&p->g, req->new_shallow, WR_PLAN_STOP_WANT, p->err);
 }

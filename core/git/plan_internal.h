@@ -39,8 +39,16 @@ struct wr_plan_whole {
 	size_t len, cap;
 };
 
-/* Values in the map of objects: the client has it, else 1 + its place among the items. */
+/*
+ * Values in the map of objects: the client has it, else 1 + its place among the items. What it has only because it says
+ * so, and that no ref is seen to reach, is not sent, but its id is not told either: a delta's base would be by it.
+ */
 #define WR_PLAN_KNOWN 0u
+#define WR_PLAN_CLAIMED (UINT32_MAX - 1)
+static inline bool wr_plan_is_item(uint32_t value)
+{
+	return value != WR_PLAN_KNOWN && value != WR_PLAN_CLAIMED;
+}
 
 struct wr_plan {
 	struct wr_snapshot *snap;
@@ -62,6 +70,7 @@ struct wr_plan {
 #define WR_PLAN_STOP_WANT 8u  /* history is cut here for the wants */
 #define WR_PLAN_STOP_HAVE 16u /* and here for the haves */
 #define WR_PLAN_EDGE 32u      /* its tree was marked */
+#define WR_PLAN_SHOWN 64u     /* a ref names it, or a want reaches it */
 
 struct wr_planner {
 	struct wr_plan *plan;

@@ -50,8 +50,16 @@ static enum wr_code add_item(struct wr_planner *p, const struct wr_oid *oid, boo
 	return wr_plan_step(p);
 }
 
+/* What a tree that is walked is for: a value of the map, or this. */
+#define TO_SEND UINT32_MAX
+
+static enum wr_code add_object(struct wr_planner *p, const struct wr_oid *oid, uint32_t as, bool *added)
+{
+	return as == TO_SEND ? add_item(p, oid, added) : wr_oidmap_add(&p->plan->objects, oid, as, added, p->err);
+}
+
 /* Every entry of one tree: to the plan, or to what the client is known to have. Folders go to the list of trees. */
-static enum wr_code read_tree(struct wr_planner *p, const struct wr_oid *oid, bool known)
+static enum wr_code read_tree(struct wr_planner *p, const struct wr_oid *oid, uint32_t as)
 {
 	struct wr_tree_entry e;
 	struct wr_str rest;
@@ -66,8 +74,7 @@ static enum wr_code read_tree(struct wr_planner *p, const struct wr_oid *oid, bo
 	while ((code = wr_tree_next(&e, &rest, NULL)) == WR_OK) {
 		if (e.mode == WR_MODE_LINK || met(p, &e.oid))
 			continue;
-		code = known ? wr_oidmap_add(&p->plan->objects, &e.oid, WR_PLAN_KNOWN, &added, p->err)
-			     : add_item(p, &e.oid, &added);
+		code = add_object(p, &e.oid, as, &added);
 		if (code == WR_OK && added && e.mode == WR_MODE_TREE)
 			code = wr_oids_add(&p->trees, &e.oid, p->err);
 		if (code != WR_OK)
@@ -77,13 +84,11 @@ static enum wr_code read_tree(struct wr_planner *p, const struct wr_oid *oid, bo
 }
 
 /* A tree and all below it. The list of trees takes the place of recursion, however deep they are nested. */
-static enum wr_code walk_tree(struct wr_planner *p, const struct wr_oid *root, bool known)
+static enum wr_code walk_tree(struct wr_planner *p, const struct wr_oid *root, uint32_t as)
 {
-	enum wr_code code;
 	bool added;
+	enum wr_code code = add_object(p, root, as, &added);
 
-	code = known ? wr_oidmap_add(&p->plan->objects, root, WR_PLAN_KNOWN, &added, p->err)
-		     : add_item(p, root, &added);
 	if (code != WR_OK || !added)
 		return code;
 	p->trees.len = 0;
@@ -93,13 +98,13 @@ static enum wr_code walk_tree(struct wr_planner *p, const struct wr_oid *root, b
 		struct wr_oid oid = p->trees.v[--p->trees.len];
 
 		if ((code = wr_plan_step(p)) == WR_OK)
-			code = read_tree(p, &oid, known);
+			code = read_tree(p, &oid, as);
 	}
 	return code;
 }
 
 /* The client has this commit, so it has all of its tree. */
-static enum wr_code mark_tree(struct wr_planner *p, uint32_t node)
+static enum wr_code mark_tree(struct wr_planner *p, uint32_t node, uint32_t as)
 {
 	struct wr_oid tree;
 	enum wr_code code;
@@ -110,15 +115,40 @@ static enum wr_code mark_tree(struct wr_planner *p, uint32_t node)
 	if ((code = wr_graph_load(&p->g, node, p->err)) != WR_OK)
 		return code;
 	tree = p->g.nodes[node].tree;
-	return walk_tree(p, &tree, true);
+	return walk_tree(p, &tree, as);
 }
 
-static enum wr_code mark_known(struct wr_planner *p)
+static void mark_shown(struct wr_planner *p)
+{
+	size_t n;
+	const struct wr_ref *refs = wr_snapshot_refs(p->plan->snap, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct wr_oid *tip = wr_oid_zero(&refs[i].peeled) ? &refs[i].oid : &refs[i].peeled;
+		const uint32_t *slot = wr_oidmap_slot(&p->g.map, tip);
+
+		if (slot)
+			p->g.nodes[*slot - 1].flags |= WR_PLAN_SHOWN;
+	}
+}
+
+static enum wr_code mark_haves(struct wr_planner *p, bool shown, uint32_t as)
 {
 	enum wr_code code = WR_OK;
 
 	for (size_t i = 0; i < p->haves.len && i < MAX_HAVE_TREES && code == WR_OK; i++)
-		code = mark_tree(p, p->haves.v[i]);
+		if (!(p->g.nodes[p->haves.v[i]].flags & WR_PLAN_SHOWN) == !shown)
+			code = mark_tree(p, p->haves.v[i], as);
+	return code;
+}
+
+/* First what refs reach: whatever else has the same objects then, their ids are told already. */
+static enum wr_code mark_known(struct wr_planner *p)
+{
+	enum wr_code code = WR_OK;
+
+	if (p->haves.len)
+		mark_shown(p);
 	for (size_t i = 0; i < p->result.len; i++) {
 		uint32_t node = p->result.v[i];
 
@@ -128,10 +158,12 @@ static enum wr_code mark_known(struct wr_planner *p)
 			uint32_t parent = p->g.edges[p->g.nodes[node].parents + k];
 
 			if (p->g.nodes[parent].flags & WR_PLAN_OLD)
-				code = mark_tree(p, parent);
+				code = mark_tree(p, parent, WR_PLAN_KNOWN);
 		}
 	}
-	return code;
+	if (code == WR_OK)
+		code = mark_haves(p, true, WR_PLAN_KNOWN);
+	return code == WR_OK ? mark_haves(p, false, WR_PLAN_CLAIMED) : code;
 }
 
 static enum wr_code add_direct(struct wr_planner *p, const struct wr_oid *oid)
@@ -142,14 +174,14 @@ static enum wr_code add_direct(struct wr_planner *p, const struct wr_oid *oid)
 
 	if (code != WR_OK)
 		return code;
-	return type == WR_TREE ? walk_tree(p, oid, false) : add_item(p, oid, &added);
+	return type == WR_TREE ? walk_tree(p, oid, TO_SEND) : add_item(p, oid, &added);
 }
 
 static bool sent(const struct wr_planner *p, const struct wr_oid *oid)
 {
 	const uint32_t *slot = wr_oidmap_slot(&p->plan->objects, oid);
 
-	return (slot && *slot - 1 != WR_PLAN_KNOWN) || (p->beyond && wr_snapshot_in_closure(p->plan->snap, oid));
+	return (slot && wr_plan_is_item(*slot - 1)) || (p->beyond && wr_snapshot_in_closure(p->plan->snap, oid));
 }
 
 static enum wr_code add_tag(struct wr_planner *p, const struct wr_ref *ref)
@@ -201,7 +233,7 @@ enum wr_code wr_plan_add_objects(struct wr_planner *p)
 		if (n.flags & WR_PLAN_OLD)
 			continue;
 		if ((code = add_item(p, &n.oid, &added)) == WR_OK)
-			code = walk_tree(p, &n.tree, false);
+			code = walk_tree(p, &n.tree, TO_SEND);
 	}
 	for (size_t i = 0; i < p->tags.len && code == WR_OK; i++)
 		code = add_item(p, &p->tags.v[i], &added);

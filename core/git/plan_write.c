@@ -155,7 +155,7 @@ static void find_base(struct base *out, const struct wr_plan_writer *w, const st
 	wr_snapshot_oid(&out->oid, plan->snap, s->base);
 	slot = wr_oidmap_slot(&plan->objects, &out->oid);
 	out->how = BASE_NONE;
-	if (slot && *slot - 1 != WR_PLAN_KNOWN) {
+	if (slot && wr_plan_is_item(*slot - 1)) {
 		out->item = *slot - 2;
 		out->out = plan->items[out->item].out;
 		if (out->out == 0)
@@ -163,7 +163,7 @@ static void find_base(struct base *out, const struct wr_plan_writer *w, const st
 		written = out->out != 0 && out->out != WR_PLAN_OPEN;
 	} else {
 		written = wr_plan_whole_find(&out->out, plan, &out->oid);
-		if (slot && plan->thin)
+		if (slot && *slot - 1 == WR_PLAN_KNOWN && plan->thin)
 			out->how = BASE_ID;
 	}
 	if (written)

@@ -423,6 +423,53 @@ static void circles_are_broken(void **state)
 	sh(&c->f, "test $(git verify-pack -v client/objects/pack/*.idx | grep -c ' 1 [0-9a-f]\\{40\\}$') = 1");
 }
 
+/* Whether a thin pack from have to the branch tells this id. */
+static bool tells(struct ck *c, const struct wr_oid *have, const struct wr_oid *id)
+{
+	struct wr_oid tip = ck_ref(c, "refs/heads/m").oid;
+	struct wr_oids wants = {&tip, 1, 1}, haves = {(struct wr_oid *)(uintptr_t)have, 1, 1};
+	const struct wr_plan_request req = {
+		.wants = &wants, .haves = &haves, .client_shallow = &none, .thin = true, .ofs_delta = true};
+	WR_AUTO_S(wr_buf) pack = WR_BUF_INIT(1u << 20);
+	struct seen seen = {0};
+
+	plan_to(c, &seen, &req);
+	sh(&c->f, "rm -rf client; git init -q --bare client; cp -r src/objects client/; "
+		  "git -C client index-pack --fix-thin --stdin <out.pack >/dev/null");
+	read_whole(&pack, &c->f, "out.pack");
+	return memmem(pack.ptr, pack.len, id->id, WR_OID_RAW) != NULL;
+}
+
+/*
+ * Who only knows the id of a commit that was taken back may say that he has it. A delta on what it held would tell him
+ * that object's id, by which what is in it could be guessed.
+ */
+static void bases_that_no_ref_reaches_are_not_told(void **state)
+{
+	struct ck *c = *state;
+	struct wr_oid first, taken, secret, second, after;
+
+	sh(&c->f, "cd src; git commit-tree $(git mktree </dev/null) -m first </dev/null >../first; "
+		  "head -c 600 /dev/zero | tr '\\0' x >../text; (cat ../text; printf s) >../one; "
+		  "(cat ../text; printf t) >../two");
+	sh_oid(&c->f, &first, "cat first");
+	sh_oid(&c->f, &secret, "git -C src hash-object -w ../one");
+	sh_oid(&c->f, &after, "git -C src hash-object -w ../two");
+	sh_oid(&c->f, &taken, "cd src; t=$(printf '100644 blob %%s\tf\n' $(git hash-object -w ../one) | git mktree); "
+			      "git commit-tree $t -p $(cat ../first) -m taken");
+	sh_oid(&c->f, &second, "cd src; t=$(printf '100644 blob %%s\tf\n' $(git hash-object -w ../two) | git mktree); "
+			       "git commit-tree $t -p $(cat ../first) -m second");
+	ck_push(c, "refs/heads/m", &first, AS_RECORD);
+	ck_push(c, "refs/heads/m", &taken, AS_RECORD);
+	push_delta(c, "refs/pull/2", &after, &secret, 't');
+	ck_push(c, "refs/heads/m", &second, AS_RECORD);
+	assert_false(tells(c, &taken, &secret));
+	ck_push(c, "refs/pull/1", &taken, AS_RECORD);
+	assert_true(tells(c, &taken, &secret));
+	ck_push(c, "refs/pull/1", NULL, AS_RECORD);
+	assert_false(tells(c, &taken, &secret));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, ck_setup, ck_teardown)
@@ -433,6 +480,7 @@ int main(void)
 		T(only_some_refs),
 		T(every_tail_goes),
 		T(circles_are_broken),
+		T(bases_that_no_ref_reaches_are_not_told),
 	};
 
 	return cmocka_run_group_tests_name("git_plan_whole", tests, NULL, NULL);
