@@ -4,6 +4,7 @@
  */
 #include "core/git/cache.h"
 #include "core/git/delta.h"
+#include "core/git/index.h"
 
 /* A delta of no more bytes is inflated whole for the two sizes at its front: that costs less than setting up zlib. */
 #define FRONT_MAX 4096
@@ -226,6 +227,15 @@ static enum wr_code too_deep(const struct wr_snapshot *snap, struct wr_place pla
 	return wr_fail(err, WR_E_INTERNAL, "the delta chain of object %s is too long", hex);
 }
 
+/*
+ * A row's chain was bounded when it came. Then a pack may have brought its base once more, as the end of the longest
+ * chain that a pack may have.
+ */
+static unsigned most_deltas(const struct wr_snapshot *snap, struct wr_place place)
+{
+	return pack_of(snap, place) ? WR_DELTA_DEPTH : WR_DELTA_DEPTH + WR_THIN_DEPTH;
+}
+
 /* The full object at the end of the chain, and how many deltas come before it. */
 static enum wr_code find_root(struct wr_stored *root, unsigned *depth, const struct wr_snapshot *snap,
 			      struct wr_place place, struct wr_error *err)
@@ -235,7 +245,7 @@ static enum wr_code find_root(struct wr_stored *root, unsigned *depth, const str
 	enum wr_code code;
 
 	for (*depth = 0; (code = stored_ranked(root, &rank, snap, at, err)) == WR_OK && root->kind > WR_TAG; ++*depth) {
-		if (*depth == WR_DELTA_DEPTH)
+		if (*depth == most_deltas(snap, place))
 			return too_deep(snap, place, err);
 		at = root->base;
 	}
@@ -384,11 +394,11 @@ static enum wr_code go_down(struct wr_cached *out, bool *cached, struct reading 
 			out->obj.type = (enum wr_type)s.kind;
 			return WR_OK;
 		}
-		if (r->len > WR_DELTA_DEPTH)
+		if (r->len > most_deltas(r->snap, place))
 			return too_deep(r->snap, place, r->err);
 		at = s.base;
 	}
-	return out->depth + r->len > WR_DELTA_DEPTH ? too_deep(r->snap, place, r->err) : WR_OK;
+	return out->depth + r->len > most_deltas(r->snap, place) ? too_deep(r->snap, place, r->err) : WR_OK;
 }
 
 static enum wr_code from_zip(struct reading *r, const struct hop *hop, enum wr_zip zc, size_t used)

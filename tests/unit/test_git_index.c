@@ -1195,6 +1195,67 @@ static void chains_through_the_store(void **state)
 	assert_int_equal(added, 2);
 }
 
+/* A row's base comes again, at the end of the longest chain that a pack may have: the row stays readable. */
+static void a_base_that_comes_again_deeper(void **state)
+{
+	struct ix *t = *state;
+	struct wr_journal *j = NULL;
+	WR_AUTO(wr_cache) *cache = NULL;
+	struct wr_oid last = {{0}}, oid;
+	char delta[64], text[16];
+	size_t at;
+	bool broken;
+	struct pb b;
+
+	assert_ok(wr_journal_create(&j, t->dir, 1, 0, 1, &t->fx.err));
+	t->store->journals[0] = j;
+	t->store->journal_count = 1;
+	snprintf(text, sizeof(text), "%06u", WR_DELTA_DEPTH);
+	pb_begin(&b, 1);
+	pb_object(&b, WR_BLOB, wr_str(text));
+	store_pack(t, pb_end(&b));
+	wr_buf_fini(&b.out);
+	oid_of(&last, WR_BLOB, wr_str(text));
+	for (unsigned i = 1; i <= WR_THIN_DEPTH; i++) {
+		WR_AUTO_S(wr_intake) in = {.count = 0};
+		struct wr_record record = {.seq = i};
+
+		snprintf(text, sizeof(text), "row%03u", i);
+		oid_of(&oid, WR_BLOB, wr_str(text));
+		pb_begin(&b, 1);
+		pb_ref_delta(&b, &last, insert(delta, 6, text));
+		assert_ok(take_bytes(&in, t, pb_end(&b), ALL_IN_MEMORY));
+		assert_int_equal(in.count, 1);
+		record.objects = in.objects;
+		record.object_count = in.count;
+		assert_ok(wr_journal_put(&broken, j, &record, &t->fx.err));
+		t->store->limits[0] = wr_journal_rows(j);
+		last = oid;
+		wr_buf_fini(&b.out);
+	}
+	pb_begin(&b, WR_DELTA_DEPTH + 1);
+	at = pb_object(&b, WR_BLOB, WR_S("000000"));
+	for (unsigned i = 1; i <= WR_DELTA_DEPTH; i++) {
+		size_t distance = b.out.len - at;
+
+		snprintf(text, sizeof(text), "%06u", i);
+		at = pb_ofs_delta(&b, distance, insert(delta, 6, text));
+	}
+	store_pack(t, pb_end(&b));
+	wr_buf_fini(&b.out);
+	assert_ok(wr_cache_new(&cache, 1 << 20, NULL));
+	for (unsigned i = 1; i <= WR_THIN_DEPTH; i++) {
+		WR_AUTO_S(wr_object) obj = {.data = NULL};
+		WR_AUTO_S(wr_object) again = {.data = NULL};
+
+		snprintf(text, sizeof(text), "row%03u", i);
+		oid_of(&oid, WR_BLOB, wr_str(text));
+		assert_ok(wr_snapshot_read(&obj, t->store, &oid, &t->fx.err));
+		assert_string_equal((char *)obj.data, text);
+		assert_ok(wr_snapshot_read_cached(&again, t->store, &oid, cache, &t->fx.err));
+	}
+}
+
 /* A base that has to be added, and makes the pack too large for memory. */
 static void added_bases_go_to_files(void **state)
 {
@@ -1437,6 +1498,7 @@ int main(void)
 		T(packs_of_many_kinds),
 		T(from_memory_to_files),
 		T(chains_through_the_store),
+		T(a_base_that_comes_again_deeper),
 		T(added_bases_go_to_files),
 		T(progress_and_cancel),
 		T(errors_among_threads),
