@@ -343,10 +343,11 @@ static void *clone_until(void *arg)
 
 	while (seconds(CLOCK_MONOTONIC) < c->end) {
 		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
-		WR_AUTO_S(wr_oids) wants = {0};
+		WR_AUTO_S(wr_oids) wants = {0}, none = {0};
 		WR_AUTO(wr_snapshot) *snap = NULL;
 		WR_AUTO(wr_plan) *plan = NULL;
-		struct wr_plan_request req = {.wants = &wants, .ofs_delta = true};
+		struct wr_plan_request req = {
+			.wants = &wants, .haves = &none, .client_shallow = &none, .ofs_delta = true};
 		struct nothing sink = {.base = {swallow}};
 		const struct wr_ref *refs;
 		size_t n;
@@ -414,6 +415,9 @@ static int rate(const char *data, const char *id, double per_second, double secs
 	clones(repo, "clones beside commits", secs, per_second);
 	if (wr_git_repo_info(&after, repo, &err) != WR_OK)
 		die("info", &err);
+	if (after.journal_records)
+		printf("{\"work\":\"a record\",\"bytes\":%.0f}\n",
+		       (double)after.journal_bytes / (double)after.journal_records);
 	for (size_t i = 0; i < after.pack_count; i++)
 		printf("{\"pack\":\"%s\",\"role\":\"%s\",\"objects\":%llu,\"mb\":%.1f}\n", after.packs[i].name,
 		       after.packs[i].role, (unsigned long long)after.packs[i].objects,
