@@ -13,6 +13,7 @@
 struct wr_guard {
 	atomic_uintptr_t start; /* 0: free */
 	atomic_size_t size;
+	atomic_bool struck;
 	struct wr_guard *next; /* of the free ones */
 };
 
@@ -26,30 +27,33 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* making blocks, and 
 static struct wr_guard *unused;
 static uintptr_t page_size;
 
-static bool guarded(uintptr_t at)
+static struct wr_guard *guard_of(uintptr_t at)
 {
 	for (struct block *b = atomic_load(&blocks); b; b = b->next) {
 		for (size_t i = 0; i < PER_BLOCK; i++) {
 			uintptr_t start = atomic_load(&b->guards[i].start);
 
 			if (start && at >= start && at - start < atomic_load(&b->guards[i].size))
-				return true;
+				return &b->guards[i];
 		}
 	}
-	return false;
+	return NULL;
 }
 
 static void on_bus(int sig, siginfo_t *info, void *context)
 {
 	uintptr_t at = (uintptr_t)info->si_addr;
+	struct wr_guard *guard = info->si_code == BUS_ADRERR ? guard_of(at) : NULL;
 	int kept = errno;
 
 	(void)context;
 	/* What is not ours ends the process when the access is tried again. */
-	if (info->si_code != BUS_ADRERR || !guarded(at) ||
+	if (!guard ||
 	    mmap((void *)(at & ~(page_size - 1)), page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
 		 0) == MAP_FAILED)
 		signal(sig, SIG_DFL);
+	else
+		atomic_store(&guard->struck, true);
 	errno = kept;
 }
 
@@ -87,11 +91,17 @@ enum wr_code wr_guard_new(struct wr_guard **out, const void *map, size_t size, s
 	if (code == WR_OK) {
 		*out = unused;
 		unused = unused->next;
+		atomic_store(&(*out)->struck, false);
 		atomic_store(&(*out)->size, size);
 		atomic_store(&(*out)->start, (uintptr_t)map);
 	}
 	pthread_mutex_unlock(&mutex);
 	return code;
+}
+
+bool wr_guard_struck(const struct wr_guard *guard)
+{
+	return guard && atomic_load(&guard->struck);
 }
 
 void wr_guard_free(struct wr_guard *guard)

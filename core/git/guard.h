@@ -18,4 +18,7 @@ struct wr_guard;
 WR_MUST_CHECK enum wr_code wr_guard_new(struct wr_guard **out, const void *map, size_t size, struct wr_error *err);
 void wr_guard_free(struct wr_guard *guard);
 
+/* Whether a page of the map became zeros. NULL-safe. */
+bool wr_guard_struck(const struct wr_guard *guard);
+
 #endif

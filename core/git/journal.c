@@ -369,6 +369,11 @@ enum wr_code wr_journal_copy(struct wr_journal **out, int dir, uint64_t number, 
 
 /* ---- what it says ---- */
 
+bool wr_journal_struck(const struct wr_journal *j)
+{
+	return wr_guard_struck(j->guard);
+}
+
 uint64_t wr_journal_number(const struct wr_journal *j)
 {
 	return j->number;

@@ -107,6 +107,8 @@ bool wr_journal_fits(const struct wr_journal *j, uint64_t record_len);
 uint64_t wr_record_len(const struct wr_record *record);
 
 uint64_t wr_journal_number(const struct wr_journal *j);
+/* As wr_guard_struck(). */
+bool wr_journal_struck(const struct wr_journal *j);
 uint64_t wr_journal_replaces(const struct wr_journal *j);
 uint64_t wr_journal_first_seq(const struct wr_journal *j);
 uint64_t wr_journal_next_seq(const struct wr_journal *j);

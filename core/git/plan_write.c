@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "core/git/delta.h"
+#include "core/git/guard.h"
 #include "core/git/plan_internal.h"
 
 /* Packs larger than this do not stay in memory because they were sent. */
@@ -264,6 +265,18 @@ static enum wr_code write_all(struct wr_plan_writer *w)
 	return flush(w);
 }
 
+/* Whether what was read may be zeros in place of what the disk has: of such bytes the sum is not remembered. */
+static bool struck(const struct wr_snapshot *snap)
+{
+	bool is = false;
+
+	for (size_t i = 0; i < snap->member_count; i++)
+		is |= wr_guard_struck(snap->members[i].pack->data_guard);
+	for (size_t i = 0; i < snap->journal_count; i++)
+		is |= wr_journal_struck(snap->journals[i]);
+	return is;
+}
+
 static enum wr_code write_pack(struct wr_plan_writer *w)
 {
 	unsigned char sum[EVP_MAX_MD_SIZE], key[WR_PLAN_KEY];
@@ -281,7 +294,7 @@ static enum wr_code write_pack(struct wr_plan_writer *w)
 		return code;
 	if (!known && EVP_DigestFinal_ex(w->sha, sum, NULL) != 1)
 		return wr_fail(w->err, WR_E_INTERNAL, "SHA-1 failed");
-	if (keep)
+	if (keep && !struck(w->plan->snap))
 		wr_plan_sum_keep(key, sum);
 	return wr_sink_write(w->sink, sum, WR_PLAN_SUM, w->err);
 }

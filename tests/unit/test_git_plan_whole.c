@@ -4,6 +4,9 @@
  */
 #include "tests/unit/checkpoint_fixture.h"
 
+#include <signal.h>
+
+#include "core/git/guard.h"
 #include "core/git/plan_internal.h"
 
 static const struct wr_oids none = {NULL, 0, 0};
@@ -470,8 +473,52 @@ static void bases_that_no_ref_reaches_are_not_told(void **state)
 	assert_false(tells(c, &taken, &secret));
 }
 
+/* The guard's handler, which cmocka replaces for the time of each test. */
+static struct sigaction on_bus;
+
+/* Pages that could not be read were sent as zeros; who comes when they can be read again gets another trailer. */
+static void no_trailer_of_lost_pages_is_kept(void **state)
+{
+	struct ck *c = *state;
+	WR_AUTO_S(wr_oids) wants = {NULL, 0, 0};
+	WR_AUTO_S(wr_buf) pack = WR_BUF_INIT(64u << 20);
+	struct wr_plan_request req = {.wants = &wants, .haves = &none, .client_shallow = &none, .ofs_delta = true};
+	WR_AUTO(wr_plan) *plan = NULL;
+	WR_AUTO(wr_pack) *again = NULL;
+	struct wr_snapshot *next = NULL;
+	struct wr_buf_sink sink;
+	struct seen seen = {0};
+	struct wr_oid tip, other;
+
+	make_history(&c->f, "src", 60);
+	sh_oid(&c->f, &tip, "git -C src rev-parse b0");
+	sh_oid(&c->f, &other, "echo other | git -C src hash-object -w --stdin");
+	ck_push(c, "refs/heads/b0", &tip, AS_PACK);
+	ck_checkpoint(c);
+	ck_push(c, "refs/tags/other", &other, AS_RECORD);
+	want_refs(&wants, c, NULL);
+	assert_true(c->snap->members[0].pack->size > 8192);
+	sh(&c->f, "cd r.git/objects/pack; chmod u+w *.pack; cp *.pack ../../../whole; truncate -s 4096 *.pack");
+	sigaction(SIGBUS, &on_bus, NULL);
+	wr_buf_sink_init(&sink, &pack);
+	assert_ok(wr_plan_new(&plan, c->snap, &req, NULL, NULL, &c->f.err));
+	assert_int_equal(plan->whole_count, 1);
+	assert_ok(wr_plan_write(plan, &sink.base, NULL, NULL, &c->f.err));
+	sh(&c->f, "cat whole >$(echo r.git/objects/pack/*.pack)");
+	assert_ok(wr_pack_open(&again, c->packs, c->snap->members[0].pack->name, &c->f.err));
+	assert_ok(wr_snapshot_copy(&next, c->snap, &c->f.err));
+	wr_pack_unref(next->members[0].pack);
+	next->members[0].pack = wr_pack_ref(again);
+	wr_snapshot_unref(c->snap);
+	c->snap = next;
+	clone_of(c, &seen, &wants, true);
+	assert_int_equal(seen.extra, 1);
+}
+
 int main(void)
 {
+	struct wr_guard *guard;
+
 #define T(name) cmocka_unit_test_setup_teardown(name, ck_setup, ck_teardown)
 	const struct CMUnitTest tests[] = {
 		T(whatever_happens_a_clone_has_what_its_wants_reach),
@@ -481,7 +528,13 @@ int main(void)
 		T(every_tail_goes),
 		T(circles_are_broken),
 		T(bases_that_no_ref_reaches_are_not_told),
+		T(no_trailer_of_lost_pages_is_kept),
 	};
+
+	if (wr_guard_new(&guard, &on_bus, sizeof(on_bus), NULL) != WR_OK)
+		return 1;
+	sigaction(SIGBUS, NULL, &on_bus);
+	wr_guard_free(guard);
 
 	return cmocka_run_group_tests_name("git_plan_whole", tests, NULL, NULL);
 }
