@@ -22,7 +22,8 @@ struct round {
 	struct wr_git_repo *repo;
 	struct wr_snapshot *snap; /* with all that was staged */
 	bool exists;		  /* the folder does */
-	bool staged;		  /* something waits for the flush */
+	bool staged;		  /* something waits for the flush, */
+	struct wr_turn *now, *unsafe; /* since this change; the one that is worked on */
 	bool broken;		  /* the journal is: nothing more can be staged */
 	/* A first push: */
 	struct wr_folder *made;
@@ -166,19 +167,39 @@ static struct wr_journal *last_journal(const struct wr_snapshot *snap)
 	return snap->journals[snap->journal_count - 1];
 }
 
-/* The journal that takes the record: a new one where the last has no room. */
-static enum wr_code make_room(struct round *r, const struct wr_record *record, struct wr_error *err)
+/*
+ * All of a journal is flushed before another one begins, and both are shown at once: should a flush fail later in this
+ * round, then repair() begins with what is shown.
+ */
+static enum wr_code turn_journal(struct round *r, struct wr_error *err)
 {
 	enum wr_code code;
 
-	if (wr_journal_fits(last_journal(r->snap), wr_record_len(record)))
-		return WR_OK;
-	/* All of a journal is flushed before another one begins. */
 	if (r->staged && (code = wr_journal_flush(last_journal(r->snap), err)) != WR_OK) {
 		r->broken = true;
 		return code;
 	}
-	return wr_folder_turn_journal(folder_of(r), &r->snap, err);
+	if (r->staged && !r->made) {
+		wr_repo_publish(r->repo, wr_snapshot_ref_more(r->snap));
+		wr_events_added(r->repo->git->events, r->repo, r->snap->seq);
+		wr_keeper_look(r->repo->git->keeper, r->repo, r->snap);
+		r->staged = false;
+		r->unsafe = NULL;
+	}
+	code = wr_folder_turn_journal(folder_of(r), &r->snap, err);
+	if (code == WR_OK && !r->made)
+		wr_repo_publish(r->repo, wr_snapshot_ref_more(r->snap));
+	return code;
+}
+
+/* The journal that takes the record: a new one where the last has no room. */
+static enum wr_code make_room(struct round *r, const struct wr_record *record, struct wr_error *err)
+{
+	/* One that fits nowhere is refused by the journal. */
+	if (wr_journal_fits(last_journal(r->snap), wr_record_len(record)) ||
+	    wr_journal_records(last_journal(r->snap)) == 0)
+		return WR_OK;
+	return turn_journal(r, err);
 }
 
 static enum wr_code put_record(struct round *r, struct draft *d, const struct wr_incoming *in, struct wr_error *err)
@@ -203,6 +224,8 @@ static enum wr_code put_record(struct round *r, struct draft *d, const struct wr
 	wr_snapshot_unref(r->snap);
 	r->snap = WR_STEAL(next);
 	r->staged = true;
+	if (!r->unsafe)
+		r->unsafe = r->now;
 	return WR_OK;
 }
 
@@ -224,7 +247,7 @@ static enum wr_code ready(struct round *r, struct wr_error *err)
 	}
 	if (r->made || r->staged)
 		return WR_OK;
-	return wr_folder_ready(r->repo->folder, &r->snap, err);
+	return wr_repo_ready(r->repo, &r->snap, err);
 }
 
 static enum wr_code apply(struct round *r, struct wr_change *change, struct wr_error *err)
@@ -302,8 +325,14 @@ static enum wr_code finish_first(struct round *r, struct wr_error *err)
 	enum wr_code code = wr_journal_flush(last_journal(r->snap), err);
 	bool unknown = false;
 
-	if (code == WR_OK)
+	if (code == WR_OK) {
+		wr_repo_place_begin(r->repo);
 		code = wr_folder_finish(r->made, &unknown, r->built, r->repo->git, r->repo->id, err);
+		if (code == WR_OK)
+			wr_repo_place_end(r->repo, WR_STEAL(r->made), wr_snapshot_ref_more(r->snap));
+		else
+			wr_repo_place_end(r->repo, NULL, NULL);
+	}
 	if (code != WR_OK) {
 		if (unknown)
 			wr_folder_close(r->made, NULL, false);
@@ -314,9 +343,6 @@ static enum wr_code finish_first(struct round *r, struct wr_error *err)
 					 r->repo->id)
 			       : code;
 	}
-	pthread_mutex_lock(&r->repo->mutex);
-	r->repo->folder = WR_STEAL(r->made);
-	pthread_mutex_unlock(&r->repo->mutex);
 	return WR_OK;
 }
 
@@ -357,7 +383,10 @@ static enum wr_code begin(struct round *r, struct wr_error *err)
 		return code;
 	if (r->exists && !r->repo->folder)
 		return wr_fail(err, WR_E_UNAVAILABLE, "repository %s is being closed", r->repo->id);
-	return wr_events_wait(r->repo->git->events, r->repo, err);
+	if ((code = wr_events_wait(r->repo->git->events, r->repo, err)) != WR_OK)
+		return code;
+	/* What a copy brings to light, the changes must be judged by. */
+	return r->exists && r->repo->folder->to_copy ? wr_repo_ready(r->repo, &r->snap, err) : WR_OK;
 }
 
 /* *last is the last of the changes that were worked off. */
@@ -370,19 +399,16 @@ static void work(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn
 	unsigned n = 0;
 
 	do {
-		*last = t;
+		*last = r.now = t;
 		if (code == WR_OK)
 			t->code = stage(&r, t->change, t->err);
 		else
 			t->code = wr_fail(t->err, code, "%s", err.detail);
 	} while (++n < MAX_BATCH && !r.broken && (t = wr_repo_turn_more(repo, t)));
 	if (code == WR_OK && (code = finish(&r, &err)) != WR_OK)
-		for (t = first;; t = t->next) {
+		for (t = r.unsafe; t; t = t == *last ? NULL : t->next)
 			if (t->code == WR_OK)
 				t->code = wr_fail(t->err, code, "%s", err.detail);
-			if (t == *last)
-				break;
-		}
 	wr_snapshot_unref(r.snap);
 }
 

@@ -141,7 +141,7 @@ static void unmark_quiet(struct wr_events *ev)
 	if (!repo || now < repo->events.idle_ms + quiet(ev))
 		return;
 	wr_events_rouse(ev, repo);
-	if (now < repo->events.last_ms + (repo->events.waited ? APPEND_MS : quiet(ev)))
+	if (now < repo->events.last_ms + (repo->events.waited ? APPEND_MS : quiet(ev)) || wr_repo_uncertain(repo))
 		wr_events_rest(ev, repo);
 	else
 		unmark(ev, repo);
@@ -202,7 +202,7 @@ static void finish(struct wr_events *ev)
 	}
 	while (wr_mono_ms() < until && (repo = ev->idle.first)) {
 		wr_events_rouse(ev, repo);
-		if (repo->events.waited)
+		if (repo->events.waited || wr_repo_uncertain(repo))
 			wr_events_put_off(ev, repo);
 		else
 			unmark(ev, repo);

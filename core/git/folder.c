@@ -319,28 +319,31 @@ static void set_aside(const struct wr_folder *f, uint64_t number)
 		errno = 0;
 }
 
+struct opened_journal {
+	struct wr_journal *journal;
+	enum wr_journal_end end;
+	uint64_t flushed;
+};
+
+/* As many as there are files: while events cannot be handed over each checkpoint leaves one. */
 struct opened {
-	struct wr_journal *v[64];
-	enum wr_journal_end end[64];
-	uint64_t flushed[64];
+	struct opened_journal *v;
 	size_t count;
 };
 
 static void opened_fini(struct opened *o)
 {
 	for (size_t i = 0; i < o->count; i++)
-		wr_journal_unref(o->v[i]);
+		wr_journal_unref(o->v[i].journal);
+	free(o->v);
 }
 #define OPENED WR_CLEANUP(opened_fini) struct opened
 
 static void drop_opened(struct opened *o, size_t i)
 {
-	wr_journal_unref(o->v[i]);
-	for (o->count--; i < o->count; i++) {
+	wr_journal_unref(o->v[i].journal);
+	for (o->count--; i < o->count; i++)
 		o->v[i] = o->v[i + 1];
-		o->end[i] = o->end[i + 1];
-		o->flushed[i] = o->flushed[i + 1];
-	}
 }
 
 /* All journals, without those that another stands for. A journal gets its name when it is whole. */
@@ -349,11 +352,13 @@ static enum wr_code open_journals(struct opened *o, struct wr_folder *f, const s
 {
 	enum wr_code code;
 
+	o->v = calloc(found->count + 1, sizeof *o->v);
+	if (!o->v)
+		return wr_fail_nomem(err);
 	for (size_t i = 0; i < found->count; i++) {
-		if (o->count == WR_ARRAY_LEN(o->v))
-			return wr_fail(err, WR_E_INTERNAL, "repository %s has too many journals", id);
-		code = wr_journal_open(&o->v[o->count], &o->end[o->count], &o->flushed[o->count], f->warren,
-				       found->journals[i], err);
+		struct opened_journal *j = &o->v[o->count];
+
+		code = wr_journal_open(&j->journal, &j->end, &j->flushed, f->warren, found->journals[i], err);
 		if (code != WR_OK)
 			return code == WR_E_NOT_THERE ? wr_fail(err, WR_E_INTERNAL, "repository %s: a journal is empty", id)
 						      : code;
@@ -364,16 +369,18 @@ static enum wr_code open_journals(struct opened *o, struct wr_folder *f, const s
 	 * to, because the folder could not be flushed when it was made.
 	 */
 	for (size_t i = o->count; i-- > 1;) {
-		if (wr_journal_first_seq(o->v[i - 1]) != wr_journal_first_seq(o->v[i]))
+		if (wr_journal_first_seq(o->v[i - 1].journal) != wr_journal_first_seq(o->v[i].journal))
 			continue;
-		drop_journal(f, wr_journal_number(o->v[i - 1]));
+		drop_journal(f, wr_journal_number(o->v[i - 1].journal));
 		drop_opened(o, i - 1);
 	}
 	/* One that could not be made, while the one before it went on. */
 	for (size_t i = 1; i < o->count; i++) {
-		if (wr_journal_records(o->v[i]) || wr_journal_first_seq(o->v[i]) == wr_journal_next_seq(o->v[i - 1]))
+		const struct wr_journal *j = o->v[i].journal;
+
+		if (wr_journal_records(j) || wr_journal_first_seq(j) == wr_journal_next_seq(o->v[i - 1].journal))
 			continue;
-		drop_journal(f, wr_journal_number(o->v[i]));
+		drop_journal(f, wr_journal_number(j));
 		drop_opened(o, i--);
 	}
 	return WR_OK;
@@ -418,7 +425,7 @@ static enum wr_code replay(struct wr_snapshot **out, struct wr_folder *f, struct
 			return code;
 	}
 	for (size_t i = 0; i < o->count; i++) {
-		struct wr_journal *j = o->v[i];
+		struct wr_journal *j = o->v[i].journal;
 		bool last = i + 1 == o->count, aside;
 		uint32_t records = wr_journal_records(j);
 
@@ -431,8 +438,8 @@ static enum wr_code replay(struct wr_snapshot **out, struct wr_folder *f, struct
 			f->damaged = true;
 			break;
 		}
-		f->damaged = f->damaged || o->end[i] == WR_JOURNAL_DAMAGED;
-		aside = o->end[i] == WR_JOURNAL_CUT;
+		f->damaged = f->damaged || o->v[i].end == WR_JOURNAL_DAMAGED;
+		aside = o->v[i].end == WR_JOURNAL_CUT;
 		f->to_copy = last && !f->damaged && (aside || (records && !was_clean(f, j)));
 		if (f->to_copy) {
 			WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
@@ -445,11 +452,11 @@ static enum wr_code replay(struct wr_snapshot **out, struct wr_folder *f, struct
 				else
 					drop_journal(f, wr_journal_number(j));
 				wr_journal_unref(j);
-				o->v[i] = j = WR_STEAL(copy);
+				o->v[i].journal = j = WR_STEAL(copy);
 			} else {
 				wr_log_error(NULL, WR_EV_REPO_READ_ONLY, &why);
 				f->keep = records;
-				if ((code = certain(&records, j, o->flushed[i], err)) != WR_OK)
+				if ((code = certain(&records, j, o->v[i].flushed, err)) != WR_OK)
 					return code;
 			}
 			if (aside)
@@ -472,7 +479,7 @@ static enum wr_code read_folder(struct wr_snapshot **out, struct wr_folder *f, c
 {
 	FOUND found = {NULL, 0, 0, 0, 0};
 	struct wr_current current;
-	OPENED opened = {.count = 0};
+	OPENED opened = {NULL, 0};
 	enum wr_code code;
 
 	code = wr_current_read(&current, f->warren, err);
@@ -513,12 +520,32 @@ static void folder_free(struct wr_folder *f)
 	free(f);
 }
 
+/*
+ * After an unclean end `current` may have been renamed and not flushed: then what it names no more must stay until it is,
+ * and nothing may be built on it. A copy of the journal flushes the folder too.
+ */
+static void sweep_unclean(struct wr_folder *f, const struct wr_snapshot *snap, const char *id)
+{
+	const struct wr_journal *last = snap->journals[snap->journal_count - 1];
+	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+	unsigned removed = 0;
+
+	if (wr_file_sync_dir(f->warren, ".", &why) != WR_OK) {
+		wr_log_error(NULL, WR_EV_REPO_READ_ONLY, &why);
+		f->to_copy = true;
+		f->keep = wr_journal_records(last);
+		return;
+	}
+	wr_folder_sweep(f, snap, &removed);
+	if (removed)
+		WR_LOG(WR_INFO, NULL, REPO_SWEPT, WR_STR("repo", id), WR_INT("files", removed));
+}
+
 enum wr_code wr_folder_open(struct wr_folder **out, struct wr_snapshot **snap, const struct wr_git *git, const char *id,
 			    struct wr_error *err)
 {
 	struct wr_folder *f = folder_new();
 	char path[PATH_MAX];
-	unsigned removed = 0;
 	enum wr_code code;
 	bool absent = false;
 
@@ -533,9 +560,7 @@ enum wr_code wr_folder_open(struct wr_folder **out, struct wr_snapshot **snap, c
 	if (code == WR_OK && !absent && (code = open_dir(&f->warren, f->dir, "warren", err)) == WR_OK &&
 	    (code = take_lock(f, id, err)) == WR_OK && (code = read_folder(snap, f, git, id, err)) == WR_OK) {
 		if (!f->damaged && !f->to_copy && !was_clean(f, (*snap)->journals[(*snap)->journal_count - 1]))
-			wr_folder_sweep(f, *snap, &removed);
-		if (removed)
-			WR_LOG(WR_INFO, NULL, REPO_SWEPT, WR_STR("repo", id), WR_INT("files", removed));
+			sweep_unclean(f, *snap, id);
 	}
 	if (code != WR_OK || absent) {
 		folder_free(f);

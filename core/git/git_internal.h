@@ -75,6 +75,22 @@ WR_MUST_CHECK enum wr_code wr_repo_current(struct wr_snapshot **out, bool *exist
 void wr_repo_publish(struct wr_git_repo *repo, struct wr_snapshot *snap);
 
 /*
+ * Before anything is written, by the holder of the turn: makes the copy that a folder may ask for (folder.h). Then *snap,
+ * which is what wr_repo_current() gave, has more records perhaps: it is published at once, since the file of the old
+ * journal is gone, and their events are handed over. The row stays marked while a copy is asked for.
+ */
+WR_MUST_CHECK enum wr_code wr_repo_ready(struct wr_git_repo *repo, struct wr_snapshot **snap, struct wr_error *err);
+/* Whether a copy is asked for, so that there may be records that nobody has seen yet. */
+bool wr_repo_uncertain(struct wr_git_repo *repo);
+
+/*
+ * While a first push puts its folder in place nobody else looks for one, who would find it locked. The end is with the
+ * folder and its snapshot (both taken over), or with NULL where it did not work.
+ */
+void wr_repo_place_begin(struct wr_git_repo *repo);
+void wr_repo_place_end(struct wr_git_repo *repo, struct wr_folder *folder, struct wr_snapshot *snap);
+
+/*
  * For building a checkpoint beside writers: descriptors of objects/pack and warren, and a number for it. They stay -1
  * where the repository has gone.
  */

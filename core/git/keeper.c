@@ -52,7 +52,7 @@ static enum wr_code begin(struct wr_snapshot **snap, size_t *journals, struct wr
 	now = NULL;
 	code = wr_repo_current(&now, &exists, repo, err);
 	/* Deleted meanwhile, or closed by it. */
-	if (code == WR_OK && exists && repo->folder && (code = wr_folder_ready(repo->folder, &now, err)) == WR_OK) {
+	if (code == WR_OK && exists && repo->folder && (code = wr_repo_ready(repo, &now, err)) == WR_OK) {
 		struct wr_journal *last = now->journals[now->journal_count - 1];
 
 		if (now->journal_count == 1 && wr_journal_flushed(last) > 0)

@@ -185,8 +185,8 @@ static void heal(struct wr_git_repo *repo)
 	if (repo->folder && repo->snap)
 		snap = wr_snapshot_ref_more(repo->snap);
 	pthread_mutex_unlock(&repo->mutex);
-	if (snap && repo->folder->to_copy && wr_folder_ready(repo->folder, &snap, NULL) == WR_OK)
-		wr_repo_publish(repo, WR_STEAL(snap));
+	if (snap && wr_repo_ready(repo, &snap, NULL) != WR_OK)
+		errno = 0; /* said when it was found */
 	wr_repo_turn_end(repo, &turn);
 }
 
@@ -238,6 +238,49 @@ void wr_repo_publish(struct wr_git_repo *repo, struct wr_snapshot *snap)
 	repo->snap = snap;
 	pthread_mutex_unlock(&repo->mutex);
 	wr_snapshot_unref(old);
+}
+
+enum wr_code wr_repo_ready(struct wr_git_repo *repo, struct wr_snapshot **snap, struct wr_error *err)
+{
+	bool to_copy = repo->folder->to_copy;
+	enum wr_code code = wr_folder_ready(repo->folder, snap, err);
+
+	if (code != WR_OK || !to_copy)
+		return code;
+	wr_repo_publish(repo, wr_snapshot_ref_more(*snap));
+	wr_events_added(repo->git->events, repo, (*snap)->seq);
+	return WR_OK;
+}
+
+bool wr_repo_uncertain(struct wr_git_repo *repo)
+{
+	bool uncertain;
+
+	pthread_mutex_lock(&repo->mutex);
+	uncertain = repo->folder && repo->folder->to_copy;
+	pthread_mutex_unlock(&repo->mutex);
+	return uncertain;
+}
+
+void wr_repo_place_begin(struct wr_git_repo *repo)
+{
+	pthread_mutex_lock(&repo->mutex);
+	while (repo->loading)
+		pthread_cond_wait(&repo->cond, &repo->mutex);
+	repo->loading = true;
+	pthread_mutex_unlock(&repo->mutex);
+}
+
+void wr_repo_place_end(struct wr_git_repo *repo, struct wr_folder *folder, struct wr_snapshot *snap)
+{
+	pthread_mutex_lock(&repo->mutex);
+	repo->loading = false;
+	if (folder) {
+		repo->folder = folder;
+		repo->snap = snap;
+	}
+	pthread_cond_broadcast(&repo->cond);
+	pthread_mutex_unlock(&repo->mutex);
 }
 
 void wr_repo_close_folder(struct wr_git_repo *repo, bool clean)
@@ -304,6 +347,10 @@ enum wr_code wr_repo_turn_wait(struct wr_git_repo *repo, struct wr_turn *turn, s
 	repo->turns_end = turn;
 	while (code == WR_OK && !turn->done && (repo->turn_taken || repo->turns != turn)) {
 		/* One that somebody works on is finished soon, and must not go away under him. */
+		if (turn->running) {
+			pthread_cond_wait(&repo->cond, &repo->mutex);
+			continue;
+		}
 		if (pthread_cond_timedwait(&repo->cond, &repo->mutex, &deadline) != ETIMEDOUT || turn->running ||
 		    turn->done)
 			continue;

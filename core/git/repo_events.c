@@ -129,7 +129,8 @@ void wr_repo_sweep_journals(struct wr_git_repo *repo)
 
 	if (!repo->git->cfg.events || !to_sweep(repo, delivered) || wr_repo_turn_begin(repo, &turn, NULL) != WR_OK)
 		return;
-	if (repo->folder) {
+	/* While a copy is asked for, perhaps because the folder could not be flushed, nothing goes. */
+	if (repo->folder && !repo->folder->to_copy) {
 		struct wr_old_journal gone[64];
 		size_t n;
 

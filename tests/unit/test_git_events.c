@@ -131,6 +131,12 @@ void wr_repo_sweep_journals(struct wr_git_repo *repo)
 	atomic_fetch_add(&sweeps, 1);
 }
 
+bool wr_repo_uncertain(struct wr_git_repo *repo)
+{
+	(void)repo;
+	return false;
+}
+
 enum wr_code wr_repo_events_after(struct wr_event **v, size_t *n, char **text, uint64_t *last, struct wr_git_repo *repo,
 				  uint64_t after, size_t max, struct wr_error *err)
 {
