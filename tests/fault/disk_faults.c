@@ -2,12 +2,13 @@
  * tests/fault/disk_faults.c: preloaded into the server, stands between it and the disk.
  *
  * WARREN_FAULT_DATA     the data folder; calls on files elsewhere pass unseen
- * WARREN_FAULT_LOG      where set: every change of files and folders is written there, in the order in which it happened,
- *                       for harness/disk.py to replay; flushes are noted and not made. Tests append marks of their own.
+ * WARREN_FAULT_LOG      where set: every change of files and folders is written there, in the order in which it
+ *                       happened, for harness/disk.py to replay; flushes are noted and not made. Tests append marks of
+ *                       their own.
  * WARREN_FAULT_CONTROL  where set: a file of struct control that says which calls fail
  *
- * The real calls are raw system calls, so nothing here depends on what else is preloaded. A change and its note are made
- * under one mutex: the log's order is the order in which they took effect. A flush has two notes, before and after it.
+ * The real calls are raw system calls, so nothing here depends on what else is preloaded. A change and its note are
+ * made under one mutex: the log's order is the order in which they took effect. A flush has two notes, before and after.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -36,7 +37,17 @@ struct head {
 };
 _Static_assert(sizeof(struct head) == 56, "harness/disk.py reads it");
 
-enum call { C_WRITE = 1, C_FLUSH = 2, C_RENAME = 4, C_OPEN = 8, C_MAP = 16, C_SIZE = 32, C_MKDIR = 64, C_UNLINK = 128, C_CREATE = 256 };
+enum call {
+	C_WRITE = 1,
+	C_FLUSH = 2,
+	C_RENAME = 4, /* and link */
+	C_OPEN = 8,
+	C_MAP = 16,
+	C_SIZE = 32,
+	C_MKDIR = 64,
+	C_UNLINK = 128,
+	C_CREATE = 256, /* an open that makes the file */
+};
 
 struct control {
 	uint32_t calls;	 /* which fail; 0: none */
@@ -552,7 +563,6 @@ __attribute__((constructor)) static void start(void)
 	}
 	if (notes) {
 		note_fd = (int)REAL(openat, AT_FDCWD, notes, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-		/* Out of the way of descriptors that the server counts on. */
 		if (note_fd < 0)
 			abort();
 		told(ROOT, ino_of(root), 0, 0, false);
