@@ -4,7 +4,7 @@
 #include "smart-http/names.h"
 #include "smart-http/upload_internal.h"
 
-/* Each want that no ref names costs a walk; honest clients have a few of them, submodules and refs that just moved. */
+/* Wants that no ref names cost a walk; honest clients have a few of them, submodules and refs that just moved. */
 #define MAX_DEEP_WANTS 256
 /* Walks for readiness in one request. Beyond it the client decides itself when it has told enough. */
 #define MAX_READY_WALKS 64
@@ -104,26 +104,27 @@ static enum wr_code check_wants(bool *ok, struct wr_oid *bad, const struct wr_up
 				   const struct wr_snapshot *snap, const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO_S(wr_oidmap) named = {0};
+	WR_AUTO_S(wr_oids) deep = {NULL, 0, 0};
 	enum wr_code code = tips(&named, snap, err);
-	unsigned deep = 0;
+	size_t first_bad;
 
+	*ok = false;
 	for (size_t i = 0; code == WR_OK && i < up->wants.len; i++) {
 		const struct wr_oid *want = &up->wants.v[i];
-		bool reached = false;
 
 		if (wr_oidmap_has(&named, want))
 			continue;
-		if (deep++ < MAX_DEEP_WANTS && wr_snapshot_has(snap, want))
-			code = wr_walk_reachable(&reached, snap, want, cancel, err);
-		if (code == WR_OK && !reached) {
-			*ok = false;
-			*bad = *want;
+		*bad = *want;
+		if (deep.len == MAX_DEEP_WANTS || !wr_snapshot_has(snap, want))
 			return WR_OK;
-		}
+		code = wr_oids_add(&deep, want, err);
 	}
-	if (code == WR_OK)
-		*ok = true;
-	return code;
+	if (code != WR_OK || (code = wr_walk_reachable(&first_bad, snap, &deep, cancel, err)) != WR_OK)
+		return code;
+	*ok = first_bad == deep.len;
+	if (!*ok)
+		*bad = deep.v[first_bad];
+	return WR_OK;
 }
 
 enum wr_code wr_upload_refuse(struct wr_upload *up, struct wr_pkt_writer *w, const char *fmt, ...)

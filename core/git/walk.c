@@ -49,36 +49,58 @@ static bool named(const struct wr_snapshot *snap, const struct wr_oid *oid)
 	return false;
 }
 
+/* The commits of oids that no ref names, as nodes; *at: their places in oids. *first_bad: what is no commit. */
+static enum wr_code wanted_nodes(struct wr_nums *nodes, struct wr_nums *at, size_t *first_bad, struct wr_graph *g,
+				 const struct wr_oids *oids, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	*first_bad = oids->len;
+	for (size_t i = 0; i < oids->len && code == WR_OK; i++) {
+		enum wr_type type;
+		uint32_t node;
+
+		if (named(g->snap, &oids->v[i]))
+			continue;
+		code = wr_snapshot_stat(g->snap, &oids->v[i], &type, NULL, err);
+		if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_COMMIT)) {
+			*first_bad = i;
+			return WR_OK;
+		}
+		if (code == WR_OK && (code = wr_graph_node(&node, g, &oids->v[i], err)) == WR_OK &&
+		    (code = wr_nums_add(nodes, node, err)) == WR_OK)
+			code = wr_nums_add(at, (uint32_t)i, err);
+	}
+	return code;
+}
+
 /* Youngest first finds what is young fast; whatever the dates say, all is looked at before the answer is no. */
-enum wr_code wr_walk_reachable(bool *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
+enum wr_code wr_walk_reachable(size_t *first_bad, const struct wr_snapshot *snap, const struct wr_oids *oids,
 			       const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO_S(wr_graph) g = {.snap = snap, .cancel = cancel};
 	WR_AUTO_S(wr_heap) heap = {NULL, 0, 0};
-	enum wr_type type;
-	enum wr_code code;
-	uint32_t wanted;
+	WR_AUTO_S(wr_nums) wanted = {NULL, 0, 0};
+	WR_AUTO_S(wr_nums) at = {NULL, 0, 0};
+	size_t met = 0;
+	enum wr_code code = wanted_nodes(&wanted, &at, first_bad, &g, oids, err);
 
-	if (named(snap, oid)) {
-		*out = true;
-		return WR_OK;
-	}
-	code = wr_snapshot_stat(snap, oid, &type, NULL, err);
-	if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_COMMIT)) {
-		*out = false;
-		return WR_OK;
-	}
-	if (code != WR_OK || (code = wr_graph_node(&wanted, &g, oid, err)) != WR_OK ||
-	    (code = enter_tips(&heap, &g, err)) != WR_OK)
+	if (code != WR_OK || wanted.len == 0 || *first_bad < oids->len || (code = enter_tips(&heap, &g, err)) != WR_OK)
 		return code;
-	while (heap.len && !(g.nodes[wanted].flags & SEEN)) {
-		uint32_t node = wr_heap_pop(&heap, &g);
+	for (;;) {
+		uint32_t node;
 
+		while (met < wanted.len && (g.nodes[wanted.v[met]].flags & SEEN))
+			met++;
+		if (met == wanted.len || heap.len == 0)
+			break;
+		node = wr_heap_pop(&heap, &g);
 		for (uint32_t i = 0; i < g.nodes[node].parent_count; i++)
 			if ((code = enter(&heap, &g, g.edges[g.nodes[node].parents + i], err)) != WR_OK)
 				return code;
 	}
-	*out = g.nodes[wanted].flags & SEEN;
+	if (met < wanted.len)
+		*first_bad = at.v[met];
 	return WR_OK;
 }
 

@@ -17,9 +17,11 @@ struct wr_cancel {
 	void *arg;
 };
 
-/* Whether a ref of the snapshot reaches this commit, or is this object (a tag or anything that a ref names directly).
+/*
+ * Whether refs of the snapshot reach all these commits, or are these objects (a tag or anything that a ref names
+ * directly), by one walk however many they are. *first_bad: the place of one that is neither, or oids->len.
  */
-WR_MUST_CHECK enum wr_code wr_walk_reachable(bool *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
+WR_MUST_CHECK enum wr_code wr_walk_reachable(size_t *first_bad, const struct wr_snapshot *snap, const struct wr_oids *oids,
 					     const struct wr_cancel *cancel, struct wr_error *err);
 
 /*

@@ -490,6 +490,15 @@ static void a_shallow_client_fetches_on(void **state)
 
 /* ---- walks ---- */
 
+static bool reached(struct fx *f, const struct wr_snapshot *snap, const struct wr_oid *oid)
+{
+	const struct wr_oids one = {(struct wr_oid *)(uintptr_t)oid, 1, 1};
+	size_t first_bad;
+
+	assert_ok(wr_walk_reachable(&first_bad, snap, &one, NULL, &f->err));
+	return first_bad == 1;
+}
+
 static void reachable(void **state)
 {
 	struct fx *f = *state;
@@ -521,21 +530,28 @@ static void reachable(void **state)
 
 		for (size_t k = 0; k < still.len; k++)
 			expected = expected || wr_oid_eq(&still.v[k], &h.commits.v[i]);
-		assert_ok(wr_walk_reachable(&is, less, &h.commits.v[i], NULL, &f->err));
+		is = reached(f, less, &h.commits.v[i]);
 		assert_int_equal(is, expected);
 		yes += is;
-		assert_ok(wr_walk_reachable(&is, h.snap, &h.commits.v[i], NULL, &f->err));
+		is = reached(f, h.snap, &h.commits.v[i]);
 		assert_true(is);
 	}
 	assert_true(yes > 0 && yes < h.commits.len);
+	/* All by one walk: as soon as one is asked for that was taken away, it is named. */
+	assert_ok(wr_walk_reachable(&n, less, &still, NULL, &f->err));
+	assert_int_equal(n, still.len);
+	assert_ok(wr_walk_reachable(&n, h.snap, &h.commits, NULL, &f->err));
+	assert_int_equal(n, h.commits.len);
+	assert_ok(wr_walk_reachable(&n, less, &h.commits, NULL, &f->err));
+	assert_true(n < h.commits.len && !reached(f, less, &h.commits.v[n]));
 	for (size_t i = 0; i < h.tags.len; i++) {
-		assert_ok(wr_walk_reachable(&is, h.snap, &h.tags.v[i], NULL, &f->err));
+		is = reached(f, h.snap, &h.tags.v[i]);
 		assert_true(is);
 	}
-	assert_ok(wr_walk_reachable(&is, h.snap, &absent, NULL, &f->err));
+	is = reached(f, h.snap, &absent);
 	assert_false(is);
 	sh_oid(f, &absent, "git -C work rev-parse b0^{tree}");
-	assert_ok(wr_walk_reachable(&is, h.snap, &absent, NULL, &f->err));
+	is = reached(f, h.snap, &absent);
 	assert_false(is);
 	hist_fini(&h);
 }
