@@ -348,6 +348,7 @@ static enum wr_code spill(struct wr_quarantine *q, struct wr_error *err)
 	struct memory_source m = {.base = {memory_read}, .head = "PACK\0\0\0\2"};
 	enum wr_code code;
 
+	(void)objects; /* only to be released */
 	wr_put_be32(m.head + 8, q->intake.count);
 	m.parts[0] = wr_str_n(m.head, sizeof m.head);
 	m.parts[1] = wr_str_n(bytes, q->len);
