@@ -356,9 +356,10 @@ enum wr_code wr_journal_copy(struct wr_journal **out, int dir, uint64_t number, 
 	code = begin(&j, dir, tmp, number, old->number, old->first_seq, end, err);
 	for (uint32_t i = 0; code == WR_OK && i < records; i++)
 		code = copy_record(j, old, i, err);
-	wr_journal_trim(j);
-	if (code == WR_OK)
+	if (code == WR_OK) {
+		wr_journal_trim(j);
 		code = finish(j, dir, tmp, err);
+	}
 	if (code != WR_OK) {
 		unlinkat(dir, tmp, 0);
 		return code;
