@@ -182,7 +182,8 @@ static enum wr_code mark_stops(struct wr_planner *p)
 	for (size_t i = 0; req->unshallow && i < req->unshallow->len; i++) {
 		if ((code = wr_graph_node(&node, &p->g, &req->unshallow->v[i], p->err)) != WR_OK)
 			return code;
-		p->g.nodes[node].flags = (p->g.nodes[node].flags & ~WR_PLAN_STOP_WANT) | WR_PLAN_STOP_HAVE | WR_PLAN_SHOWN;
+		p->g.nodes[node].flags &= ~WR_PLAN_STOP_WANT;
+		p->g.nodes[node].flags |= WR_PLAN_STOP_HAVE | WR_PLAN_SHOWN;
 	}
 	return wr_graph_flag(&p->g, req->new_shallow, WR_PLAN_STOP_WANT, p->err);
 }

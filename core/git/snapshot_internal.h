@@ -104,8 +104,8 @@ uint64_t wr_snapshot_offset(const struct wr_snapshot *snap, struct wr_place plac
 WR_MUST_CHECK enum wr_code wr_snapshot_stored(struct wr_stored *out, const struct wr_snapshot *snap,
 					      struct wr_place place, struct wr_error *err);
 /*
- * How many deltas lie between the object and a full one. At most WR_DELTA_DEPTH for an object in a pack, or WR_E_INTERNAL;
- * a row may stand on such a one.
+ * How many deltas lie between the object and a full one. At most WR_DELTA_DEPTH for an object in a pack, or
+ * WR_E_INTERNAL; a row may stand on such a one.
  */
 WR_MUST_CHECK enum wr_code wr_snapshot_depth(unsigned *out, const struct wr_snapshot *snap, struct wr_place place,
 					     struct wr_error *err);
