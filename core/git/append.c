@@ -75,24 +75,20 @@ static void unmove_pack(const struct wr_folder *f, const char *name)
 
 /* ---- a record ---- */
 
-/* Whether a branch or tag may have left something behind that was in the closure. */
-static enum wr_code is_lossy(bool *out, const struct wr_judge *j, const struct wr_ref_update *u, struct wr_error *err)
+/*
+ * Whether a branch or tag may have left something behind that was in the closure. Where that cannot be told, the next
+ * checkpoint finds out; a damaged history must not keep its branch from moving away.
+ */
+static bool is_lossy(const struct wr_judge *j, const struct wr_ref_update *u)
 {
-	enum wr_code code = WR_OK;
 	enum wr_type type;
-	bool keeps = false;
+	bool keeps;
 
-	*out = false;
 	if (wr_oid_zero(&u->before) ||
 	    (!wr_str_starts(u->name, WR_S("refs/heads/")) && !wr_str_starts(u->name, WR_S("refs/tags/"))))
-		return WR_OK;
-	*out = true;
-	if (wr_oid_zero(&u->new) || (code = wr_snapshot_stat(j->now, &u->before, &type, NULL, err)) != WR_OK)
-		return code;
-	if (type == WR_COMMIT && (code = wr_descends(&keeps, j->in, j->objects, &u->new, &u->before, err)) != WR_OK)
-		return code;
-	*out = !keeps;
-	return WR_OK;
+		return false;
+	return wr_oid_zero(&u->new) || wr_snapshot_stat(j->now, &u->before, &type, NULL, NULL) != WR_OK ||
+	       type != WR_COMMIT || wr_descends(&keeps, j->in, j->objects, &u->new, &u->before, NULL) != WR_OK || !keeps;
 }
 
 struct draft {
@@ -111,8 +107,6 @@ static void draft_fini(struct draft *d)
 /* What was accepted, and changes something. */
 static enum wr_code draft_updates(struct draft *d, const struct wr_judge *j, struct wr_error *err)
 {
-	enum wr_code code;
-
 	d->updates = calloc(j->count ? j->count : 1, sizeof *d->updates);
 	if (!d->updates)
 		return wr_fail_nomem(err);
@@ -123,8 +117,7 @@ static enum wr_code draft_updates(struct draft *d, const struct wr_judge *j, str
 		if (u->result != WR_OK || wr_oid_eq(&u->new, &u->before))
 			continue;
 		*r = (struct wr_record_update){.name = u->name, .old = u->before, .new = u->new, .peeled = j->peeled[i]};
-		if ((code = is_lossy(&r->lossy, j, u, err)) != WR_OK)
-			return code;
+		r->lossy = is_lossy(j, u);
 		d->record.update_count++;
 	}
 	d->record.updates = d->updates;
