@@ -520,12 +520,28 @@ static void folder_free(struct wr_folder *f)
 	free(f);
 }
 
+void wr_folder_default_branch(char out[WR_BRANCH_ROOM], const struct wr_git *git, const char *id)
+{
+	if (!git->cfg.default_branch ||
+	    git->cfg.default_branch(git->cfg.default_branch_arg, out, WR_BRANCH_ROOM, id, NULL) != WR_OK)
+		snprintf(out, WR_BRANCH_ROOM, "main");
+}
+
+void wr_folder_export(const struct wr_folder *f, const struct wr_snapshot *snap, const char *branch)
+{
+	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+
+	if (wr_checkpoint_export(f->dir, snap, wr_str(branch), &why) != WR_OK)
+		wr_log_error(NULL, WR_EV_REPO_CHECKPOINT_FAILED, &why);
+}
+
 /*
  * After an unclean end `current` may have been renamed and not flushed: then what it names no more must stay until it is,
  * and nothing may be built on it. A copy of the journal flushes the folder too.
  */
-static void sweep_unclean(struct wr_folder *f, const struct wr_snapshot *snap, const char *id)
+static void sweep_unclean(struct wr_folder *f, const struct wr_snapshot *snap, const struct wr_git *git, const char *id)
 {
+	char branch[WR_BRANCH_ROOM];
 	const struct wr_journal *last = snap->journals[snap->journal_count - 1];
 	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
 	unsigned removed = 0;
@@ -535,6 +551,11 @@ static void sweep_unclean(struct wr_folder *f, const struct wr_snapshot *snap, c
 		f->to_copy = true;
 		f->keep = wr_journal_records(last);
 		return;
+	}
+	/* Nor need what was exported last have reached the disk. */
+	if (f->checkpoint) {
+		wr_folder_default_branch(branch, git, id);
+		wr_folder_export(f, snap, branch);
 	}
 	wr_folder_sweep(f, snap, &removed);
 	if (removed)
@@ -560,7 +581,7 @@ enum wr_code wr_folder_open(struct wr_folder **out, struct wr_snapshot **snap, c
 	if (code == WR_OK && !absent && (code = open_dir(&f->warren, f->dir, "warren", err)) == WR_OK &&
 	    (code = take_lock(f, id, err)) == WR_OK && (code = read_folder(snap, f, git, id, err)) == WR_OK) {
 		if (!f->damaged && !f->to_copy && !was_clean(f, (*snap)->journals[(*snap)->journal_count - 1]))
-			sweep_unclean(f, *snap, id);
+			sweep_unclean(f, *snap, git, id);
 	}
 	if (code != WR_OK || absent) {
 		folder_free(f);

@@ -80,6 +80,14 @@ struct wr_checkpoint;
 WR_MUST_CHECK enum wr_code wr_folder_switch(struct wr_snapshot **next, struct wr_folder *f,
 					    const struct wr_snapshot *snap, const struct wr_checkpoint *c,
 					    size_t journals, struct wr_error *err);
+/*
+ * Writes what plain git reads, as the checkpoint in force has it, with this default branch. A failure is only logged: plain
+ * git then sees an older state.
+ */
+#define WR_BRANCH_ROOM 512
+void wr_folder_default_branch(char out[WR_BRANCH_ROOM], const struct wr_git *git, const char *id);
+void wr_folder_export(const struct wr_folder *f, const struct wr_snapshot *snap, const char *branch);
+
 /* Removes packs and ref files that neither snap nor the checkpoint in force names. */
 void wr_folder_sweep(struct wr_folder *f, const struct wr_snapshot *snap, unsigned *removed);
 /* Journals whose events are handed over up to this sequence: taken from the list, then their files removed. */

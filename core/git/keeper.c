@@ -71,16 +71,14 @@ static enum wr_code begin(struct wr_snapshot **snap, size_t *journals, struct wr
 static enum wr_code end(struct wr_git_repo *repo, const struct wr_checkpoint *c, size_t journals, struct wr_error *err)
 {
 	WR_AUTO(wr_snapshot) *now = NULL, *next = NULL;
-	char branch[512] = "main";
+	char branch[WR_BRANCH_ROOM];
 	struct wr_turn turn;
 	enum wr_code code;
 	unsigned removed;
 	bool exists;
 
 	/* Asked for before the turn: it is the database's. */
-	if (repo->git->cfg.default_branch && repo->git->cfg.default_branch(repo->git->cfg.default_branch_arg, branch,
-									   sizeof branch, repo->id, NULL) != WR_OK)
-		snprintf(branch, sizeof branch, "main");
+	wr_folder_default_branch(branch, repo->git, repo->id);
 	if ((code = wr_repo_turn_begin(repo, &turn, err)) != WR_OK)
 		return code;
 	if ((code = wr_repo_current(&now, &exists, repo, err)) == WR_OK && exists && repo->folder) {
@@ -92,10 +90,7 @@ static enum wr_code end(struct wr_git_repo *repo, const struct wr_checkpoint *c,
 		if (code == WR_OK) {
 			wr_repo_publish(repo, wr_snapshot_ref_more(next));
 			/* Plain git finds the new packs before the old ones go. */
-			if (wr_checkpoint_export(repo->folder->dir, next, wr_str(branch), err) != WR_OK) {
-				wr_log_error(NULL, WR_EV_REPO_CHECKPOINT_FAILED, err);
-				wr_error_fini(err);
-			}
+			wr_folder_export(repo->folder, next, branch);
 			wr_folder_sweep(repo->folder, next, &removed);
 		} else {
 			pthread_mutex_lock(&repo->mutex);

@@ -747,6 +747,8 @@ static void checkpoints_of_what_was_found(void **state)
 	}
 	assert_ok(wr_git_repo_checkpoint(&did, f->repo, &f->err));
 	fx_stop(f);
+	/* What plain git reads is not flushed, so it is made again. */
+	sh(f, UNCLEAN ": > " REPO "/packed-refs; rm " REPO "/HEAD");
 	fx_start(f);
 	for (int i = 0; i < 6; i++) {
 		snprintf(name, sizeof(name), "refs/heads/b%d", i);
