@@ -1,103 +1,17 @@
 /* The index of a pack in files (gitformat-pack, version 2), and the reverse index. */
-#include <fcntl.h>
-#include <limits.h>
-
-#include "core/base/file.h"
 #include "core/git/index_internal.h"
 
-struct idx_out {
-	int fd;
-	EVP_MD_CTX *sha;
-	size_t len;
-	uint8_t buf[32768];
+struct by_oid {
+	const struct wr_index_entry *v;
+	const uint32_t *order;
 };
 
-static enum wr_code idx_flush(struct idx_out *o, struct wr_error *err)
+static struct wr_idx_item item_at(const void *arg, uint32_t i)
 {
-	size_t n = o->len;
+	const struct by_oid *by = arg;
+	const struct wr_index_entry *e = &by->v[by->order[i]];
 
-	o->len = 0;
-	if (EVP_DigestUpdate(o->sha, o->buf, n) != 1)
-		return wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
-	return wr_file_write_all(o->fd, o->buf, n, err);
-}
-
-static enum wr_code idx_put(struct idx_out *o, const void *data, size_t n, struct wr_error *err)
-{
-	enum wr_code code;
-
-	if (o->len + n > sizeof o->buf && (code = idx_flush(o, err)) != WR_OK)
-		return code;
-	memcpy(o->buf + o->len, data, n);
-	o->len += n;
-	return WR_OK;
-}
-
-static enum wr_code idx_put32(struct idx_out *o, uint32_t v, struct wr_error *err)
-{
-	uint8_t b[4];
-
-	wr_put_be32(b, v);
-	return idx_put(o, b, 4, err);
-}
-
-static enum wr_code idx_tables(struct idx_out *o, const struct wr_indexer *x, const uint32_t *by_oid)
-{
-	enum wr_code code = idx_put(o, "\377tOc\0\0\0\2", 8, x->main.err);
-	uint32_t n = 0, longs = 0;
-
-	for (unsigned first = 0; first < 256 && code == WR_OK; first++) {
-		while (n < x->count && x->v[by_oid[n]].oid.id[0] == first)
-			n++;
-		code = idx_put32(o, n, x->main.err);
-	}
-	for (uint32_t i = 0; i < x->count && code == WR_OK; i++)
-		code = idx_put(o, x->v[by_oid[i]].oid.id, WR_OID_RAW, x->main.err);
-	for (uint32_t i = 0; i < x->count && code == WR_OK; i++)
-		code = idx_put32(o, x->v[by_oid[i]].crc, x->main.err);
-	for (uint32_t i = 0; i < x->count && code == WR_OK; i++) {
-		uint64_t at = x->v[by_oid[i]].offset;
-
-		code = idx_put32(o, at < 0x80000000 ? (uint32_t)at : 0x80000000 | longs++, x->main.err);
-	}
-	for (uint32_t i = 0; i < x->count && code == WR_OK; i++) {
-		uint64_t at = x->v[by_oid[i]].offset;
-
-		if (at < 0x80000000)
-			continue;
-		if ((code = idx_put32(o, (uint32_t)(at >> 32), x->main.err)) == WR_OK)
-			code = idx_put32(o, (uint32_t)at, x->main.err);
-	}
-	return code;
-}
-
-static enum wr_code write_idx(struct wr_indexer *x, const uint32_t *by_oid)
-{
-	WR_AUTO_MEM struct idx_out *o = malloc(sizeof *o);
-	unsigned char sum[EVP_MAX_MD_SIZE];
-	char file[NAME_MAX + 1];
-	WR_AUTO_FD int fd = -1;
-	enum wr_code code;
-
-	if (!o)
-		return wr_fail_nomem(x->main.err);
-	snprintf(file, sizeof file, "%s.idx", x->name);
-	fd = openat(x->dir, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return wr_fail_errno(x->main.err, "create an index");
-	o->fd = fd;
-	o->sha = x->sha;
-	o->len = 0;
-	if (EVP_DigestInit_ex(o->sha, EVP_sha1(), NULL) != 1)
-		return wr_fail(x->main.err, WR_E_INTERNAL, "SHA-1 failed");
-	if ((code = idx_tables(o, x, by_oid)) != WR_OK || (code = idx_put(o, x->sum, SHA1_LEN, x->main.err)) != WR_OK ||
-	    (code = idx_flush(o, x->main.err)) != WR_OK)
-		return code;
-	if (EVP_DigestFinal_ex(o->sha, sum, NULL) != 1)
-		return wr_fail(x->main.err, WR_E_INTERNAL, "SHA-1 failed");
-	if ((code = wr_file_write_all(fd, sum, SHA1_LEN, x->main.err)) != WR_OK)
-		return code;
-	return fdatasync(fd) < 0 ? wr_fail_errno(x->main.err, "flush an index") : WR_OK;
+	return (struct wr_idx_item){&e->oid, e->crc, e->offset};
 }
 
 /* By id, twins by offset. */
@@ -204,11 +118,14 @@ enum wr_code wr_index_write(struct wr_indexer *x)
 {
 	WR_AUTO_MEM uint32_t *by_oid = reallocarray(NULL, x->count, sizeof *by_oid);
 	WR_AUTO_MEM uint32_t *order = reallocarray(NULL, x->count, sizeof *order);
+	const struct by_oid by = {x->v, by_oid};
+	const struct wr_idx_source src = {item_at, &by};
 	enum wr_code code;
 
 	if (!by_oid || !order)
 		return wr_fail_nomem(x->main.err);
-	if ((code = sort(by_oid, x)) != WR_OK || (code = write_idx(x, by_oid)) != WR_OK)
+	if ((code = sort(by_oid, x)) != WR_OK ||
+	    (code = wr_pack_write_idx(x->dir, x->name, &src, x->count, x->sum, x->main.err)) != WR_OK)
 		return code;
 	for (uint32_t i = 0; i < x->count; i++)
 		order[by_oid[i]] = i;

@@ -5,39 +5,11 @@
  * its limit.
  */
 #include "core/git/journal_internal.h"
-
-#include <pthread.h>
+#include "core/git/oidmap.h"
 
 #define FIRST_CHUNK (1u << WR_CHUNK_BITS)
 #define FIRST_TABLE 64u
 #define MAX_ROWS 0x7fffff00u
-
-static uint64_t seeds[3];
-static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
-
-static void make_seeds(void)
-{
-	wr_random_bytes(seeds, sizeof seeds);
-}
-
-static uint64_t mix(uint64_t x, uint64_t y)
-{
-	unsigned __int128 p = (unsigned __int128)x * y;
-
-	return (uint64_t)p ^ (uint64_t)(p >> 64);
-}
-
-/* Ids come from outside, so all of their bytes are mixed with what nobody outside knows (as oidmap.c does). */
-static uint64_t hash(const struct wr_oid *oid)
-{
-	uint64_t head, middle;
-	uint32_t tail;
-
-	memcpy(&head, oid->id, sizeof head);
-	memcpy(&middle, oid->id + 8, sizeof middle);
-	memcpy(&tail, oid->id + 16, sizeof tail);
-	return mix(mix(head ^ seeds[0], middle ^ seeds[1]), tail ^ seeds[2]);
-}
 
 static unsigned chunk_of(uint32_t *within, uint32_t i)
 {
@@ -86,7 +58,7 @@ static _Atomic uint64_t *free_slot(const struct wr_journal *j, struct wr_journal
 static void insert(struct wr_journal *j, struct wr_journal_table *t, uint32_t row)
 {
 	const struct wr_oid *oid = &row_at(j, row)->oid;
-	uint64_t h = hash(oid);
+	uint64_t h = wr_oid_hash(oid);
 	_Atomic uint64_t *slot = free_slot(j, t, oid, h);
 
 	if (!slot)
@@ -100,7 +72,6 @@ static enum wr_code grow_table(struct wr_journal *j, uint64_t findable, struct w
 	struct wr_journal_table *old = atomic_load_explicit(&j->table, memory_order_relaxed), *t;
 	uint64_t cap = old ? old->mask + 1 : FIRST_TABLE;
 
-	pthread_once(&seed_once, make_seeds);
 	/* At most half full: a miss, which is what most questions end with, looks at one slot or two. */
 	while (cap / 2 < findable)
 		cap *= 2;
@@ -198,7 +169,7 @@ bool wr_journal_find(uint32_t *row, const struct wr_journal *j, uint32_t limit, 
 
 	if (!t || limit == 0)
 		return false;
-	h = hash(oid);
+	h = wr_oid_hash(oid);
 	for (uint64_t i = h & t->mask;; i = (i + 1) & t->mask) {
 		uint64_t s = atomic_load_explicit(&t->slots[i], memory_order_acquire);
 

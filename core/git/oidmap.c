@@ -20,15 +20,21 @@ static uint64_t mix(uint64_t x, uint64_t y)
 	return (uint64_t)p ^ (uint64_t)(p >> 64);
 }
 
-static size_t home(const struct wr_oid *key, size_t cap)
+uint64_t wr_oid_hash(const struct wr_oid *oid)
 {
 	uint64_t head, middle;
 	uint32_t tail;
 
-	memcpy(&head, key->id, sizeof head);
-	memcpy(&middle, key->id + 8, sizeof middle);
-	memcpy(&tail, key->id + 16, sizeof tail);
-	return (size_t)mix(mix(head ^ seeds[0], middle ^ seeds[1]), tail ^ seeds[2]) & (cap - 1);
+	pthread_once(&seed_once, make_seeds);
+	memcpy(&head, oid->id, sizeof head);
+	memcpy(&middle, oid->id + 8, sizeof middle);
+	memcpy(&tail, oid->id + 16, sizeof tail);
+	return mix(mix(head ^ seeds[0], middle ^ seeds[1]), tail ^ seeds[2]);
+}
+
+static size_t home(const struct wr_oid *key, size_t cap)
+{
+	return (size_t)wr_oid_hash(key) & (cap - 1);
 }
 
 /* The slot that holds key, or the free one where it belongs. cap > 0, and never all slots are taken. */
@@ -52,7 +58,6 @@ static enum wr_code grow(struct wr_oidmap *map, struct wr_error *err)
 {
 	struct wr_oidmap big = {NULL, NULL, map->cap ? map->cap * 2 : FIRST_CAP, map->len};
 
-	pthread_once(&seed_once, make_seeds);
 	big.keys = malloc(big.cap * sizeof *big.keys);
 	big.values = calloc(big.cap, sizeof *big.values);
 	if (!big.keys || !big.values) {

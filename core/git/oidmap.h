@@ -36,6 +36,9 @@ static inline bool wr_oidmap_has(const struct wr_oidmap *map, const struct wr_oi
 	return wr_oidmap_slot(map, key) != NULL;
 }
 
+/* The hash of an id, seeded for this process; for tables of others' own. */
+uint64_t wr_oid_hash(const struct wr_oid *oid);
+
 /* Growing array of ids, zero-initialised is empty. */
 struct wr_oids {
 	struct wr_oid *v;

@@ -90,6 +90,22 @@ size_t wr_entry_distance(uint64_t *distance, const uint8_t *bytes, size_t len);
 size_t wr_entry_put_distance(uint8_t *out, uint64_t distance);
 
 /*
+ * idx.c: writes <name>.idx, which must not exist, and flushes it (not the folder). item() gives the entries in the order of
+ * their ids, several times over. pack_sum: the pack's trailer.
+ */
+struct wr_idx_item {
+	const struct wr_oid *oid;
+	uint32_t crc;
+	uint64_t offset;
+};
+struct wr_idx_source {
+	struct wr_idx_item (*item)(const void *arg, uint32_t i);
+	const void *arg;
+};
+WR_MUST_CHECK enum wr_code wr_pack_write_idx(int dir, const char *name, const struct wr_idx_source *src, uint32_t count,
+					     const uint8_t pack_sum[WR_PACK_SUM], struct wr_error *err);
+
+/*
  * rev.c: writes <name>.rev, which must not exist, and flushes it (not the folder): order[rank] is the position in the
  * index. pack_sum: the pack's trailer.
  */
