@@ -44,6 +44,7 @@ class World:
         self.objects = Objects()
         self.refs = {}
         self.was = set()     # ids that refs have reached at some time: the server may still hold them
+        self.sent = set()    # ids that came with a push of which something was accepted: it may hold these too
         self.copies = [Copy(), Copy()]
         self.turn = 0
         self.said = []       # the last operations, for whoever reads a failure
@@ -135,6 +136,7 @@ class World:
             same(said.accepted(), set(wanted) - set(refused), f"{self.what}: the others")
         else:
             expect(said.ok, f"{self.what}: a push", said, commands)
+        self.sent |= new
         for ref, oid in wanted.items():
             if ref in refused:
                 continue
@@ -299,7 +301,7 @@ class World:
         new = self.commit(*([tip] if tip else []))
         needed = self.objects.closure([new], self.reached())
         left_out = self.random.choice(sorted(needed))
-        if left_out in self.was:
+        if left_out in self.was | self.sent:
             return self.stale()
         name = self.free_name()
         pack = self.objects.pack(needed - {left_out}, ())
