@@ -43,7 +43,10 @@ for round in 1 2; do
 	wait "$server" || true
 	echo "== make test ($round)"
 	start=$SECONDS
-	inside "make test" 2>&1 | tee "$root/test.log" | tail -n 15
+	inside "make test" >"$root/test.log" 2>&1 || true
+	# What failed, with what is said below it, and the end.
+	grep -A 12 "^FAIL" "$root/test.log" || true
+	tail -n 15 "$root/test.log"
 	echo "make test: $((SECONDS - start)) s"
 	tail -n 1 "$root/test.log" | grep -q ', 0 failed'
 done
