@@ -40,6 +40,8 @@ static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, s
 		.max_pack_objects = (uint32_t)cfg->git_max_pack_objects,
 		.max_unpacked_bytes = cfg->git_max_unpacked,
 		.max_object_bytes = cfg->git_max_object,
+		.max_delta_depth = (unsigned)cfg->git_max_delta_depth,
+		.fsck_ignore = cfg->git_fsck_ignore,
 		.idle_repos = (unsigned)cfg->git_idle_repos,
 		.events = events ? &events->sink : NULL,
 		.default_branch = default_branch,

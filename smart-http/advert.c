@@ -51,14 +51,15 @@ static void capabilities(struct wr_buf *out, enum wr_service service, const stru
 	if (service == WR_UPLOAD_PACK) {
 		wr_buf_addz(out, "multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not "
 				 "deepen-relative no-progress include-tag multi_ack_detailed allow-tip-sha1-in-want "
-				 "allow-reachable-sha1-in-want no-done ");
+				 "allow-reachable-sha1-in-want no-done filter ");
 		if (head) {
 			wr_buf_addz(out, "symref=HEAD:");
 			wr_buf_adds(out, head->name);
 			wr_buf_addc(out, ' ');
 		}
 	} else {
-		wr_buf_addz(out, "report-status delete-refs side-band-64k quiet atomic ofs-delta ");
+		wr_buf_addz(out, "report-status report-status-v2 delete-refs side-band-64k quiet atomic "
+				 "ofs-delta push-options ");
 	}
 	wr_buf_addz(out, "object-format=sha1 agent=warren/" WR_VERSION);
 }
@@ -117,8 +118,13 @@ static void refs_write(struct wr_pkt_writer *w, const struct wr_snapshot *snap, 
 static void version2_write(struct wr_pkt_writer *w)
 {
 	static const char *const lines[] = {
-		"version 2\n",     "agent=warren/" WR_VERSION "\n", "ls-refs=unborn\n", "fetch=shallow wait-for-done\n",
-		"server-option\n", "object-format=sha1\n",
+		"version 2\n",
+		"agent=warren/" WR_VERSION "\n",
+		"ls-refs=unborn\n",
+		"fetch=shallow wait-for-done filter ref-in-want sideband-all\n",
+		"server-option\n",
+		"object-format=sha1\n",
+		"object-info\n",
 	};
 
 	for (size_t i = 0; i < WR_ARRAY_LEN(lines); i++)

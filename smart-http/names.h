@@ -1,17 +1,11 @@
 /*
- * smart-http/names.h: which refs clients see, and HEAD, which is the default branch's second name.
+ * smart-http/names.h: HEAD, which is the default branch's second name.
  * Threads: values and snapshots, no state.
  */
 #ifndef WR_NAMES_H
 #define WR_NAMES_H
 
 #include "core/git/snapshot.h"
-
-/* refs/warren/ is the server's own. */
-static inline bool wr_ref_shown(const struct wr_ref *ref)
-{
-	return !wr_str_starts(ref->name, WR_S("refs/warren/"));
-}
 
 /* The ref that HEAD leads to, or NULL while the default branch does not exist. */
 const struct wr_ref *wr_ref_head(const struct wr_snapshot *snap, struct wr_str default_branch);

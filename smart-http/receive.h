@@ -15,7 +15,9 @@
 struct wr_receive;
 
 struct wr_receive_limits {
-	size_t max_commands; /* ref updates in one push */
+	size_t max_commands;	/* ref updates in one push */
+	size_t max_depth_lines; /* shallow lines */
+	size_t max_options;	/* push options */
 };
 
 /*

@@ -15,7 +15,9 @@
 struct wr_upload;
 
 struct wr_upload_limits {
-	size_t max_wants, max_haves, max_shallows, max_prefixes;
+	size_t max_wants, max_haves, max_prefixes; /* object-info's ids count as wants */
+	size_t max_depth_lines;			   /* shallow and deepen-not */
+	size_t max_preamble;			   /* bytes before the first want */
 };
 
 /*

@@ -80,7 +80,7 @@ static enum wr_code deepen_line(bool *taken, struct wr_upload *up, struct wr_str
 
 	*taken = true;
 	if (after(&arg, line, WR_S("shallow ")))
-		return oid_add(&up->shallows, arg, up->limits.max_shallows, "shallow lines", err);
+		return oid_add(&up->shallows, arg, up->limits.max_depth_lines, "lines about depth", err);
 	if (after(&arg, line, WR_S("deepen "))) {
 		if (!wr_str_u64(arg, UINT64_MAX, &n))
 			return wr_fail(err, WR_E_INVALID_REQUEST, "deepen needs a number of commits");

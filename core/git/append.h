@@ -2,7 +2,7 @@
  * core/git/append.h: the only way in: objects through a quarantine, then ref updates that make them visible.
  * Ownership: a quarantine is the caller's until wr_quarantine_free(); freed without an append it leaves nothing behind.
  * Threads:   one per quarantine; appends from any thread, those of one repository take turns in the order of their
- * calls. Blocks on: disk, the source, the turn. Errors:    WR_E_BAD_PACK, WR_E_TOO_LARGE, WR_E_STORAGE_FULL,
+ * calls. Blocks on: disk, the source, the turn. Errors:    WR_E_BAD_PACK, WR_E_SHALLOW_ROOT, WR_E_TOO_LARGE, WR_E_STORAGE_FULL,
  * WR_E_NOT_THERE (the repository was deleted), WR_E_CANCELLED, and what the source says.
  */
 #ifndef WR_APPEND_H
@@ -30,6 +30,19 @@ WR_DEFINE_AUTO(wr_quarantine);
 WR_MUST_CHECK enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src,
 					      const struct wr_progress *progress, const struct wr_cancel *cancel,
 					      struct wr_error *err);
+
+/*
+ * The pusher's history ends at these commits (gitprotocol-pack, "shallow" lines of a push); borrowed until the pack is
+ * read. A commit of the pack that is among them and has a parent which is nowhere makes wr_quarantine_pack() fail with
+ * WR_E_SHALLOW_ROOT instead of WR_E_BAD_PACK. Before the pack.
+ */
+void wr_quarantine_shallow(struct wr_quarantine *q, const struct wr_oids *roots);
+
+/*
+ * The pack was not pushed: it comes from another server or another store, whose history nobody can mend. Objects are then
+ * only refused for what would harm those who check them out: the names that stand for .git, and .gitmodules (fsck.h).
+ */
+void wr_quarantine_taken(struct wr_quarantine *q);
 
 /* An object of the repository that a new one resembles (the tree before a change), and its content where it is at hand. */
 struct wr_like {

@@ -11,13 +11,14 @@
 #define WR_PLAN_H
 
 #include "core/base/stream.h"
+#include "core/git/filter.h"
 #include "core/git/walk.h"
 
 struct wr_plan;
 
 struct wr_plan_request {
-	const struct wr_oids *wants; /* commits, tags or anything a ref names; checked by the caller */
-	const struct wr_oids *haves; /* commits that the client has and this snapshot too */
+	/* Objects of any type that a ref reaches, and commits or tags that the client has: checked by the caller (reach.h). */
+	const struct wr_oids *wants, *haves;
 	const struct wr_oids
 		*client_shallow; /* roots at which the client's history ends now; the haves' walk stops there */
 	/*
@@ -29,6 +30,11 @@ struct wr_plan_request {
 	bool include_tag;		 /* also annotated tags of the snapshot that lead to an object of the pack */
 	bool thin;			 /* deltas may refer to objects that the client has */
 	bool ofs_delta;			 /* the client reads OFS_DELTA entries */
+	/*
+	 * NULL, or what is left out (git rev-list --filter). Wants themselves always come, whatever the filter says. That
+	 * a client has a commit counts as its having all of the commit's tree, as git counts it.
+	 */
+	const struct wr_filter *filter;
 };
 
 /* Progress in units of the stage; total is 0 while it is not known. Called at most some hundred times. NULL fn: none.

@@ -31,6 +31,8 @@ struct wr_quarantine {
 	uint32_t cap;
 	size_t len, bytes_cap;
 	struct wr_refs_check check;
+	const struct wr_oids *shallow; /* NULL: the pusher's history is whole */
+	bool taken;
 };
 
 /* ".../run/<random>", a folder of its own. */
@@ -106,6 +108,16 @@ void wr_quarantine_free(struct wr_quarantine *q)
 		errno = 0;
 	wr_snapshot_unref(q->snap);
 	free(q);
+}
+
+void wr_quarantine_shallow(struct wr_quarantine *q, const struct wr_oids *roots)
+{
+	q->shallow = roots;
+}
+
+void wr_quarantine_taken(struct wr_quarantine *q)
+{
+	q->taken = true;
 }
 
 /* What is findable once the record is written: new objects, of twins the first. */

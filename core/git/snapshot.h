@@ -18,6 +18,12 @@ struct wr_ref {
 	struct wr_oid peeled; /* what an annotated tag leads to in the end; zero when oid is no tag */
 };
 
+/* refs/warren/ is the server's own: clients neither see nor write it, and what only it reaches is not theirs. */
+static inline bool wr_ref_shown(const struct wr_ref *ref)
+{
+	return !wr_str_starts(ref->name, WR_S("refs/warren/"));
+}
+
 WR_MUST_CHECK enum wr_code wr_snapshot_take(struct wr_snapshot **out, struct wr_git_repo *repo, struct wr_error *err);
 void wr_snapshot_unref(struct wr_snapshot *snap);
 WR_DEFINE_AUTO_AS(wr_snapshot, struct wr_snapshot, wr_snapshot_unref);

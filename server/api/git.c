@@ -78,8 +78,9 @@ enum wr_code wr_api_git_upload_pack(struct wr_app *app, struct wr_request *req, 
 	const struct wr_upload_limits limits = {
 		.max_wants = app->cfg->git_max_wants,
 		.max_haves = app->cfg->git_max_haves,
-		.max_shallows = app->cfg->git_max_haves,
 		.max_prefixes = MAX_PREFIXES,
+		.max_depth_lines = (size_t)app->cfg->git_max_depth_lines,
+		.max_preamble = (size_t)app->cfg->git_max_preamble,
 	};
 	int version = wr_protocol_version(WR_UPLOAD_PACK, wr_request_header(req, "Git-Protocol"));
 	WR_AUTO(wr_upload) *up = NULL;
@@ -122,7 +123,11 @@ static void log_push(struct wr_request *req, const struct wr_receive_result *res
 
 enum wr_code wr_api_git_receive_pack(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
-	const struct wr_receive_limits limits = {.max_commands = app->cfg->git_max_commands};
+	const struct wr_receive_limits limits = {
+		.max_commands = app->cfg->git_max_commands,
+		.max_depth_lines = (size_t)app->cfg->git_max_depth_lines,
+		.max_options = (size_t)app->cfg->git_max_push_options,
+	};
 	const struct wr_repo *row = wr_request_repo(req);
 	struct wr_receive_result result = {0};
 	WR_AUTO(wr_receive) *rx = NULL;
