@@ -34,19 +34,12 @@ static void fill(struct wr_summed *s, const struct wr_idx_source *src, uint32_t 
 enum wr_code wr_pack_write_idx(int dir, const char *name, const struct wr_idx_source *src, uint32_t count,
 			       const uint8_t pack_sum[WR_PACK_SUM], struct wr_error *err)
 {
-	WR_AUTO_MEM struct wr_summed *s = malloc(sizeof *s);
-	char file[WR_PACK_NAME + 8];
-	enum wr_code code;
+	WR_AUTO(wr_summed) *s = NULL;
+	enum wr_code code = wr_summed_new(&s, dir, name, ".idx", err);
 
-	if (!s)
-		return wr_fail_nomem(err);
-	if (strlen(name) > WR_PACK_NAME)
-		return wr_fail(err, WR_E_INTERNAL, "pack name too long");
-	snprintf(file, sizeof file, "%s.idx", name);
-	wr_summed_begin(s, dir, file, err);
+	if (code != WR_OK)
+		return code;
 	fill(s, src, count);
 	wr_summed_put(s, pack_sum, WR_PACK_SUM);
-	code = wr_summed_end(s);
-	wr_summed_fini(s);
-	return code;
+	return wr_summed_end(s);
 }

@@ -4,23 +4,32 @@
 #include <fcntl.h>
 
 #include "core/base/file.h"
+#include "core/git/pack.h"
 
 #define SHA1_LEN 20
 
-void wr_summed_begin(struct wr_summed *s, int dir, const char *file, struct wr_error *err)
+enum wr_code wr_summed_new(struct wr_summed **out, int dir, const char *pack, const char *ending, struct wr_error *err)
 {
-	s->len = 0;
-	s->written = 0;
+	WR_AUTO(wr_summed) *s = calloc(1, sizeof *s);
+	char file[WR_PACK_NAME + 8];
+	int n = snprintf(file, sizeof file, "%s%s", pack, ending);
+
+	if (!s)
+		return wr_fail_nomem(err);
 	s->err = err;
-	s->code = WR_OK;
+	s->fd = -1;
+	if (n < 0 || (size_t)n >= sizeof file)
+		return wr_fail(err, WR_E_INTERNAL, "pack name too long");
 	s->sha = EVP_MD_CTX_new();
+	if (!s->sha)
+		return wr_fail_nomem(err);
+	if (EVP_DigestInit_ex(s->sha, EVP_sha1(), NULL) != 1)
+		return wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
 	s->fd = openat(dir, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (s->fd < 0)
-		s->code = wr_fail_errno(err, "create %s", file);
-	else if (!s->sha)
-		s->code = wr_fail_nomem(err);
-	else if (EVP_DigestInit_ex(s->sha, EVP_sha1(), NULL) != 1)
-		s->code = wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
+		return wr_fail_errno(err, "create %s", file);
+	*out = WR_STEAL(s);
+	return WR_OK;
 }
 
 static void flush(struct wr_summed *s)
@@ -29,7 +38,6 @@ static void flush(struct wr_summed *s)
 		s->code = wr_fail(s->err, WR_E_INTERNAL, "SHA-1 failed");
 	if (s->code == WR_OK)
 		s->code = wr_file_write_all(s->fd, s->buf, s->len, s->err);
-	s->written += s->len;
 	s->len = 0;
 }
 
@@ -58,15 +66,17 @@ enum wr_code wr_summed_end(struct wr_summed *s)
 		s->code = wr_fail(s->err, WR_E_INTERNAL, "SHA-1 failed");
 	if (s->code == WR_OK)
 		s->code = wr_file_write_all(s->fd, sum, SHA1_LEN, s->err);
-	s->written += SHA1_LEN;
 	if (s->code == WR_OK && fsync(s->fd) < 0)
 		s->code = wr_fail_errno(s->err, "flush an index");
 	return s->code;
 }
 
-void wr_summed_fini(struct wr_summed *s)
+void wr_summed_free(struct wr_summed *s)
 {
+	if (!s)
+		return;
 	EVP_MD_CTX_free(s->sha);
 	if (s->fd >= 0)
 		close(s->fd);
+	free(s);
 }
