@@ -231,7 +231,7 @@ static enum wr_code drain(struct wr_closure *c, struct wr_error *err)
 	return WR_OK;
 }
 
-static enum wr_code walk_from(struct wr_closure *c, const struct wr_oid *tip, struct wr_error *err)
+enum wr_code wr_closure_walk_from(struct wr_closure *c, const struct wr_oid *tip, struct wr_error *err)
 {
 	enum wr_type type = 0;
 	struct wr_place home;
@@ -257,7 +257,7 @@ static enum wr_code walk_changed(struct wr_closure *c, struct wr_error *err)
 
 	for (size_t i = 0; changed && i < changed->count && code == WR_OK; i++)
 		if (!wr_oid_zero(&changed->v[i].oid) && wr_closure_is_head_or_tag(changed->v[i].name))
-			code = walk_from(c, &changed->v[i].oid, err);
+			code = wr_closure_walk_from(c, &changed->v[i].oid, err);
 	return code;
 }
 
@@ -269,7 +269,7 @@ static enum wr_code walk_all(struct wr_closure *c, struct wr_str from, struct wr
 
 	wr_ref_cursor_init(&cursor, c->snap, from);
 	while (code == WR_OK && wr_ref_cursor_next(&ref, &cursor) && wr_str_starts(ref.name, from))
-		code = walk_from(c, &ref.oid, err);
+		code = wr_closure_walk_from(c, &ref.oid, err);
 	return code;
 }
 

@@ -51,6 +51,9 @@ WR_DEFINE_AUTO_S(wr_closure);
 /* What the heads and tags reach; in a full walk with others also what all other refs reach. */
 WR_MUST_CHECK enum wr_code wr_closure_walk(struct wr_closure *c, bool others, struct wr_error *err);
 
+/* Or what one object reaches. */
+WR_MUST_CHECK enum wr_code wr_closure_walk_from(struct wr_closure *c, const struct wr_oid *tip, struct wr_error *err);
+
 bool wr_closure_is_head_or_tag(struct wr_str name);
 static inline bool wr_closure_role(enum wr_role role)
 {

@@ -600,13 +600,12 @@ void wr_folder_close(struct wr_folder *f, const struct wr_snapshot *snap, bool c
 	folder_free(f);
 }
 
-/* ---- the first push ---- */
+/* ---- a new folder ---- */
 
-static enum wr_code fill(struct wr_folder *f, struct wr_snapshot **snap, const struct wr_git *git, struct wr_error *err)
+static enum wr_code fill(struct wr_folder *f, struct wr_error *err)
 {
 	static const char config[] = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
 	static const char *const folders[] = {"objects", "objects/pack", "refs", "refs/heads", "refs/tags", "warren"};
-	WR_AUTO(wr_snapshot) *empty = NULL;
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	enum wr_code code;
 
@@ -615,22 +614,16 @@ static enum wr_code fill(struct wr_folder *f, struct wr_snapshot **snap, const s
 			return wr_fail_errno(err, "mkdir %s", folders[i]);
 	if ((code = open_dir(&f->warren, f->dir, "warren", err)) != WR_OK ||
 	    (code = wr_file_create(f->dir, "HEAD", WR_S("ref: refs/heads/main\n"), err)) != WR_OK ||
-	    (code = wr_file_create(f->dir, "config", WR_S(config), err)) != WR_OK ||
-	    (code = wr_snapshot_new(&empty, git->cfg.max_object_bytes, err)) != WR_OK)
+	    (code = wr_file_create(f->dir, "config", WR_S(config), err)) != WR_OK)
 		return code;
 	f->lock = openat(f->warren, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (f->lock < 0 || fcntl(f->lock, F_OFD_SETLK, &lock) < 0)
 		return wr_fail_errno(err, "make warren/lock");
-	f->first_journal = f->next_journal = f->next_checkpoint = 1;
-	if ((code = wr_current_write(f->warren, &(struct wr_current){0, 1}, err)) != WR_OK ||
-	    (code = wr_folder_turn_journal(f, &empty, err)) != WR_OK)
-		return code;
-	*snap = WR_STEAL(empty);
 	return WR_OK;
 }
 
-enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
-			     const struct wr_git *git, const char *id, struct wr_error *err)
+enum wr_code wr_folder_make(struct wr_folder **out, char built[PATH_MAX], const struct wr_git *git, const char *id,
+			    struct wr_error *err)
 {
 	char path[PATH_MAX], suffix[32] = ".new-";
 	struct wr_folder *f;
@@ -649,12 +642,43 @@ enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, 
 	}
 	code = open_dir(&f->dir, AT_FDCWD, built, err);
 	if (code == WR_OK)
-		code = fill(f, snap, git, err);
+		code = fill(f, err);
 	if (code == WR_OK)
 		*out = f;
 	else
 		wr_folder_abort(f, built);
 	return code;
+}
+
+enum wr_code wr_folder_start(struct wr_folder *f, struct wr_snapshot **snap, uint64_t checkpoint, struct wr_error *err)
+{
+	enum wr_code code = wr_current_write(f->warren, &(struct wr_current){checkpoint, 1}, err);
+
+	if (code != WR_OK)
+		return code;
+	f->checkpoint = checkpoint;
+	f->next_checkpoint = checkpoint + 1;
+	f->first_journal = f->next_journal = 1;
+	return wr_folder_turn_journal(f, snap, err);
+}
+
+enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
+			     const struct wr_git *git, const char *id, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *empty = NULL;
+	struct wr_folder *f;
+	enum wr_code code;
+
+	if ((code = wr_snapshot_new(&empty, git->cfg.max_object_bytes, err)) != WR_OK ||
+	    (code = wr_folder_make(&f, built, git, id, err)) != WR_OK)
+		return code;
+	if ((code = wr_folder_start(f, &empty, 0, err)) != WR_OK) {
+		wr_folder_abort(f, built);
+		return code;
+	}
+	*out = f;
+	*snap = WR_STEAL(empty);
+	return WR_OK;
 }
 
 enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built, const struct wr_git *git,

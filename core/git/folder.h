@@ -46,6 +46,16 @@ WR_MUST_CHECK enum wr_code wr_folder_open(struct wr_folder **out, struct wr_snap
 void wr_folder_close(struct wr_folder *f, const struct wr_snapshot *snap, bool clean);
 
 /*
+ * A new folder: make builds one beside its place, locked and without anything to read in it; start puts a checkpoint in
+ * force (0: the empty one; *snap is what it is) and an empty journal, which *snap, replaced, then has; finish moves it
+ * into place, abort removes it.
+ */
+WR_MUST_CHECK enum wr_code wr_folder_make(struct wr_folder **out, char built[PATH_MAX], const struct wr_git *git,
+					  const char *id, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_folder_start(struct wr_folder *f, struct wr_snapshot **snap, uint64_t checkpoint,
+					   struct wr_error *err);
+
+/*
  * The first push, in three steps: begin makes the folder beside its place, with an empty journal, which snap then has;
  * finish, once the journal holds its first record, flushed, moves it into place; abort removes what begin made.
  */
