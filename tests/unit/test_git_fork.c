@@ -124,6 +124,35 @@ static void a_fork_holds_what_its_refs_reach(void **state)
 	assert_true(seen.linked > 0 && seen.own > 0);
 }
 
+/* What was forced away lies in the base as dead entries, which a link would bring along. */
+static void what_was_forced_away_does_not_come_along(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_git_info) info = {.packs = NULL};
+	struct seen seen = {0};
+	struct wr_oid main, secret;
+	uint64_t dead = 0;
+	char id[37];
+	bool did;
+
+	make_history(f, "src", 40);
+	sh(f, "git -C src tag -l | xargs -r git -C src tag -d >said");
+	sh_oid(f, &main, "git -C src rev-parse b1");
+	sh_oid(f, &secret, "git -C src commit-tree -p b1 -m secret b1^{tree}");
+	sh(f, "git -C src branch -f b1 $(git -C src commit-tree -p b1 -m secret b1^{tree})");
+	push_all(f, "src");
+	assert_ok(wr_git_repo_checkpoint(&did, f->repo, &f->err));
+	assert_ok(push(f, wr_str(""), "refs/heads/b1", &main));
+	fork_once(f, &seen, true, id);
+	assert_ok(wr_git_repo_checkpoint(&did, f->repo, &f->err));
+	assert_ok(wr_git_repo_info(&info, f->repo, &f->err));
+	for (size_t i = 0; i < info.pack_count; i++)
+		dead += info.packs[i].dead;
+	assert_int_equal(dead, 1);
+	fork_once(f, &seen, true, id);
+	assert_int_equal(seen.linked, 0);
+}
+
 /* After a checkpoint, the same refs: nothing is written but links. */
 static void the_same_refs_are_links(void **state)
 {
@@ -224,6 +253,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_fork_holds_what_its_refs_reach, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(what_was_forced_away_does_not_come_along, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(the_same_refs_are_links, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(a_fork_outlives_its_source, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(forks_of_forks, fx_setup, fx_teardown),
