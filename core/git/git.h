@@ -33,6 +33,14 @@ struct wr_git_config {
 	/* NULL, or how the default branch of a repository is known, for the HEAD that plain git sees. */
 	enum wr_code (*default_branch)(void *arg, char *out, size_t cap, const char *id, struct wr_error *err);
 	void *default_branch_arg;
+	/*
+	 * Objects that no ref reaches are kept for so long (milliseconds) after the checkpoint that found them unreached;
+	 * never shorter than the longest push, which may refer to what its advertisement showed.
+	 */
+	int64_t cruft_grace_ms;
+	/* NULL, or the clock that this time is measured by (milliseconds since 1970), for tests. */
+	int64_t (*now_ms)(void *arg);
+	void *now_arg;
 	bool no_keeper; /* no thread that checkpoints by itself (a command without a server) */
 };
 
@@ -83,6 +91,29 @@ struct wr_git_info {
 void wr_git_info_fini(struct wr_git_info *info);
 WR_DEFINE_AUTO_S(wr_git_info);
 WR_MUST_CHECK enum wr_code wr_git_repo_info(struct wr_git_info *out, struct wr_git_repo *repo, struct wr_error *err);
+
+/*
+ * All that care can do, now: a checkpoint, the base written anew where anything is dead or lies beside it (whole), cruft
+ * past its grace dropped; redelta: objects are packed anew by content, for repositories that are cloned often. Long;
+ * beside writers and readers. What was done, in bytes and objects, for "warren repo maintain".
+ */
+struct wr_maintained {
+	uint64_t bytes_before, bytes_after, cruft_objects, dropped_objects;
+	bool rebased;
+};
+struct wr_progress;
+struct wr_cancel;
+WR_MUST_CHECK enum wr_code wr_git_repo_maintain(struct wr_maintained *out, struct wr_git_repo *repo, bool redelta,
+						const struct wr_progress *progress, const struct wr_cancel *cancel,
+						struct wr_error *err);
+
+/*
+ * Another process takes over (docs/design.md, "Hand-over"): from now on each repository is given back as soon as its last
+ * write has ended, and taken again only for writes that began here before. Readers finish on what they hold. Returns at
+ * once; wr_git_handed_over() says how many this process still owns.
+ */
+void wr_git_hand_over(struct wr_git *git);
+size_t wr_git_owned(struct wr_git *git);
 
 /* A checkpoint now, also where none is due; waits for its end. *did: false where there was nothing to do. */
 WR_MUST_CHECK enum wr_code wr_git_repo_checkpoint(bool *did, struct wr_git_repo *repo, struct wr_error *err);
