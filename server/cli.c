@@ -12,6 +12,7 @@ static const struct wr_command commands[] = {
 	{"repo show", "ID", 1, "say what a repository consists of: refs, journals, packs", false},
 	{"repo verify", "ID", 1, "read all of a repository and say what is wrong; the exit code tells, too", false},
 	{"repo checkpoint", "ID", 1, "write a repository's journals to packs now, for plain git to read", false},
+	{"config check", "", 0, "say what is wrong with the options that serve would get, if anything is", false},
 	{"config example", "", 0, "print the commented example of a configuration file", false},
 	{"version", "", 0, "print the version", false},
 };
@@ -172,7 +173,7 @@ static void one_command(const struct wr_command *c, struct wr_buf *out)
 	if (c->with_repositories)
 		wr_buf_addz(out, "  --with-repositories  delete its repositories as well; this cannot be undone\n");
 	wr_buf_addz(out, "  --config FILE    read options from this INI file; see warren config example\n");
-	if (strcmp(c->name, "serve") == 0)
+	if (strcmp(c->name, "serve") == 0 || strcmp(c->name, "config check") == 0)
 		wr_config_flags_help(out);
 	else
 		wr_buf_addz(out, "  --data DIR       the server's data folder (warren-data)\n");

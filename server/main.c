@@ -18,6 +18,7 @@
 #include "server/http/http.h"
 #include "server/journal_events.h"
 #include "server/reaper.h"
+#include "server/supervisor.h"
 
 static int complain(const struct wr_error *err)
 {
@@ -83,23 +84,19 @@ static void raise_limits(void)
 }
 
 struct parts {
-	int lock;
 	struct wr_app app;
 	struct wr_journal_events events;
 	struct wr_control *control;
 	struct wr_http *http;
 };
 
-static enum wr_code start(struct parts *p, const struct wr_config *cfg, struct wr_error *err)
+static enum wr_code start(struct parts *p, const struct wr_config *cfg, const struct wr_listener *listener,
+			  struct wr_error *err)
 {
 	enum wr_code code;
 
 	p->app.cfg = cfg;
-	code = wr_datadir_make(cfg->server_data, err);
-	if (!code)
-		code = wr_datadir_lock(&p->lock, cfg->server_data, (int64_t)cfg->server_stop_timeout, err);
-	if (!code)
-		code = wr_db_open(&p->app.db, cfg->server_data, err);
+	code = wr_db_open(&p->app.db, cfg->server_data, err);
 	if (!code)
 		code = open_git(&p->app.git, cfg, p->app.db, &p->events, err);
 	if (!code)
@@ -107,7 +104,7 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, struct w
 	if (!code)
 		code = wr_control_start(&p->control, cfg->server_data, p->app.db, p->app.git, p->app.reaper, err);
 	if (!code)
-		code = wr_http_start(&p->http, &p->app, cfg, err);
+		code = wr_http_start(&p->http, &p->app, cfg, listener, err);
 	return code;
 }
 
@@ -125,34 +122,40 @@ static void stop(struct parts *p)
 		wr_git_close(p->app.git);
 	if (p->app.db)
 		wr_db_close(p->app.db);
-	if (p->lock >= 0)
-		close(p->lock);
 }
 
-static int serve(const struct wr_cli *cli, struct wr_error *err)
+/* What the supervisor has and its workers share. */
+struct service {
+	const struct wr_config *cfg;
+	struct wr_listener listener;
+};
+
+/* One worker: until it is told to stop. */
+static int work(void *arg, const struct wr_worker_link *link)
 {
-	const struct wr_config *cfg = &cli->config;
-	struct parts p = {.lock = -1};
+	const struct service *service = arg;
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct parts p = {.http = NULL};
 	sigset_t stops;
 	int sig;
 
-	if (set_log_level(cfg->server_log_level, err))
-		return complain(err);
 	raise_limits();
 	signal(SIGPIPE, SIG_IGN);
-	/* Blocked before any thread exists: only the sigwait below ever sees them. */
+	if (start(&p, service->cfg, &service->listener, &err)) {
+		stop(&p);
+		return complain(&err);
+	}
+	if (link->announce) {
+		printf("warren: listening on %s\n", wr_http_url(p.http));
+		fflush(stdout);
+	}
+	wr_worker_ready(link);
+	WR_LOG(WR_INFO, NULL, SERVER_READY, WR_STR("url", wr_http_url(p.http)), WR_STR("version", WR_VERSION));
+	/* They were blocked before any thread existed: only this sees them. */
 	sigemptyset(&stops);
 	sigaddset(&stops, SIGTERM);
 	sigaddset(&stops, SIGINT);
 	sigaddset(&stops, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &stops, NULL);
-	if (start(&p, cfg, err)) {
-		stop(&p);
-		return complain(err);
-	}
-	printf("warren: listening on %s\n", wr_http_url(p.http));
-	fflush(stdout);
-	WR_LOG(WR_INFO, NULL, SERVER_READY, WR_STR("url", wr_http_url(p.http)), WR_STR("version", WR_VERSION));
 	while (sigwait(&stops, &sig) != 0)
 		continue;
 	WR_LOG(WR_INFO, NULL, SERVER_DRAINING, WR_STR("signal", sig == SIGTERM ? "TERM" : sig == SIGINT ? "INT" : "HUP"));
@@ -160,6 +163,44 @@ static int serve(const struct wr_cli *cli, struct wr_error *err)
 	stop(&p);
 	WR_LOG(WR_INFO, NULL, SERVER_STOPPED);
 	return 0;
+}
+
+static void close_service(void *arg)
+{
+	struct service *service = arg;
+
+	close(service->listener.fd);
+}
+
+static int serve(const struct wr_cli *cli, char **argv, struct wr_error *err)
+{
+	struct service service = {.cfg = &cli->config};
+	struct wr_supervisor s = {
+		.work = work,
+		.close = close_service,
+		.arg = &service,
+		.stop_ms = (int64_t)cli->config.server_stop_timeout,
+		.argv = argv,
+	};
+	const char *data = cli->config.server_data;
+	int status = 1;
+	enum wr_code code;
+
+	wr_takeover_read(&s.own);
+	if ((code = set_log_level(cli->config.server_log_level, err)) != WR_OK ||
+	    (code = wr_datadir_make(data, err)) != WR_OK)
+		return complain(err);
+	/* Of the open file, which all workers share: so one whose supervisor was killed keeps it until it has ended. */
+	if (s.own.lock_fd < 0)
+		code = wr_datadir_lock(&s.own.lock_fd, data, s.stop_ms, err);
+	if (code == WR_OK)
+		code = wr_http_listen(&service.listener, service.cfg, s.own.listen_fd, err);
+	if (code != WR_OK)
+		return complain(err);
+	s.own.listen_fd = service.listener.fd;
+	if (wr_supervise(&status, &s, err) != WR_OK)
+		return complain(err);
+	return status;
 }
 
 /*
@@ -282,11 +323,13 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (strcmp(cli.command->name, "serve") == 0)
-		return serve(&cli, &err);
+		return serve(&cli, argv, &err);
 	if (strcmp(cli.command->name, "version") == 0) {
 		printf("warren %s\n", WR_VERSION);
 		return 0;
 	}
+	if (strcmp(cli.command->name, "config check") == 0)
+		return set_log_level(cli.config.server_log_level, &err) ? complain(&err) : 0;
 	if (strcmp(cli.command->name, "config example") == 0)
 		return print(wr_config_example);
 	return admin(&cli, &err);

@@ -129,26 +129,28 @@ static enum wr_code start_all(struct wr_http *http, struct wr_error *err)
 		return code;
 	if (tls && (code = wr_tls_load(&http->cert, &http->key, cfg->server_tls_cert, cfg->server_tls_key, err)))
 		return code;
-	if ((code = wr_listen_open(&http->listen_fd, &http->port, http->url, sizeof http->url, cfg->server_listen, tls,
-				   err)) ||
-	    (code = start_lanes(http, err)) || (code = start_library(http, err)))
+	if ((code = start_lanes(http, err)) || (code = start_library(http, err)))
 		return code;
 	return start_threads(http, err);
 }
 
-enum wr_code wr_http_start_table(struct wr_http **out, struct wr_app *app, const struct wr_config *cfg,
-				 const struct wr_route_table *table, struct wr_error *err)
+enum wr_code wr_http_start_on(struct wr_http **out, struct wr_app *app, const struct wr_config *cfg,
+			      const struct wr_route_table *table, const struct wr_listener *listener,
+			      struct wr_error *err)
 {
 	struct wr_http *http = calloc(1, sizeof *http);
 	pthread_condattr_t mono;
 	enum wr_code code;
 
-	if (!http)
+	if (!http) {
+		close(listener->fd);
 		return wr_fail_nomem(err);
+	}
 	http->app = app;
 	http->cfg = cfg;
 	http->table = table;
-	http->listen_fd = http->accept_stop = http->watch_stop = -1;
+	http->listener = *listener;
+	http->accept_stop = http->watch_stop = -1;
 	pthread_mutex_init(&http->lock, NULL);
 	pthread_condattr_init(&mono);
 	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
@@ -163,14 +165,23 @@ enum wr_code wr_http_start_table(struct wr_http **out, struct wr_app *app, const
 	return WR_OK;
 }
 
+enum wr_code wr_http_start_table(struct wr_http **out, struct wr_app *app, const struct wr_config *cfg,
+				 const struct wr_route_table *table, struct wr_error *err)
+{
+	struct wr_listener listener;
+	enum wr_code code = wr_http_listen(&listener, cfg, -1, err);
+
+	return code == WR_OK ? wr_http_start_on(out, app, cfg, table, &listener, err) : code;
+}
+
 uint16_t wr_http_port(const struct wr_http *http)
 {
-	return http->port;
+	return http->listener.port;
 }
 
 const char *wr_http_url(const struct wr_http *http)
 {
-	return http->url;
+	return http->listener.url;
 }
 
 /* ---- stop ---- */
@@ -190,9 +201,9 @@ static void signal_thread(int fd, pthread_t thread, bool *runs)
 static void stop_accepting(struct wr_http *http)
 {
 	signal_thread(http->accept_stop, http->acceptor, &http->accepting);
-	if (http->listen_fd >= 0)
-		close(http->listen_fd);
-	http->listen_fd = -1;
+	if (http->listener.fd >= 0)
+		close(http->listener.fd);
+	http->listener.fd = -1;
 }
 
 void wr_http_drain(struct wr_http *http)

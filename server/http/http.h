@@ -16,10 +16,23 @@
 struct wr_http;
 struct wr_route_table;
 
-/* Listens, and serves the routes of routes.def from the moment it returns. */
+/* A listening socket, and where it listens: "http://HOST:PORT" (https with TLS). */
+struct wr_listener {
+	int fd;
+	uint16_t port;
+	char url[300];
+};
+/* inherited: -1, or a socket that listens already and is taken over. */
+WR_MUST_CHECK enum wr_code wr_http_listen(struct wr_listener *out, const struct wr_config *cfg, int inherited,
+					  struct wr_error *err);
+
+/* Serves the routes of routes.def from the moment it returns. Takes the listener's socket over. */
 WR_MUST_CHECK enum wr_code wr_http_start(struct wr_http **out, struct wr_app *app, const struct wr_config *cfg,
-					 struct wr_error *err);
-/* The same with other routes: tests. */
+					 const struct wr_listener *listener, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_http_start_on(struct wr_http **out, struct wr_app *app, const struct wr_config *cfg,
+					    const struct wr_route_table *table, const struct wr_listener *listener,
+					    struct wr_error *err);
+/* The same with other routes, and a socket of its own: tests. */
 WR_MUST_CHECK enum wr_code wr_http_start_table(struct wr_http **out, struct wr_app *app, const struct wr_config *cfg,
 					       const struct wr_route_table *table, struct wr_error *err);
 

@@ -49,12 +49,10 @@ struct wr_http {
 	struct wr_lane *commit, *git;
 	struct wr_gate *gate;
 	char *cert, *key; /* PEM */
-	int listen_fd;
+	struct wr_listener listener; /* fd -1 once it is closed */
 	int accept_stop, watch_stop; /* eventfds: written once */
 	pthread_t acceptor, watchdog;
 	bool accepting, watching; /* those threads run; main's */
-	uint16_t port;
-	char url[300];
 
 	_Atomic bool draining;
 	_Atomic bool stopping;
@@ -251,9 +249,6 @@ void wr_watch_main(void *http);
 
 /* ---- listen.c ---- */
 
-/* Opens the listening socket of "HOST:PORT" and says its port; url gets "scheme://HOST:PORT". */
-WR_MUST_CHECK enum wr_code wr_listen_open(int *fd, uint16_t *port, char *url, size_t url_size, const char *listen,
-					  bool tls, struct wr_error *err);
 /* The thread that accepts and hands to libmicrohttpd, until accept_stop is written. */
 void wr_listen_main(void *http);
 

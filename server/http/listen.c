@@ -87,32 +87,44 @@ static int open_any(const struct addrinfo *list)
 	return -1;
 }
 
-enum wr_code wr_listen_open(int *fd, uint16_t *port, char *url, size_t url_size, const char *listen_text, bool tls,
-			    struct wr_error *err)
+static enum wr_code open_listener(int *fd, char *host, size_t host_size, const char *text, struct wr_error *err)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *list = NULL;
-	char host[256], service[8], reason[128];
-	bool v6;
+	char service[8], reason[128];
 	int rc;
 
-	if (!split(host, sizeof host, service, sizeof service, wr_str(listen_text)))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "listen: \"%s\" is not HOST:PORT ([::1]:8080 for IPv6)",
-			       listen_text);
+	if (!split(host, host_size, service, sizeof service, wr_str(text)))
+		return wr_fail(err, WR_E_INVALID_REQUEST, "listen: \"%s\" is not HOST:PORT ([::1]:8080 for IPv6)", text);
+	if (*fd >= 0)
+		return WR_OK;
 	rc = getaddrinfo(host, service, &hints, &list);
 	/* A small system may not have the line in /etc/hosts; RFC 6761 leaves no doubt about what the name means. */
 	if (rc != 0 && strcmp(host, "localhost") == 0)
 		rc = getaddrinfo("127.0.0.1", service, &hints, &list);
 	if (rc != 0)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "listen: no address for \"%s\": %s", host, gai_strerror(rc));
-	rc = open_any(list);
+	*fd = open_any(list);
 	freeaddrinfo(list);
-	if (rc < 0)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "Cannot listen on %s: %s", listen_text,
+	if (*fd < 0)
+		return wr_fail(err, WR_E_INVALID_REQUEST, "Cannot listen on %s: %s", text,
 			       strerror_r(errno, reason, sizeof reason) ? "no reason known" : reason);
-	*fd = rc;
-	*port = port_of(rc);
+	return WR_OK;
+}
+
+enum wr_code wr_http_listen(struct wr_listener *out, const struct wr_config *cfg, int inherited, struct wr_error *err)
+{
+	bool tls = cfg->server_tls_cert[0] || cfg->server_tls_key[0], v6;
+	int fd = inherited;
+	char host[256];
+	enum wr_code code = open_listener(&fd, host, sizeof host, cfg->server_listen, err);
+
+	if (code != WR_OK)
+		return code;
+	out->fd = fd;
+	out->port = port_of(fd);
 	v6 = strchr(host, ':') != NULL;
-	snprintf(url, url_size, "%s://%s%s%s:%u", tls ? "https" : "http", v6 ? "[" : "", host, v6 ? "]" : "", *port);
+	snprintf(out->url, sizeof out->url, "%s://%s%s%s:%u", tls ? "https" : "http", v6 ? "[" : "", host, v6 ? "]" : "",
+		 out->port);
 	return WR_OK;
 }
 
@@ -131,7 +143,7 @@ static bool accept_one(struct wr_http *http, bool *starved)
 {
 	struct sockaddr_storage addr;
 	socklen_t len = sizeof addr;
-	int fd = accept4(http->listen_fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(http->listener.fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	*starved = fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
 	if (fd < 0)
@@ -144,7 +156,7 @@ static bool accept_one(struct wr_http *http, bool *starved)
 void wr_listen_main(void *arg)
 {
 	struct wr_http *http = arg;
-	struct pollfd fds[2] = {{.fd = http->accept_stop, .events = POLLIN}, {.fd = http->listen_fd, .events = POLLIN}};
+	struct pollfd fds[2] = {{.fd = http->accept_stop, .events = POLLIN}, {.fd = http->listener.fd, .events = POLLIN}};
 
 	for (;;) {
 		size_t left = places_left(http);

@@ -12,7 +12,8 @@ static const struct wr_route rows[] = {
 
 static const struct wr_route_table table = {rows, WR_ARRAY_LEN(rows)};
 
-enum wr_code wr_http_start(struct wr_http **out, struct wr_app *app, const struct wr_config *cfg, struct wr_error *err)
+enum wr_code wr_http_start(struct wr_http **out, struct wr_app *app, const struct wr_config *cfg,
+			   const struct wr_listener *listener, struct wr_error *err)
 {
-	return wr_http_start_table(out, app, cfg, &table, err);
+	return wr_http_start_on(out, app, cfg, &table, listener, err);
 }
