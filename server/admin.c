@@ -1,7 +1,11 @@
 #include "server/admin.h"
 
+#include <signal.h>
+#include <unistd.h>
+
 #include "core/auth/accounts.h"
 #include "core/auth/repos.h"
+#include "core/base/suspects.h"
 #include "core/git/verify.h"
 #include "server/api/api.h"
 #include "server/api/fields.h"
@@ -247,12 +251,45 @@ static enum wr_code repo_verify(json_t **out, const struct admin *a, struct wr_e
 		    err);
 }
 
+/* Out of service, because two crashes in a row were blamed on them. */
+static enum wr_code repo_parked(json_t **out, const struct admin *a, struct wr_error *err)
+{
+	char (*names)[WR_SUSPECT_MAX] = calloc(WR_PARKED_MAX, sizeof *names);
+	WR_AUTO(json_t) *rows = json_array();
+	size_t n = names ? wr_suspects_parked(names, WR_PARKED_MAX) : 0;
+	enum wr_code code = names ? WR_OK : wr_fail_nomem(err);
+
+	(void)a;
+	for (size_t i = 0; i < n && code == WR_OK; i++)
+		code = wr_rows_add(rows, wr_json_str(wr_str(names[i])), err);
+	free(names);
+	return code == WR_OK ? give(out, json_pack("{s:o}", "parked", WR_STEAL(rows)), err) : code;
+}
+
+static enum wr_code repo_unpark(json_t **out, const struct admin *a, struct wr_error *err)
+{
+	char id[WR_UUID_LEN + 1];
+
+	if (!wr_uuid_parse(a->args.repo, id) || !wr_suspect_unpark(id))
+		return wr_fail(err, WR_E_INVALID_REQUEST, "This repository is not parked; warren repo parked lists them");
+	return give(out, json_pack("{s:s}", "repoId", id), err);
+}
+
+static enum wr_code upgrade(json_t **out, const struct admin *a, struct wr_error *err)
+{
+	/* Without a server there is no reaper. */
+	if (!a->reaper || kill(getppid(), SIGUSR2) != 0)
+		return wr_fail(err, WR_E_INVALID_REQUEST, "No server runs on this data folder");
+	return give(out, json_pack("{s:I}", "pid", (json_int_t)getppid()), err);
+}
+
 static const struct {
 	const char *name;
 	enum wr_code (*run)(json_t **out, const struct admin *a, struct wr_error *err);
 } commands[] = {
 	{"account.create", account_create}, {"account.list", account_list}, {"account.delete", account_delete},
 	{"key.create", key_create},	    {"key.list", key_list},	    {"key.revoke", key_revoke},
+	{"upgrade", upgrade},		    {"repo.parked", repo_parked},	    {"repo.unpark", repo_unpark},
 	{"repo.show", repo_show},	    {"repo.verify", repo_verify},   {"repo.checkpoint", repo_checkpoint},
 };
 
@@ -271,19 +308,34 @@ static const struct wr_field command_fields[] = {
 	WR_FIELD(struct command, args, "args", ANY, false),
 };
 
+static void mark_repo(struct wr_suspect_mark *mark, struct wr_str repo)
+{
+	char id[WR_UUID_LEN + 1] = "";
+
+	if (!wr_uuid_parse(repo, id))
+		id[0] = '\0';
+	wr_suspect_begin(mark, id);
+}
+
 enum wr_code wr_admin_run(json_t **out, struct wr_db *db, struct wr_git *git, struct wr_reaper *reaper, json_t *command,
 			  const struct wr_cancel *cancel, struct wr_error *err)
 {
 	struct admin a = {.db = db, .git = git, .reaper = reaper, .cancel = cancel};
 	struct command c = {.args = NULL};
+	struct wr_suspect_mark mark;
 	enum wr_code code = wr_fields_read(&c, command_fields, WR_ARRAY_LEN(command_fields), command, err);
 
 	if (code == WR_OK)
 		code = wr_fields_read(&a.args, arg_fields, WR_ARRAY_LEN(arg_fields), c.args, err);
 	if (code != WR_OK)
 		return code;
-	for (size_t i = 0; i < WR_ARRAY_LEN(commands); i++)
-		if (wr_str_eqz(c.cmd, commands[i].name))
-			return commands[i].run(out, &a, err);
+	for (size_t i = 0; i < WR_ARRAY_LEN(commands); i++) {
+		if (!wr_str_eqz(c.cmd, commands[i].name))
+			continue;
+		mark_repo(&mark, a.args.repo);
+		code = commands[i].run(out, &a, err);
+		wr_suspect_end(&mark);
+		return code;
+	}
 	return wr_fail(err, WR_E_INVALID_REQUEST, "unknown command");
 }

@@ -9,6 +9,9 @@
  *   key.revoke     {account, key}               {keyId, accountId, name}
  *   repo.show      {repo}                       what the repository consists of: refs, journals, packs
  *   repo.verify    {repo}                       {..., problemCount, problems: [sentence]} after reading all of it
+ *   upgrade        {}                           {pid}: of the supervisor, which was told (server/supervisor.h)
+ *   repo.parked    {}                           {parked: [id]}: out of service after two crashes (core/base/suspects.h)
+ *   repo.unpark    {repo}                       {repoId}: in service again
  *   repo.checkpoint {repo}                      {done, ...}: what repo.show says after a checkpoint
  * account and key take an id or a name, repo an id. A secret is shown once, by what made it.
  * Ownership: *out is a new reference.

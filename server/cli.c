@@ -12,8 +12,11 @@ static const struct wr_command commands[] = {
 	{"repo show", "ID", 1, "say what a repository consists of: refs, journals, packs", false},
 	{"repo verify", "ID", 1, "read all of a repository and say what is wrong; the exit code tells, too", false},
 	{"repo checkpoint", "ID", 1, "write a repository's journals to packs now, for plain git to read", false},
+	{"repo parked", "", 0, "list the repositories that are out of service because they stopped the server twice", false},
+	{"repo unpark", "ID", 1, "put such a repository into service again", false},
 	{"config check", "", 0, "say what is wrong with the options that serve would get, if anything is", false},
 	{"config example", "", 0, "print the commented example of a configuration file", false},
+	{"upgrade", "", 0, "have the running server become the program that its file is now, without a pause", false},
 	{"version", "", 0, "print the version", false},
 };
 
@@ -177,6 +180,9 @@ static void one_command(const struct wr_command *c, struct wr_buf *out)
 		wr_config_flags_help(out);
 	else
 		wr_buf_addz(out, "  --data DIR       the server's data folder (warren-data)\n");
+	if (strcmp(c->name, "upgrade") == 0)
+		wr_buf_addz(out, "\nThe log says how it went: upgrade.begins and upgrade.ends, or upgrade.failed, and then the "
+				 "server goes on as it is.\n");
 	if (strncmp(c->name, "account", 7) == 0 || strncmp(c->name, "key", 3) == 0 || strncmp(c->name, "repo", 4) == 0)
 		wr_buf_addz(out, "\nPrints one JSON object. Works beside a running server and without one.\n");
 	if (strcmp(c->name, "serve") == 0)

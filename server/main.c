@@ -259,10 +259,12 @@ static json_t *command_json(const struct wr_cli *cli)
 {
 	const char *name = cli->command->name;
 	json_t *args = json_object();
-	char dotted[32];
+	char dotted[32], *space;
 
 	snprintf(dotted, sizeof dotted, "%s", name);
-	*strchr(dotted, ' ') = '.';
+	space = strchr(dotted, ' ');
+	if (space)
+		*space = '.';
 	if (strcmp(name, "account create") == 0)
 		json_object_set_new(args, "name", wr_json_str(wr_str(cli->words[0])));
 	else if (cli->command->word_count > 0)

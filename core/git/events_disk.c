@@ -1,4 +1,5 @@
 /* Events: the thread "wr-events-disk", for what may have to wait for a repository, so that no mark waits for one. */
+#include "core/base/suspects.h"
 #include "core/git/events_internal.h"
 
 #define BUSY_MAX 128 /* from which on no more of an earlier process's are opened */
@@ -51,6 +52,7 @@ static bool open_marked(struct wr_events *ev, bool log)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	char id[WR_UUID_LEN + 1], after[WR_UUID_LEN + 1] = "";
+	struct wr_suspect_mark mark;
 	struct wr_git_repo *repo;
 	bool all = true;
 	enum wr_code code;
@@ -62,7 +64,9 @@ static bool open_marked(struct wr_events *ev, bool log)
 			return false;
 		}
 		memcpy(after, id, sizeof after);
+		wr_suspect_begin(&mark, id);
 		code = wr_git_repo_open(&repo, ev->git, id, &err);
+		wr_suspect_end(&mark);
 		if (code != WR_OK) {
 			all = false;
 			if (log)

@@ -5,6 +5,7 @@
 #include <git2/global.h>
 
 #include "core/base/file.h"
+#include "core/base/suspects.h"
 #include "core/git/git_internal.h"
 #include "core/git/keeper.h"
 
@@ -332,6 +333,8 @@ enum wr_code wr_git_repo_open(struct wr_git_repo **out, struct wr_git *git, cons
 
 	if (!wr_uuid_parse(wr_str(id), canonical) || strcmp(canonical, id) != 0)
 		return wr_fail(err, WR_E_INTERNAL, "not a repository id");
+	if (wr_suspect_parked(id))
+		return wr_fail(err, WR_E_REPO_PARKED, "repository %s was worked on in two crashes in a row", id);
 	repo = handle(git, id);
 	if (!repo)
 		return wr_fail_nomem(err);

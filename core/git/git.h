@@ -51,7 +51,8 @@ void wr_git_close(struct wr_git *git);
 /*
  * A handle to the repository with this id (a UUID in lower case, that a database row vouches for). A repository without
  * a folder is empty, which is no error and is not remembered.
- * Errors: WR_E_UNAVAILABLE, WR_E_INTERNAL (damage: a folder whose state file is missing or does not parse).
+ * Errors: WR_E_UNAVAILABLE, WR_E_REPO_PARKED (core/base/suspects.h), WR_E_INTERNAL (damage: a folder whose state file is
+ * missing or does not parse).
  */
 WR_MUST_CHECK enum wr_code wr_git_repo_open(struct wr_git_repo **out, struct wr_git *git, const char *id,
 					    struct wr_error *err);

@@ -2,6 +2,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/base/suspects.h"
 #include "core/base/threads.h"
 #include "core/git/checkpoint.h"
 
@@ -111,11 +112,13 @@ enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_
 	int64_t began = wr_mono_ms();
 	WR_AUTO_FD int packs = -1;
 	WR_AUTO_FD int warren = -1;
+	struct wr_suspect_mark mark;
 	size_t journals;
 	enum wr_code code;
 	uint64_t number = 0;
 
 	*did = false;
+	wr_suspect_begin(&mark, repo->id);
 	pthread_mutex_lock(&repo->keeping);
 	code = begin(&snap, &journals, repo, err);
 	if (code == WR_OK && snap)
@@ -127,6 +130,7 @@ enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_
 		*did = code == WR_OK;
 	}
 	pthread_mutex_unlock(&repo->keeping);
+	wr_suspect_end(&mark);
 	if (*did)
 		WR_LOG(WR_INFO, NULL, REPO_CHECKPOINT, WR_STR("repo", repo->id), WR_INT("checkpoint", c.number),
 		       WR_INT("bytes", c.written), WR_INT("gained", c.gained), WR_INT("died", c.died),

@@ -1,3 +1,4 @@
+#include "core/base/suspects.h"
 #include "server/http/http_internal.h"
 
 /* The body that the handler gets: unzipped, parsed, or as a source. On the handler's thread. */
@@ -78,15 +79,19 @@ static enum wr_code prepare(struct wr_request *req, struct wr_error *err)
 
 void wr_work_run(struct wr_request *req)
 {
+	const struct wr_repo *repo = wr_request_repo(req);
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct wr_suspect_mark mark;
 	enum wr_code code = WR_OK;
 
+	wr_suspect_begin(&mark, repo ? repo->id : "");
 	if (atomic_load(&req->given_up))
 		code = wr_fail(&err, WR_E_CANCELLED, "given up before it began");
 	if (!code)
 		code = prepare(req, &err);
 	if (!code)
 		code = req->match.route->handler(req->http->app, req, &err);
+	wr_suspect_end(&mark);
 	wr_reply_finish(req, code, &err);
 }
 

@@ -49,11 +49,12 @@ enum call {
 	C_CREATE = 256, /* an open that makes the file */
 };
 
+#define CRASH (-1)
 struct control {
 	uint32_t calls;	 /* which fail; 0: none */
 	uint32_t after;	 /* so many pass before */
 	uint32_t times;	 /* so many fail, then they pass again */
-	int32_t error;
+	int32_t error;	 /* CRASH: the thread that calls dies, and its process with it */
 	uint32_t halved; /* the first write that would fail is cut short instead */
 	uint32_t seen, failed;
 	char path[100];	 /* only where this is part of the name */
@@ -185,6 +186,8 @@ static bool fails(enum call call, const char *name)
 	if (nth < control->after || nth - control->after >= control->times)
 		return false;
 	__atomic_fetch_add(&control->failed, 1, __ATOMIC_SEQ_CST);
+	if (control->error == CRASH)
+		__builtin_trap();
 	errno = control->error;
 	return true;
 }

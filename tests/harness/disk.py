@@ -32,6 +32,9 @@ def environment(data, log=None, control=None):
     return env
 
 
+CRASH = -1  # instead of an error: the thread that calls dies, and its process with it
+
+
 class Control:
     """Says which calls of a running server fail."""
 

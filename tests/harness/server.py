@@ -44,7 +44,7 @@ def knows(command):
 class Server:
     """flags: further options of `serve`; config: text of an INI file; listen: None for a free port of 127.0.0.1."""
 
-    def __init__(self, flags=(), env=None, config=None, data=None, listen="127.0.0.1:0", cafile=None):
+    def __init__(self, flags=(), env=None, config=None, data=None, listen="127.0.0.1:0", cafile=None, program=None):
         self.folder = tempfile.mkdtemp(prefix="warren-server-")
         self.data = data or os.path.join(self.folder, "data")
         self.flags, self.env, self.listen, self.cafile = list(flags), dict(env or {}), listen, cafile
@@ -54,6 +54,7 @@ class Server:
             with open(path, "w", encoding="utf-8") as f:
                 f.write(config)
             self.flags += ["--config", path]
+        self.program = program or warren()
         self.process = None
         self.url = None
         self.secrets = set()
@@ -65,7 +66,7 @@ class Server:
 
     def start(self, seconds=30):
         self.killed = False
-        args = [warren(), "serve", "--data", self.data]
+        args = [self.program, "serve", "--data", self.data]
         args += ["--listen", self.listen] if self.listen else []
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([*args, *self.flags], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
