@@ -4,8 +4,6 @@
 #include "smart-http/names.h"
 #include "smart-http/upload_internal.h"
 
-/* Wants that no ref names cost a walk; honest clients have a few of them, submodules and refs that just moved. */
-#define MAX_DEEP_WANTS 256
 /* Walks for readiness in one request. Beyond it the client decides itself when it has told enough. */
 #define MAX_READY_WALKS 64
 /* A tag of a tag of a tag: longer chains are nobody's release. */
@@ -17,8 +15,7 @@ void wr_common_fini(struct wr_common *common)
 	wr_oids_fini(&common->commits);
 }
 
-/* The commit that oid is, or that a tag leads to; *is says whether it is here and a commit at all. */
-static enum wr_code commit_of(bool *is, struct wr_oid *commit, const struct wr_snapshot *snap, const struct wr_oid *oid,
+enum wr_code wr_upload_peel(bool *is, struct wr_oid *commit, const struct wr_snapshot *snap, const struct wr_oid *oid,
 			      struct wr_error *err)
 {
 	struct wr_oid at = *oid;
@@ -47,14 +44,14 @@ static enum wr_code commit_of(bool *is, struct wr_oid *commit, const struct wr_s
 	return WR_OK;
 }
 
-enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_snapshot *snap,
-			   const struct wr_oid *have, struct wr_error *err)
+enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_upload *up,
+			   const struct wr_snapshot *snap, const struct wr_oid *have, struct wr_error *err)
 {
 	struct wr_oid commit;
-	enum wr_code code = commit_of(known, &commit, snap, have, err);
+	enum wr_code code = wr_reach_cheap(known, up->reach, have, err);
 	bool added;
 
-	if (code != WR_OK || !*known)
+	if (code != WR_OK || !*known || (code = wr_upload_peel(known, &commit, snap, have, err)) != WR_OK || !*known)
 		return code;
 	common->last = *have;
 	if ((code = wr_oidmap_add(&common->seen, &commit, 0, &added, err)) == WR_OK && added)
@@ -81,52 +78,6 @@ enum wr_code wr_common_ready(struct wr_common *common, const struct wr_upload *u
 	return WR_OK;
 }
 
-/* Everything that the advertisement names. */
-static enum wr_code tips(struct wr_oidmap *out, const struct wr_snapshot *snap, struct wr_error *err)
-{
-	size_t n;
-	const struct wr_ref *refs = wr_snapshot_refs(snap, &n);
-
-	for (size_t i = 0; i < n; i++) {
-		enum wr_code code;
-
-		if (!wr_ref_shown(&refs[i]))
-			continue;
-		if ((code = wr_oidmap_add(out, &refs[i].oid, 0, NULL, err)) != WR_OK ||
-		    (!wr_oid_zero(&refs[i].peeled) &&
-		     (code = wr_oidmap_add(out, &refs[i].peeled, 0, NULL, err)) != WR_OK))
-			return code;
-	}
-	return WR_OK;
-}
-
-static enum wr_code check_wants(bool *ok, struct wr_oid *bad, const struct wr_upload *up,
-				   const struct wr_snapshot *snap, const struct wr_cancel *cancel, struct wr_error *err)
-{
-	WR_AUTO_S(wr_oidmap) named = {0};
-	WR_AUTO_S(wr_oids) deep = {NULL, 0, 0};
-	enum wr_code code = tips(&named, snap, err);
-	size_t first_bad;
-
-	*ok = false;
-	for (size_t i = 0; code == WR_OK && i < up->wants.len; i++) {
-		const struct wr_oid *want = &up->wants.v[i];
-
-		if (wr_oidmap_has(&named, want))
-			continue;
-		*bad = *want;
-		if (deep.len == MAX_DEEP_WANTS || !wr_snapshot_has(snap, want))
-			return WR_OK;
-		code = wr_oids_add(&deep, want, err);
-	}
-	if (code != WR_OK || (code = wr_walk_reachable(&first_bad, snap, &deep, cancel, err)) != WR_OK)
-		return code;
-	*ok = first_bad == deep.len;
-	if (!*ok)
-		*bad = deep.v[first_bad];
-	return WR_OK;
-}
-
 enum wr_code wr_upload_refuse(struct wr_upload *up, struct wr_pkt_writer *w, const char *fmt, ...)
 {
 	char sentence[256];
@@ -143,19 +94,18 @@ enum wr_code wr_upload_refuse(struct wr_upload *up, struct wr_pkt_writer *w, con
 	return wr_fail(w->err, WR_E_INVALID_REQUEST, "%s", sentence);
 }
 
-enum wr_code wr_upload_begin(struct wr_cut *cut, struct wr_upload *up, const struct wr_snapshot *snap,
+enum wr_code wr_upload_begin(struct wr_cut *cut, struct wr_upload *up, struct wr_snapshot *snap,
 			     struct wr_str default_branch, struct wr_pkt_writer *w, const struct wr_cancel *cancel,
 			     struct wr_error *err)
 {
 	char hex[WR_OID_HEX + 1];
-	struct wr_oid bad;
-	enum wr_code code;
-	bool ok;
+	enum wr_code code = wr_reach_new(&up->reach, snap, cancel, err);
+	size_t bad;
 
-	if ((code = check_wants(&ok, &bad, up, snap, cancel, err)) != WR_OK)
+	if (code != WR_OK || (code = wr_reach_all(&bad, up->reach, &up->wants, err)) != WR_OK)
 		return code;
-	if (!ok) {
-		wr_oid_hex(hex, &bad);
+	if (bad < up->wants.len) {
+		wr_oid_hex(hex, &up->wants.v[bad]);
 		return wr_upload_refuse(up, w, "upload-pack: not our ref %s", hex);
 	}
 	code = wr_upload_cut(cut, up, snap, default_branch, cancel, err);
@@ -218,8 +168,8 @@ bool wr_upload_told(const struct wr_upload *up)
 	return up->told;
 }
 
-enum wr_code wr_upload_answer(struct wr_upload *up, struct wr_snapshot *snap, struct wr_str default_branch,
-			      struct wr_sink *sink, const struct wr_cancel *cancel, struct wr_error *err)
+static enum wr_code answer(struct wr_upload *up, struct wr_snapshot *snap, struct wr_str default_branch,
+			   struct wr_sink *sink, const struct wr_cancel *cancel, struct wr_error *err)
 {
 	switch (up->kind) {
 	case WR_UPLOAD_V0:
@@ -232,4 +182,14 @@ enum wr_code wr_upload_answer(struct wr_upload *up, struct wr_snapshot *snap, st
 		break;
 	}
 	return WR_OK;
+}
+
+enum wr_code wr_upload_answer(struct wr_upload *up, struct wr_snapshot *snap, struct wr_str default_branch,
+			      struct wr_sink *sink, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	enum wr_code code = answer(up, snap, default_branch, sink, cancel, err);
+
+	wr_reach_free(up->reach);
+	up->reach = NULL;
+	return code;
 }

@@ -14,24 +14,23 @@ void wr_cut_fini(struct wr_cut *cut)
 	wr_oids_fini(&cut->roots);
 }
 
-/* The roots that the client named, as far as they are commits here: others cannot touch what it gets from here. */
+/* The roots that the client named, as far as refs reach them: others cannot touch what it gets from here. */
 static enum wr_code known_roots(struct wr_oids *out, const struct wr_upload *up, const struct wr_snapshot *snap,
 				struct wr_error *err)
 {
 	WR_AUTO_S(wr_oidmap) seen = {0};
 
 	for (size_t i = 0; i < up->shallows.len; i++) {
-		WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
-		enum wr_type type;
-		bool added;
-		enum wr_code code = wr_snapshot_stat(snap, &up->shallows.v[i], &type, NULL, &why);
+		enum wr_type type = WR_BLOB;
+		bool reached, added;
+		enum wr_code code = wr_reach_cheap(&reached, up->reach, &up->shallows.v[i], err);
 
-		if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_COMMIT))
-			continue;
-		if (code != WR_OK) {
-			wr_error_move(err, &why);
+		if (code == WR_OK && reached)
+			code = wr_snapshot_stat(snap, &up->shallows.v[i], &type, NULL, err);
+		if (code != WR_OK)
 			return code;
-		}
+		if (type != WR_COMMIT)
+			continue;
 		if ((code = wr_oidmap_add(&seen, &up->shallows.v[i], 0, &added, err)) != WR_OK ||
 		    (added && (code = wr_oids_add(out, &up->shallows.v[i], err)) != WR_OK))
 			return code;
@@ -167,14 +166,11 @@ static enum wr_code choose(struct chooser *c, bool everything, struct wr_error *
 /* todo gets the commits that these ids are or lead to. */
 static enum wr_code todo_add(struct chooser *c, const struct wr_oid *oid, struct wr_error *err)
 {
-	struct wr_common one = {0};
-	bool known;
-	enum wr_code code = wr_common_add(&known, &one, c->snap, oid, err);
+	struct wr_oid commit;
+	bool is;
+	enum wr_code code = wr_upload_peel(&is, &commit, c->snap, oid, err);
 
-	if (code == WR_OK && known)
-		code = wr_oids_add(&c->todo, &one.commits.v[0], err);
-	wr_common_fini(&one);
-	return code;
+	return code == WR_OK && is ? wr_oids_add(&c->todo, &commit, err) : code;
 }
 
 /* A kept commit of which a parent is left out is a root; the client's roots among the others are none any more. */

@@ -6,6 +6,7 @@
 #ifndef WR_UPLOAD_INTERNAL_H
 #define WR_UPLOAD_INTERNAL_H
 
+#include "core/git/reach.h"
 #include "smart-http/pktline.h"
 #include "smart-http/sideband.h"
 #include "smart-http/upload.h"
@@ -32,6 +33,7 @@ struct wr_upload {
 	enum wr_upload_kind kind;
 	struct wr_upload_limits limits;
 	bool told; /* the client knows of the error */
+	struct wr_reach *reach; /* while the request is answered, from wr_upload_begin() on */
 
 	struct wr_oids wants, haves, shallows;
 	bool done;
@@ -54,7 +56,7 @@ struct wr_upload {
 
 /* Where the client's history ends, now and after this answer. */
 struct wr_cut {
-	struct wr_oids client;	  /* its roots as it told, as far as they are commits here */
+	struct wr_oids client;	  /* its roots as it told, as far as they are commits that refs reach */
 	struct wr_oids shallow;	  /* new roots */
 	struct wr_oids unshallow; /* its roots that are none any more */
 	struct wr_oids roots;	  /* all roots from now on */
@@ -83,9 +85,17 @@ struct wr_common {
 void wr_common_fini(struct wr_common *common);
 WR_DEFINE_AUTO_S(wr_common);
 
-/* Adds a have; *known says whether the server has it too. */
-WR_MUST_CHECK enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_snapshot *snap,
-					 const struct wr_oid *have, struct wr_error *err);
+/*
+ * Adds a have; *known says whether the server has it too: whether a ref reaches it, as far as that can be told without a
+ * walk over all history. What is stored and not reached is as unknown as what never was.
+ */
+WR_MUST_CHECK enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_upload *up,
+					 const struct wr_snapshot *snap, const struct wr_oid *have,
+					 struct wr_error *err);
+
+/* The commit that oid is, or that a tag leads to; *is: whether it leads to one. Reads what it is told to: oid is reached. */
+WR_MUST_CHECK enum wr_code wr_upload_peel(bool *is, struct wr_oid *commit, const struct wr_snapshot *snap,
+					    const struct wr_oid *oid, struct wr_error *err);
 
 /*
  * Whether there is enough in common for a pack. It costs a walk, and a request may hold very many haves, so between
@@ -99,10 +109,10 @@ WR_MUST_CHECK enum wr_code wr_common_ready(struct wr_common *common, const struc
 enum wr_code wr_upload_refuse(struct wr_upload *up, struct wr_pkt_writer *w, const char *fmt, ...) WR_PRINTF(3, 4);
 
 /*
- * How both versions begin: every want has to be something that a ref names, or a commit that one reaches; then cut, which is
+ * How both versions begin: every want has to be something that a ref reaches; then cut, which is
  * empty, is filled. What cannot be met is told the client by wr_upload_refuse().
  */
-WR_MUST_CHECK enum wr_code wr_upload_begin(struct wr_cut *cut, struct wr_upload *up, const struct wr_snapshot *snap,
+WR_MUST_CHECK enum wr_code wr_upload_begin(struct wr_cut *cut, struct wr_upload *up, struct wr_snapshot *snap,
 					   struct wr_str default_branch, struct wr_pkt_writer *w,
 					   const struct wr_cancel *cancel, struct wr_error *err);
 

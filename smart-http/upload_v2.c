@@ -99,7 +99,7 @@ static enum wr_code acknowledge(bool *pack, struct wr_pkt_writer *w, struct wr_u
 	for (size_t i = 0; i < up->haves.len; i++) {
 		bool known, added = false;
 
-		if ((code = wr_common_add(&known, common, snap, &up->haves.v[i], err)) != WR_OK ||
+		if ((code = wr_common_add(&known, common, up, snap, &up->haves.v[i], err)) != WR_OK ||
 		    (known && (code = wr_oidmap_add(&said, &up->haves.v[i], 0, &added, err)) != WR_OK))
 			return code;
 		if (added && !done) {

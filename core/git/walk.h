@@ -1,5 +1,5 @@
 /*
- * core/git/walk.h: questions about history, answered by walks over a snapshot.
+ * core/git/walk.h: questions about history, answered by walks over a snapshot. What refs reach is reach.h.
  * Ownership: results are filled into the caller's lists.
  * Threads:   any; a call uses the snapshot read-only.
  * Blocks on: disk. Long walks ask wr_cancel now and then.
@@ -16,14 +16,6 @@ struct wr_cancel {
 	bool (*fn)(void *arg);
 	void *arg;
 };
-
-/*
- * Whether refs of the snapshot reach all these commits, or are these objects (a tag or anything that a ref names
- * directly), by one walk however many they are. *first_bad: the place of one that is neither, or oids->len.
- */
-WR_MUST_CHECK enum wr_code wr_walk_reachable(size_t *first_bad, const struct wr_snapshot *snap,
-					     const struct wr_oids *oids, const struct wr_cancel *cancel,
-					     struct wr_error *err);
 
 /*
  * Whether every want (tags peeled) has an ancestor among commons, or is one: the server is then ready to send a pack

@@ -913,7 +913,7 @@ static int begin(void **state)
 	OID(X, "gone");
 	OID(V1, "v1");
 	OID(V2, "v2");
-	OID(BLOB, "main:log");
+	OID(BLOB, "gone:log");
 #undef OID
 	sh(&world, NULL, "cd work; git checkout -q main; git branch -q -D gone");
 	return 0;
