@@ -1,5 +1,6 @@
 #include <stdarg.h>
 
+#include "core/base/clock.h"
 #include "core/git/parse.h"
 #include "smart-http/names.h"
 #include "smart-http/upload_internal.h"
@@ -13,10 +14,11 @@ void wr_common_fini(struct wr_common *common)
 {
 	wr_oidmap_fini(&common->seen);
 	wr_oids_fini(&common->commits);
+	wr_oids_fini(&common->theirs);
 }
 
 enum wr_code wr_upload_peel(bool *is, struct wr_oid *commit, const struct wr_snapshot *snap, const struct wr_oid *oid,
-			      struct wr_error *err)
+			    struct wr_error *err)
 {
 	struct wr_oid at = *oid;
 
@@ -59,8 +61,26 @@ enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct w
 	return code;
 }
 
+/* Whoever has a commit has its parents: a want that is one of these needs no walk to be known. */
+static enum wr_code widen(struct wr_common *common, const struct wr_snapshot *snap, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	for (; common->widened < common->commits.len && code == WR_OK; common->widened++) {
+		const struct wr_oid *oid = &common->commits.v[common->widened];
+		WR_AUTO_S(wr_commit) commit = {0};
+
+		if ((code = wr_upload_commit(&commit, snap, oid, err)) == WR_OK)
+			code = wr_oids_add(&common->theirs, oid, err);
+		for (size_t i = 0; i < commit.parent_count && code == WR_OK; i++)
+			code = wr_oids_add(&common->theirs, &commit.parents[i], err);
+	}
+	return code;
+}
+
 enum wr_code wr_common_ready(struct wr_common *common, const struct wr_upload *up, const struct wr_snapshot *snap,
-			     const struct wr_cut *cut, bool eager, const struct wr_cancel *cancel, struct wr_error *err)
+			     const struct wr_oids *stops, bool eager, const struct wr_cancel *cancel,
+			     struct wr_error *err)
 {
 	size_t n = common->commits.len;
 	enum wr_code code;
@@ -69,13 +89,27 @@ enum wr_code wr_common_ready(struct wr_common *common, const struct wr_upload *u
 	if (common->ready || n == common->asked_at || (!eager && n < common->asked_at * 2) ||
 	    common->asked_times >= MAX_READY_WALKS)
 		return WR_OK;
-	code = wr_walk_ready(&ready, snap, &up->wants, &common->commits, &cut->client, cancel, err);
-	if (code != WR_OK)
+	if ((code = widen(common, snap, err)) != WR_OK ||
+	    (code = wr_walk_ready(&ready, snap, &up->wants, &common->theirs, stops, cancel, err)) != WR_OK)
 		return code;
 	common->ready = ready;
 	common->asked_at = n;
 	common->asked_times++;
 	return WR_OK;
+}
+
+/* The sentence, which ends the answer. */
+static enum wr_code send_error(struct wr_upload *up, struct wr_pkt_writer *w, const char *sentence)
+{
+	bool banded = w->band != 0;
+	enum wr_code code;
+
+	if (banded)
+		w->band = 3;
+	wr_pkt_printf(w, "%s%s", banded ? "" : "ERR ", sentence);
+	if ((code = wr_pkt_writer_send(w)) == WR_OK)
+		up->told = true;
+	return code;
 }
 
 enum wr_code wr_upload_refuse(struct wr_upload *up, struct wr_pkt_writer *w, const char *fmt, ...)
@@ -87,11 +121,39 @@ enum wr_code wr_upload_refuse(struct wr_upload *up, struct wr_pkt_writer *w, con
 	va_start(ap, fmt);
 	vsnprintf(sentence, sizeof(sentence), fmt, ap);
 	va_end(ap);
-	wr_pkt_printf(w, "ERR %s", sentence);
-	if ((code = wr_pkt_writer_send(w)) != WR_OK)
+	code = send_error(up, w, sentence);
+	return code != WR_OK ? code : wr_fail(w->err, WR_E_INVALID_REQUEST, "%s", sentence);
+}
+
+enum wr_code wr_upload_tell(struct wr_upload *up, struct wr_pkt_writer *w, enum wr_code code)
+{
+	enum wr_code sent;
+
+	/* Where the sink failed or the client has left, there is nobody to tell. */
+	if (code == WR_OK || up->told || !w->sent || w->code != WR_OK || code == WR_E_CANCELLED)
 		return code;
-	up->told = true;
-	return wr_fail(w->err, WR_E_INVALID_REQUEST, "%s", sentence);
+	sent = send_error(up, w, wr_error_text(w->err));
+	return sent == WR_OK ? code : sent;
+}
+
+static bool watch_ask(void *arg)
+{
+	struct wr_upload_watch *watch = arg;
+	int64_t now = wr_mono_ms();
+
+	if (watch->outer && watch->outer->fn && watch->outer->fn(watch->outer->arg))
+		return true;
+	if (now - watch->last_ms >= WR_SIDEBAND_ALIVE_MS) {
+		watch->last_ms = now;
+		wr_pkt_writer_alive(watch->w);
+	}
+	return watch->w->code != WR_OK;
+}
+
+void wr_upload_watch_init(struct wr_upload_watch *watch, const struct wr_cancel *outer, struct wr_pkt_writer *w)
+{
+	*watch = (struct wr_upload_watch){
+		.base = {watch_ask, watch}, .outer = outer, .w = w, .last_ms = wr_mono_ms()};
 }
 
 enum wr_code wr_upload_begin(struct wr_cut *cut, struct wr_upload *up, struct wr_snapshot *snap,
@@ -108,6 +170,9 @@ enum wr_code wr_upload_begin(struct wr_cut *cut, struct wr_upload *up, struct wr
 		wr_oid_hex(hex, &up->wants.v[bad]);
 		return wr_upload_refuse(up, w, "upload-pack: not our ref %s", hex);
 	}
+	/* What refs name needs no check, so these come after it. */
+	if ((code = wr_upload_want_refs(up, snap, default_branch, w, err)) != WR_OK)
+		return code;
 	code = wr_upload_cut(cut, up, snap, default_branch, cancel, err);
 	return code == WR_E_INVALID_REQUEST ? wr_upload_refuse(up, w, "%s", err->text) : code;
 }
@@ -142,6 +207,7 @@ static enum wr_code pack_write(struct wr_upload *up, struct wr_snapshot *snap, c
 		.include_tag = up->include_tag,
 		.thin = up->thin,
 		.ofs_delta = up->ofs_delta,
+		.filter = up->has_filter ? &up->filter : NULL,
 	};
 	WR_AUTO(wr_plan) *plan = NULL;
 	enum wr_code code = wr_plan_new(&plan, snap, &request, &progress, cancel, err);
@@ -168,6 +234,15 @@ bool wr_upload_told(const struct wr_upload *up)
 	return up->told;
 }
 
+static enum wr_code answer_refusal(struct wr_upload *up, struct wr_sink *sink, struct wr_error *err)
+{
+	WR_AUTO_S(wr_pkt_writer) w;
+
+	wr_pkt_writer_init(&w, sink, err);
+	w.band = up->sideband_all ? 1 : 0;
+	return wr_upload_refuse(up, &w, "%s", up->refusal);
+}
+
 static enum wr_code answer(struct wr_upload *up, struct wr_snapshot *snap, struct wr_str default_branch,
 			   struct wr_sink *sink, const struct wr_cancel *cancel, struct wr_error *err)
 {
@@ -178,6 +253,10 @@ static enum wr_code answer(struct wr_upload *up, struct wr_snapshot *snap, struc
 		return wr_upload_answer_fetch(up, snap, default_branch, sink, cancel, err);
 	case WR_UPLOAD_LS_REFS:
 		return wr_upload_answer_ls_refs(up, snap, default_branch, sink, err);
+	case WR_UPLOAD_OBJECT_INFO:
+		return wr_upload_answer_info(up, snap, sink, cancel, err);
+	case WR_UPLOAD_REFUSED:
+		return answer_refusal(up, sink, err);
 	case WR_UPLOAD_NOTHING:
 		break;
 	}

@@ -77,7 +77,8 @@ static enum wr_code cut_relative(struct wr_cut *cut, const struct wr_upload *up,
 static const struct wr_ref *ref_by_name(const struct wr_snapshot *snap, struct wr_str name,
 					struct wr_str default_branch)
 {
-	static const char *const prefixes[] = {"", "refs/", "refs/tags/", "refs/heads/", "refs/remotes/"};
+	static const char *const prefixes[] = {"", "refs/", "refs/tags/", "refs/heads/", "refs/remotes/",
+					       "refs/remotes/"};
 	const struct wr_ref *found = wr_str_eqz(name, "HEAD") ? wr_ref_head(snap, default_branch) : NULL;
 
 	for (size_t i = 0; i < WR_ARRAY_LEN(prefixes); i++) {
@@ -86,6 +87,8 @@ static const struct wr_ref *ref_by_name(const struct wr_snapshot *snap, struct w
 
 		wr_buf_addz(&full, prefixes[i]);
 		wr_buf_adds(&full, name);
+		if (i + 1 == WR_ARRAY_LEN(prefixes))
+			wr_buf_addz(&full, "/HEAD");
 		ref = wr_buf_ok(&full) ? wr_snapshot_ref(snap, wr_buf_str(&full)) : NULL;
 		if (!ref || !wr_ref_shown(ref))
 			continue;
@@ -96,8 +99,8 @@ static const struct wr_ref *ref_by_name(const struct wr_snapshot *snap, struct w
 	return found;
 }
 
-static enum wr_code commit_read(struct wr_commit *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
-				struct wr_error *err)
+enum wr_code wr_upload_commit(struct wr_commit *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
+			      struct wr_error *err)
 {
 	WR_AUTO_S(wr_object) obj = {0};
 	enum wr_code code = wr_snapshot_read(&obj, snap, oid, err);
@@ -151,7 +154,7 @@ static enum wr_code choose(struct chooser *c, bool everything, struct wr_error *
 			break;
 		if (wr_oidmap_has(&c->state, &oid))
 			continue;
-		if ((code = commit_read(&commit, c->snap, &oid, err)) != WR_OK)
+		if ((code = wr_upload_commit(&commit, c->snap, &oid, err)) != WR_OK)
 			break;
 		old = everything || (c->up->has_since && commit.date < c->up->since);
 		code = wr_oidmap_add(&c->state, &oid, old ? LEFT : KEPT, &added, err);
@@ -186,7 +189,7 @@ static enum wr_code border(struct wr_cut *cut, struct chooser *c, struct wr_erro
 		bool root = false, was = wr_oidmap_has(&client, &c->kept.v[i]);
 
 		if ((i % 256 == 0 && (code = cancelled(c->cancel, err)) != WR_OK) ||
-		    (code = commit_read(&commit, c->snap, &c->kept.v[i], err)) != WR_OK)
+		    (code = wr_upload_commit(&commit, c->snap, &c->kept.v[i], err)) != WR_OK)
 			break;
 		for (size_t p = 0; p < commit.parent_count; p++) {
 			const uint32_t *slot = wr_oidmap_slot(&c->state, &commit.parents[p]);
@@ -204,12 +207,15 @@ static enum wr_code cut_by_choice(struct wr_cut *cut, struct chooser *c, struct 
 {
 	const struct wr_upload *up = c->up;
 	enum wr_code code = WR_OK;
+	char text[101];
 
 	for (size_t i = 0; code == WR_OK && i < up->deepen_not.len; i++) {
 		const struct wr_ref *ref = ref_by_name(c->snap, up->deepen_not.v[i], default_branch);
 
 		if (!ref)
-			return wr_fail(err, WR_E_INVALID_REQUEST, "upload-pack: deepen-not names no ref, or several");
+			return wr_fail(err, WR_E_INVALID_REQUEST,
+				       "upload-pack: deepen-not '%s' names no ref here, or several",
+				       wr_upload_quote(text, up->deepen_not.v[i]));
 		code = todo_add(c, &ref->oid, err);
 	}
 	if (code == WR_OK)
@@ -219,7 +225,7 @@ static enum wr_code cut_by_choice(struct wr_cut *cut, struct chooser *c, struct 
 	if (code == WR_OK)
 		code = choose(c, false, err);
 	if (code == WR_OK && c->kept.len == 0)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "upload-pack: no commits selected for shallow requests");
+		return wr_fail(err, WR_E_INVALID_REQUEST, "no commits selected for shallow requests");
 	return code == WR_OK ? border(cut, c, err) : code;
 }
 
