@@ -204,7 +204,7 @@ static void random_part(struct fx *f, char *out, size_t cap)
 		snprintf(out, cap, "blob:none");
 		break;
 	case 1:
-		snprintf(out, cap, "blob:limit=%u", chance(f, 20) * 20 + chance(f, 2));
+		snprintf(out, cap, "blob:limit=%u", chance(f, 16) * 20 + (chance(f, 4) == 0));
 		break;
 	case 2:
 	case 3:
@@ -436,6 +436,61 @@ static void fetches(void **state)
 	world_fini(&w);
 }
 
+/* ---- shallow ---- */
+
+/* One branch's last commits, as git clones them. */
+static void one_shallow(struct fx *f, const struct world *w)
+{
+	struct asked a = {.count = 0};
+	WR_AUTO_S(wr_oidmap) ours = {0};
+	WR_AUTO_S(wr_oidmap) right = {0};
+	WR_AUTO_S(wr_oids) roots = {NULL, 0, 0};
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1 << 20);
+	struct wr_plan_request req = {.wants = &a.wants,
+				      .haves = &none,
+				      .client_shallow = &none,
+				      .new_shallow = &roots,
+				      .thin = true,
+				      .filter = &a.filter};
+	unsigned depth = 1 + chance(f, 4);
+
+	random_filter(f, &a, false);
+	assert_ok(wr_oids_add(&a.wants, &w->commits.v[chance(f, (unsigned)w->commits.len)], NULL));
+	a.want_words = words(&a.wants);
+	a.have_words = words(&a.haves);
+	for (unsigned i = 0; i < a.count; i++) {
+		WR_AUTO_S(wr_oidmap) part = {0};
+
+		sh(f,
+		   "rm -rf theirs; git -C work config uploadpack.allowFilter true; git -C work update-ref refs/heads/pick %s; "
+		   "git clone -q --bare --no-tags --single-branch -b pick --depth %u --filter=%s file://$PWD/work theirs",
+		   a.want_words, depth, a.parts[i]);
+		/* Its clone lets tags go along. */
+		set_of(f, i ? &part : &right,
+		       "git -C theirs cat-file --batch-all-objects --batch-check 2>/dev/null | grep -v ' tag '");
+		if (i)
+			keep_common(&right, &part);
+	}
+	sh_out(f, &text, "test ! -e theirs/shallow || cat theirs/shallow; git -C work update-ref -d refs/heads/pick");
+	oids_of(&roots, &text);
+	plan_to(f, w->snap, &req);
+	set_of(f, &ours, "git index-pack -o x.idx out.pack >/dev/null; git show-index <x.idx | cut -d' ' -f2");
+	assert_within(&ours, &right, &a, "too much");
+	assert_within(&right, &ours, &a, "too little");
+	asked_fini(&a);
+}
+
+static void shallow_clones(void **state)
+{
+	struct fx *f = *state;
+	struct world w = {.snap = NULL};
+
+	make_world(f, &w, 25);
+	for (unsigned i = 0; i < rounds(15); i++)
+		one_shallow(f, &w);
+	world_fini(&w);
+}
+
 /* ---- particular ones ---- */
 
 static const struct wr_plan_item *item_of(const struct wr_plan *plan, const struct wr_oid *oid)
@@ -627,9 +682,12 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 	const struct CMUnitTest tests[] = {
 		T(clones),		  T(tags_go_along),
-		T(fetches),		  T(the_least_depth_counts),
-		T(nobody_looks_at_blobs), T(bases_that_were_left_out),
-		T(objects_by_their_ids),  T(nested_folders),
+		T(fetches),		  T(shallow_clones),
+		T(the_least_depth_counts),
+		T(nobody_looks_at_blobs),
+		T(bases_that_were_left_out),
+		T(objects_by_their_ids),
+		T(nested_folders),
 	};
 
 	return cmocka_run_group_tests_name("git_plan_filter", tests, NULL, NULL);
