@@ -15,6 +15,7 @@ void wr_common_fini(struct wr_common *common)
 	wr_oidmap_fini(&common->seen);
 	wr_oids_fini(&common->commits);
 	wr_oids_fini(&common->theirs);
+	wr_oidmap_fini(&common->ends);
 }
 
 enum wr_code wr_upload_peel(bool *is, struct wr_oid *commit, const struct wr_snapshot *snap, const struct wr_oid *oid,
@@ -61,24 +62,35 @@ enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct w
 	return code;
 }
 
-/* Whoever has a commit has its parents: a want that is one of these needs no walk to be known. */
-static enum wr_code widen(struct wr_common *common, const struct wr_snapshot *snap, struct wr_error *err)
+/*
+ * Whoever has a commit has its parents, unless his history ends there: a want that is one of these needs no walk to be
+ * known.
+ */
+static enum wr_code widen(struct wr_common *common, const struct wr_snapshot *snap, const struct wr_oids *stops,
+			  struct wr_error *err)
 {
 	enum wr_code code = WR_OK;
 
+	for (size_t i = 0; common->widened == 0 && i < stops->len && code == WR_OK; i++)
+		code = wr_oidmap_add(&common->ends, &stops->v[i], 0, NULL, err);
 	for (; common->widened < common->commits.len && code == WR_OK; common->widened++) {
 		const struct wr_oid *oid = &common->commits.v[common->widened];
 		WR_AUTO_S(wr_commit) commit = {0};
 
-		if ((code = wr_upload_commit(&commit, snap, oid, err)) == WR_OK)
-			code = wr_oids_add(&common->theirs, oid, err);
+		if ((code = wr_upload_commit(&commit, snap, oid, err)) != WR_OK)
+			break;
+		if (common->widened == 0 || commit.date < common->oldest)
+			common->oldest = commit.date;
+		code = wr_oids_add(&common->theirs, oid, err);
+		if (wr_oidmap_has(&common->ends, oid))
+			continue;
 		for (size_t i = 0; i < commit.parent_count && code == WR_OK; i++)
 			code = wr_oids_add(&common->theirs, &commit.parents[i], err);
 	}
 	return code;
 }
 
-enum wr_code wr_common_ready(struct wr_common *common, const struct wr_upload *up, const struct wr_snapshot *snap,
+enum wr_code wr_common_ready(struct wr_common *common, const struct wr_oids *wants, const struct wr_snapshot *snap,
 			     const struct wr_oids *stops, bool eager, const struct wr_cancel *cancel,
 			     struct wr_error *err)
 {
@@ -89,8 +101,8 @@ enum wr_code wr_common_ready(struct wr_common *common, const struct wr_upload *u
 	if (common->ready || n == common->asked_at || (!eager && n < common->asked_at * 2) ||
 	    common->asked_times >= MAX_READY_WALKS)
 		return WR_OK;
-	if ((code = widen(common, snap, err)) != WR_OK ||
-	    (code = wr_walk_ready(&ready, snap, &up->wants, &common->theirs, stops, cancel, err)) != WR_OK)
+	if ((code = widen(common, snap, stops, err)) != WR_OK ||
+	    (code = wr_walk_ready(&ready, snap, wants, &common->theirs, stops, common->oldest, cancel, err)) != WR_OK)
 		return code;
 	common->ready = ready;
 	common->asked_at = n;

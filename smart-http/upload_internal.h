@@ -92,6 +92,8 @@ struct wr_common {
 	struct wr_oid last; /* the have that was found last; a tag stays one here */
 	struct wr_oids theirs; /* the first `widened` of commits, and their parents: the client has those too */
 	size_t widened;
+	struct wr_oidmap ends; /* once one was: where the client's history ends */
+	int64_t oldest; /* date of the oldest of these commits */
 	bool ready;
 	size_t asked_at;  /* commits.len when readiness was last computed */
 	unsigned asked_times;
@@ -115,7 +117,7 @@ WR_MUST_CHECK enum wr_code wr_upload_peel(bool *is, struct wr_oid *commit, const
  * Whether there is enough in common for a pack; walks end at stops. It costs a walk, and a request may hold very many
  * haves, so between the haves (eager false) it is only computed again once the commons have doubled.
  */
-WR_MUST_CHECK enum wr_code wr_common_ready(struct wr_common *common, const struct wr_upload *up,
+WR_MUST_CHECK enum wr_code wr_common_ready(struct wr_common *common, const struct wr_oids *wants,
 					   const struct wr_snapshot *snap, const struct wr_oids *stops, bool eager,
 					   const struct wr_cancel *cancel, struct wr_error *err);
 

@@ -13,6 +13,7 @@ struct talk {
 	struct wr_upload *up;
 	const struct wr_snapshot *snap;
 	struct wr_common common;
+	struct wr_oids wants;  /* and what lies behind roots that are none any more: that is wanted too */
 	struct wr_oids stops;  /* where the client's history ends, before and after this answer */
 	struct wr_oidmap told; /* without multi_ack: what the haves that were acknowledged are, and their parents */
 	const struct wr_cancel *cancel;
@@ -25,6 +26,7 @@ struct talk {
 static void talk_fini(struct talk *t)
 {
 	wr_common_fini(&t->common);
+	wr_oids_fini(&t->wants);
 	wr_oids_fini(&t->stops);
 	wr_oidmap_fini(&t->told);
 }
@@ -61,7 +63,7 @@ static enum wr_code answer_one(struct talk *t, const struct wr_oid *have, bool a
 
 static enum wr_code ready(struct talk *t, bool eager, struct wr_error *err)
 {
-	return wr_common_ready(&t->common, t->up, t->snap, &t->stops, eager, t->cancel, err);
+	return wr_common_ready(&t->common, &t->wants, t->snap, &t->stops, eager, t->cancel, err);
 }
 
 static enum wr_code answer_have(struct talk *t, const struct wr_oid *have, struct wr_error *err)
@@ -133,14 +135,29 @@ static enum wr_code negotiate(bool *pack, struct talk *t, struct wr_error *err)
 	return WR_OK;
 }
 
-static enum wr_code stops(struct wr_oids *out, const struct wr_cut *cut, struct wr_error *err)
+static enum wr_code add_all(struct wr_oids *out, const struct wr_oid *v, size_t n, struct wr_error *err)
 {
-	const struct wr_oids *const lists[] = {&cut->client, &cut->shallow};
 	enum wr_code code = WR_OK;
 
-	for (size_t i = 0; i < WR_ARRAY_LEN(lists); i++)
-		for (size_t k = 0; k < lists[i]->len && code == WR_OK; k++)
-			code = wr_oids_add(out, &lists[i]->v[k], err);
+	for (size_t i = 0; i < n && code == WR_OK; i++)
+		code = wr_oids_add(out, &v[i], err);
+	return code;
+}
+
+/* What is wanted, and where the client's history ends, as the walks for readiness see it. */
+static enum wr_code apply_cut(struct talk *t, const struct wr_cut *cut, struct wr_error *err)
+{
+	const struct wr_oids *wants = &t->up->wants;
+	enum wr_code code = add_all(&t->wants, wants->v, wants->len, err);
+
+	for (size_t i = 0; i < cut->unshallow.len && code == WR_OK; i++) {
+		WR_AUTO_S(wr_commit) root = {0};
+
+		if ((code = wr_upload_commit(&root, t->snap, &cut->unshallow.v[i], err)) == WR_OK)
+			code = add_all(&t->wants, root.parents, root.parent_count, err);
+	}
+	if (code == WR_OK && (code = add_all(&t->stops, cut->client.v, cut->client.len, err)) == WR_OK)
+		code = add_all(&t->stops, cut->shallow.v, cut->shallow.len, err);
 	return code;
 }
 
@@ -150,7 +167,7 @@ static enum wr_code talk_all(bool *pack, struct talk *t, struct wr_cut *cut, str
 {
 	enum wr_code code = wr_upload_begin(cut, t->up, snap, default_branch, t->w, t->cancel, err);
 
-	if (code != WR_OK || (code = stops(&t->stops, cut, err)) != WR_OK)
+	if (code != WR_OK || (code = apply_cut(t, cut, err)) != WR_OK)
 		return code;
 	if (cut->asked) {
 		wr_cut_write(t->w, cut);

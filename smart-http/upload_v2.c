@@ -63,7 +63,7 @@ static enum wr_code acknowledge(bool *pack, struct fetch *f, struct wr_error *er
 	if (up->done)
 		return WR_OK;
 	if (!up->wait_for_done) {
-		code = wr_common_ready(&f->common, up, f->snap, &nowhere, true, f->cancel, err);
+		code = wr_common_ready(&f->common, &up->wants, f->snap, &nowhere, true, f->cancel, err);
 		if (code != WR_OK)
 			return code;
 		*pack = f->common.ready;

@@ -74,7 +74,7 @@ static enum wr_code path_push(struct path *path, struct wr_graph *g, uint32_t no
  * Depth first, every commit at most once over all wants: a commit is left either with YES, by which all those on the
  * path to it have it too, or with NO once all its parents have.
  */
-static enum wr_code decide(struct path *path, struct wr_graph *g, uint32_t want, struct wr_error *err)
+static enum wr_code decide(struct path *path, struct wr_graph *g, uint32_t want, int64_t oldest, struct wr_error *err)
 {
 	enum wr_code code;
 
@@ -99,14 +99,20 @@ static enum wr_code decide(struct path *path, struct wr_graph *g, uint32_t want,
 				g->nodes[path->v[i].node].flags |= YES;
 			return WR_OK;
 		}
-		if (!(g->nodes[parent].flags & (NO | OPEN)) && (code = path_push(path, g, parent, err)) != WR_OK)
+		if (g->nodes[parent].flags & (NO | OPEN))
+			continue;
+		if ((code = path_push(path, g, parent, err)) != WR_OK)
 			return code;
+		if (!(g->nodes[parent].flags & STOP) && g->nodes[parent].date < oldest) {
+			g->nodes[parent].flags |= NO;
+			path->len--;
+		}
 	}
 	return WR_OK;
 }
 
 enum wr_code wr_walk_ready(bool *out, const struct wr_snapshot *snap, const struct wr_oids *wants,
-			   const struct wr_oids *commons, const struct wr_oids *client_shallow,
+			   const struct wr_oids *commons, const struct wr_oids *client_shallow, int64_t oldest,
 			   const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO_S(wr_graph) g = {.snap = snap, .cancel = cancel};
@@ -124,7 +130,7 @@ enum wr_code wr_walk_ready(bool *out, const struct wr_snapshot *snap, const stru
 			return code;
 		if (!is)
 			continue;
-		code = decide(&path, &g, node, err);
+		code = decide(&path, &g, node, oldest, err);
 		visits = path.v;
 		if (code != WR_OK)
 			return code;
@@ -154,7 +160,7 @@ static enum wr_code by_levels(struct wr_nums *queue, struct wr_graph *g, uint32_
 			if ((code = wr_graph_load(g, node, err)) != WR_OK)
 				return code;
 			if (level >= depth) {
-				g->nodes[node].flags |= g->nodes[node].parent_count ? CUT : 0;
+				g->nodes[node].flags |= CUT;
 				continue;
 			}
 			g->nodes[node].flags |= WHOLE;
