@@ -200,11 +200,13 @@ static void add(struct wr_pkt_writer *w, const void *data, size_t len)
 
 void wr_pkt_write(struct wr_pkt_writer *w, struct wr_str data)
 {
-	char head[4];
+	char head[5];
+	size_t band = w->band ? 1 : 0;
 
-	wr_pkt_header(head, data.len);
+	wr_pkt_header(head, data.len + band);
+	head[4] = w->band;
 	if (w->code == WR_OK)
-		wr_buf_add(&w->buf, head, sizeof(head));
+		wr_buf_add(&w->buf, head, 4 + band);
 	add(w, data.ptr, data.len);
 }
 
@@ -223,7 +225,7 @@ void wr_pkt_printf(struct wr_pkt_writer *w, const char *fmt, ...)
 		w->code = wr_fail_nomem(w->err);
 		return;
 	}
-	if ((size_t)n > WR_PKT_DATA_MAX)
+	if ((size_t)n > WR_PKT_DATA_MAX - 1)
 		w->code = wr_fail(w->err, WR_E_INTERNAL, "pkt-line of %d bytes", n);
 	else
 		wr_pkt_write(w, wr_str_n(text, (size_t)n));
@@ -238,4 +240,13 @@ void wr_pkt_flush(struct wr_pkt_writer *w)
 void wr_pkt_delim(struct wr_pkt_writer *w)
 {
 	add(w, "0001", 4);
+}
+
+void wr_pkt_writer_alive(struct wr_pkt_writer *w)
+{
+	if (!w->band)
+		return;
+	add(w, "0005\2", 5);
+	if (wr_pkt_writer_send(w) == WR_OK)
+		w->code = wr_sink_flush(w->sink, w->err);
 }

@@ -61,6 +61,7 @@ struct wr_pkt_writer {
 	struct wr_error *err;
 	enum wr_code code;
 	bool sent; /* the sink has got bytes */
+	char band; /* 0, or what stands in front of each line: 1 data, 3 the last error (sideband.h) */
 	struct wr_buf buf;
 };
 void wr_pkt_writer_init(struct wr_pkt_writer *w, struct wr_sink *sink, struct wr_error *err);
@@ -75,5 +76,8 @@ void wr_pkt_delim(struct wr_pkt_writer *w);
 
 /* Hands what was gathered to the sink. */
 WR_MUST_CHECK enum wr_code wr_pkt_writer_send(struct wr_pkt_writer *w);
+
+/* Where lines have bands: an empty packet and all before it, at once, so that nobody in between gives the answer up. */
+void wr_pkt_writer_alive(struct wr_pkt_writer *w);
 
 #endif

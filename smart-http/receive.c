@@ -1,29 +1,19 @@
-#include "smart-http/names.h"
+#include "core/git/snapshot.h"
 #include "smart-http/receive_internal.h"
-#include "smart-http/sideband.h"
 
 struct push {
 	struct wr_receive *rx;
 	struct wr_git_repo *repo;
 	struct wr_str default_branch;
+	const struct wr_receive_permit *permit;
 	const struct wr_cancel *cancel;
 	struct wr_receive_result *result;
 	struct wr_sideband *sb;
+	struct wr_ref_update *updates; /* whose reasons commands refer to */
+	bool withdrawn;		       /* the permission was */
 };
 
-static bool deletes(const struct wr_command *c)
-{
-	return wr_oid_zero(&c->new);
-}
-
-static bool wants_pack(const struct wr_receive *rx)
-{
-	for (size_t i = 0; i < rx->count; i++) {
-		if (!deletes(&rx->commands[i]))
-			return true;
-	}
-	return false;
-}
+/* ---- what is refused without the store ---- */
 
 static int by_name(const void *pa, const void *pb)
 {
@@ -51,38 +41,47 @@ static enum wr_code refuse_twins(struct wr_receive *rx, struct wr_error *err)
 	return WR_OK;
 }
 
-static bool is_branch(struct wr_str name, struct wr_str branch)
+/* Every command that is still open fails. */
+static void refuse_all(struct wr_receive *rx, const char *reason)
 {
-	return wr_str_starts(name, WR_S("refs/heads/")) && wr_str_eq(wr_str_skip(name, 11), branch);
+	for (size_t i = 0; i < rx->count; i++) {
+		if (!rx->commands[i].refused)
+			rx->commands[i].refused = reason;
+	}
 }
 
-/* What can be refused without the store. *left: how many commands are still to be done. */
-static enum wr_code refuse_early(size_t *left, struct push *p, struct wr_error *err)
+/* How many commands are still to be done: of an atomic push none once one was refused. */
+static size_t left(struct wr_receive *rx)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < rx->count; i++)
+		n += rx->commands[i].refused == NULL;
+	if (!rx->atomic || n == rx->count)
+		return n;
+	refuse_all(rx, "atomic push failure");
+	return 0;
+}
+
+static enum wr_code refuse_early(struct push *p, struct wr_error *err)
 {
 	struct wr_receive *rx = p->rx;
 	enum wr_code code = refuse_twins(rx, err);
 
-	if (code != WR_OK)
-		return code;
-	*left = 0;
-	for (size_t i = 0; i < rx->count; i++) {
+	for (size_t i = 0; i < rx->count && code == WR_OK; i++) {
 		struct wr_command *c = &rx->commands[i];
 
-		if (!c->refused && deletes(c) && wr_oid_zero(&c->old))
+		if (c->refused || !wr_command_deletes(c))
+			continue;
+		if (wr_oid_zero(&c->old))
 			c->refused = "neither an old nor a new id";
-		if (!c->refused && deletes(c) && is_branch(c->name, p->default_branch))
+		else if (wr_command_is_of(c, p->default_branch))
 			c->refused = "deletion of the current branch prohibited";
-		*left += c->refused == NULL;
 	}
-	if (rx->atomic && *left < rx->count) {
-		for (size_t i = 0; i < rx->count; i++) {
-			if (!rx->commands[i].refused)
-				rx->commands[i].refused = "atomic push failure";
-		}
-		*left = 0;
-	}
-	return WR_OK;
+	return code;
 }
+
+/* ---- the pack ---- */
 
 /* Takes in and drops what is left of the body: HTTP/1.1 clients read no answer before they have sent everything. */
 static enum wr_code drain(struct push *p, struct wr_error *err)
@@ -99,18 +98,129 @@ static enum wr_code drain(struct push *p, struct wr_error *err)
 	return code;
 }
 
+/* Nothing may be written while the client is still sending. */
+static void stay_alive(void *arg)
+{
+	struct push *p = arg;
+
+	if (p->rx->reader->ended)
+		wr_sideband_alive(p->sb);
+}
+
 static void meter_draw(void *arg, const char *stage, uint64_t done, uint64_t total, bool last)
 {
 	struct push *p = arg;
 
-	/* Nothing may be written while the client is still sending. */
-	if (!p->rx->reader->ended)
-		return;
 	if (p->rx->quiet)
-		wr_sideband_alive(p->sb);
-	else
+		stay_alive(p);
+	else if (p->rx->reader->ended)
 		wr_sideband_meter(p->sb, stage, done, total, last);
 }
+
+static bool needs_pack(const struct wr_receive *rx)
+{
+	for (size_t i = 0; i < rx->count; i++) {
+		if (!wr_command_deletes(&rx->commands[i]))
+			return true;
+	}
+	return false;
+}
+
+/* *out stays NULL where only deletions came: a pack behind them brings nothing that is asked for. */
+static enum wr_code objects_read(struct wr_quarantine **out, struct push *p, struct wr_error *err)
+{
+	struct wr_progress progress = {meter_draw, p};
+	WR_AUTO(wr_quarantine) *q = NULL;
+	enum wr_code code;
+
+	if (!needs_pack(p->rx))
+		return drain(p, err);
+	if ((code = wr_quarantine_new(&q, p->repo, err)) != WR_OK)
+		return code;
+	if (p->rx->shallow.len)
+		wr_quarantine_shallow(q, &p->rx->shallow);
+	if ((code = wr_quarantine_pack(q, &p->rx->reader->base, &progress, p->cancel, err)) == WR_OK)
+		*out = WR_STEAL(q);
+	return code;
+}
+
+/*
+ * The pack's history ends where the repository's does not. Nothing of it is taken, so what builds on it is refused; what
+ * needs no pack goes on, as with git.
+ */
+static enum wr_code refuse_shallow(struct push *p, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *now = NULL;
+	enum wr_code code = drain(p, err);
+
+	if (code != WR_OK || (code = wr_snapshot_take(&now, p->repo, err)) != WR_OK)
+		return code;
+	for (size_t i = 0; i < p->rx->count; i++) {
+		struct wr_command *c = &p->rx->commands[i];
+
+		if (!c->refused && !wr_command_deletes(c) && !wr_snapshot_has(now, &c->new))
+			c->refused = "shallow update not allowed";
+	}
+	p->rx->shallow_refused = true;
+	return WR_OK;
+}
+
+/* ---- the refs ---- */
+
+/* A change's function: the updates are there already. */
+static enum wr_code ask_permit(void *arg, struct wr_snapshot *tips, struct wr_change *change, struct wr_error *err)
+{
+	struct push *p = arg;
+	enum wr_code code = p->permit ? p->permit->fn(p->permit->arg, err) : WR_OK;
+
+	(void)tips;
+	(void)change;
+	p->withdrawn = code == WR_E_UNAUTHORIZED || code == WR_E_REPO_ACCESS_DENIED || code == WR_E_REPO_NOT_FOUND;
+	return code;
+}
+
+static void take_results(struct push *p)
+{
+	const struct wr_ref_update *u = p->updates;
+
+	for (size_t i = 0; i < p->rx->count; i++) {
+		struct wr_command *c = &p->rx->commands[i];
+
+		if (c->refused)
+			continue;
+		if (u->result != WR_OK)
+			c->refused = u->reason[0] ? u->reason : wr_code_text(u->result);
+		u++;
+	}
+}
+
+static enum wr_code updates_apply(struct push *p, struct wr_quarantine *objects, struct wr_error *err)
+{
+	struct wr_receive *rx = p->rx;
+	struct wr_change change = {
+		.atomic = rx->atomic, .objects = objects, .fn = ask_permit, .waiting = stay_alive, .arg = p};
+	size_t n = left(rx);
+	enum wr_code code;
+
+	if (n == 0)
+		return WR_OK;
+	change.updates = p->updates = calloc(n, sizeof(*p->updates));
+	if (!p->updates)
+		return wr_fail_nomem(err);
+	for (size_t i = 0; i < rx->count; i++) {
+		const struct wr_command *c = &rx->commands[i];
+
+		if (!c->refused)
+			p->updates[change.count++] =
+				(struct wr_ref_update){.name = c->name, .old = c->old, .new = c->new};
+	}
+	stay_alive(p);
+	if ((code = wr_git_append(p->repo, &change, err)) == WR_OK)
+		take_results(p);
+	return code;
+}
+
+/* ---- all of it ---- */
 
 /* What the client can do something about, or at least understand; the rest is this server's trouble. */
 static bool is_refusal(enum wr_code code)
@@ -121,99 +231,47 @@ static bool is_refusal(enum wr_code code)
 /* The answer shall tell of it: a refusal, or trouble that can no longer become a status or is best told in words. */
 static bool report_carries(const struct push *p, enum wr_code code)
 {
-	return is_refusal(code) || (p->rx->report && (code == WR_E_STORAGE_FULL || p->sb->wrote));
+	return is_refusal(code) || (p->rx->report && code == WR_E_STORAGE_FULL) || p->sb->wrote;
 }
 
-/* Every command that is still open fails for the pack's sake. */
-static void fail_all(struct push *p, const char *reason)
+/* Nothing of the push is taken: notes why, and takes in the rest of it. */
+static enum wr_code refuse_whole(struct push *p, const char *why, struct wr_error *err)
 {
-	for (size_t i = 0; i < p->rx->count; i++) {
-		struct wr_command *c = &p->rx->commands[i];
-
-		if (!c->refused) {
-			c->refused = reason;
-			c->accepted = false;
-		}
-	}
-}
-
-/* The pack was refused: notes why, and takes in the rest of it. */
-static enum wr_code refuse_pack(struct push *p, const struct wr_error *why, struct wr_error *err)
-{
-	snprintf(p->result->pack_refused, sizeof(p->result->pack_refused), "%s", wr_error_text(why));
-	fail_all(p, "unpacker error");
+	snprintf(p->result->pack_refused, sizeof(p->result->pack_refused), "%s", why);
+	refuse_all(p->rx, "unpacker error");
 	return drain(p, err);
 }
 
-static enum wr_code objects_read(struct wr_quarantine **out, struct push *p, struct wr_error *err)
+static enum wr_code work(struct push *p, struct wr_error *err)
 {
-	struct wr_progress progress = {meter_draw, p};
-	WR_AUTO(wr_quarantine) *q = NULL;
-	enum wr_code code = wr_quarantine_new(&q, p->repo, err);
+	WR_AUTO(wr_quarantine) *objects = NULL;
+	enum wr_code code = refuse_early(p, err);
 
-	if (code == WR_OK)
-		code = wr_quarantine_pack(q, &p->rx->reader->base, &progress, p->cancel, err);
-	if (code == WR_OK)
-		*out = WR_STEAL(q);
-	return code;
-}
-
-static enum wr_code updates_apply(struct push *p, size_t left, struct wr_quarantine *objects, struct wr_error *err)
-{
-	struct wr_receive *rx = p->rx;
-	WR_AUTO_MEM struct wr_ref_update *updates = calloc(left, sizeof(*updates));
-	struct wr_change change = {.updates = updates, .count = left, .atomic = rx->atomic, .objects = objects};
-	size_t n = 0;
-	enum wr_code code;
-
-	if (!updates)
-		return wr_fail_nomem(err);
-	for (size_t i = 0; i < rx->count; i++) {
-		const struct wr_command *c = &rx->commands[i];
-
-		if (!c->refused)
-			updates[n++] = (struct wr_ref_update){.name = c->name, .old = c->old, .new = c->new};
-	}
-	if ((code = wr_git_append(p->repo, &change, err)) != WR_OK)
+	if (code != WR_OK)
 		return code;
-	n = 0;
-	for (size_t i = 0; i < rx->count; i++) {
-		struct wr_command *c = &rx->commands[i];
-		const struct wr_ref_update *u;
-
-		if (c->refused)
-			continue;
-		u = &updates[n++];
-		c->accepted = u->result == WR_OK;
-		if (!c->accepted)
-			snprintf(c->reason, sizeof(c->reason), "%s",
-				 u->reason[0] ? u->reason : wr_code_text(u->result));
-	}
-	return WR_OK;
+	if (left(p->rx) == 0)
+		return drain(p, err);
+	code = objects_read(&objects, p, err);
+	if (code == WR_E_SHALLOW_ROOT)
+		code = refuse_shallow(p, err);
+	return code == WR_OK ? updates_apply(p, objects, err) : code;
 }
 
 /* Everything but the answer. */
 static enum wr_code take_in(struct push *p, struct wr_error *err)
 {
-	WR_AUTO(wr_quarantine) *objects = NULL;
 	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
-	size_t left;
-	enum wr_code code = refuse_early(&left, p, err);
+	enum wr_code code = work(p, &why);
 
-	if (code != WR_OK)
-		return code;
-	if (left == 0)
-		return drain(p, err);
-	if (wants_pack(p->rx))
-		code = objects_read(&objects, p, &why);
-	else
-		code = drain(p, &why);
-	if (code == WR_OK)
-		code = updates_apply(p, left, objects, &why);
 	if (code == WR_OK)
 		return WR_OK;
+	if (p->withdrawn && p->rx->report) {
+		refuse_all(p->rx, "the permission to push was withdrawn while the push came in");
+		return WR_OK;
+	}
 	/* A body that broke off is the connection's end, whatever the pack reader made of it. */
-	if (p->rx->reader->failed != WR_OK || !report_carries(p, code) || refuse_pack(p, &why, err) != WR_OK) {
+	if (p->rx->reader->failed != WR_OK || !report_carries(p, code) ||
+	    refuse_whole(p, wr_error_text(&why), err) != WR_OK) {
 		wr_error_move(err, &why);
 		return code;
 	}
@@ -224,80 +282,48 @@ static enum wr_code take_in(struct push *p, struct wr_error *err)
 	return code;
 }
 
-/* A reason that needs more words than the report's one line. */
-static enum wr_code explain(struct push *p, struct wr_error *err)
+/* Too much of something, which is told in the answer where there is one. */
+static enum wr_code over_limit(struct push *p, struct wr_error *err)
 {
-	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1024);
-
-	for (size_t i = 0; i < p->rx->count; i++) {
-		const struct wr_command *c = &p->rx->commands[i];
-
-		if (c->refused && deletes(c) && is_branch(c->name, p->default_branch)) {
-			wr_buf_addz(&text, "error: refusing to delete the default branch ");
-			wr_buf_adds(&text, p->default_branch);
-			wr_buf_addz(&text, "; make another branch the default first\n");
-			break;
-		}
-	}
-	if (p->result->pack_refused[0])
-		wr_buf_printf(&text, "error: %s\n", p->result->pack_refused);
-	return wr_sideband_text(p->sb, wr_buf_str(&text), err);
+	if (!p->rx->report && !p->rx->bands)
+		return wr_fail(err, WR_E_INVALID_REQUEST, "%s", p->rx->limit);
+	return refuse_whole(p, p->rx->limit, err);
 }
 
-static enum wr_code report(struct push *p, struct wr_error *err)
-{
-	WR_AUTO_S(wr_pkt_writer) w;
-	enum wr_code code;
-
-	wr_pkt_writer_init(&w, &p->sb->base, err);
-	wr_pkt_printf(&w, "unpack %s\n", p->result->pack_refused[0] ? p->result->pack_refused : "ok");
-	for (size_t i = 0; i < p->rx->count; i++) {
-		const struct wr_command *c = &p->rx->commands[i];
-
-		if (c->accepted)
-			wr_pkt_printf(&w, "ok %.*s\n", (int)c->name.len, c->name.ptr);
-		else
-			wr_pkt_printf(&w, "ng %.*s %s\n", (int)c->name.len, c->name.ptr,
-				      c->refused ? c->refused : c->reason);
-	}
-	wr_pkt_flush(&w);
-	if ((code = explain(p, err)) != WR_OK || (code = wr_pkt_writer_send(&w)) != WR_OK)
-		return code;
-	return wr_sideband_end(p->sb, err);
-}
-
-static void count(struct push *p)
+static void count(const struct push *p, enum wr_code code)
 {
 	for (size_t i = 0; i < p->rx->count; i++) {
-		if (p->rx->commands[i].accepted)
+		if (code == WR_OK && !p->rx->commands[i].refused)
 			p->result->accepted++;
 		else
 			p->result->refused++;
 	}
+	p->result->options = p->rx->options;
 }
 
 enum wr_code wr_receive_run(struct wr_receive_result *result, struct wr_receive *rx, struct wr_git_repo *repo,
-			    struct wr_str default_branch, struct wr_source *src, struct wr_sink *sink,
-			    const struct wr_cancel *cancel, struct wr_error *err)
+			    struct wr_str default_branch, const struct wr_receive_permit *permit,
+			    struct wr_source *src, struct wr_sink *sink, const struct wr_cancel *cancel,
+			    struct wr_error *err)
 {
 	WR_AUTO(wr_sideband) *sb = NULL;
 	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
-	struct push p = {rx, repo, default_branch, cancel, result, NULL};
+	struct push p = {rx, repo, default_branch, permit, cancel, result, NULL, NULL, false};
 	enum wr_code code, sent = WR_OK;
 
 	*result = (struct wr_receive_result){0};
 	rx->reader->src = src;
-	if (rx->count == 0)
+	if (rx->count == 0 && !rx->limit[0])
 		return drain(&p, err);
-	code = wr_sideband_new(&sb, sink, rx->report && rx->bands ? WR_BAND_LARGE : WR_BAND_NONE, err);
-	if (code != WR_OK)
+	if ((code = wr_sideband_new(&sb, sink, rx->bands ? WR_BAND_LARGE : WR_BAND_NONE, err)) != WR_OK)
 		return code;
 	p.sb = sb;
-	code = take_in(&p, err);
-	count(&p);
-	if (rx->report && (code == WR_OK || result->told))
-		sent = report(&p, code == WR_OK ? err : &why);
+	code = rx->limit[0] ? over_limit(&p, err) : take_in(&p, err);
+	count(&p, code);
+	if (code == WR_OK || result->told)
+		sent = wr_receive_report(sb, rx, result, default_branch, code == WR_OK ? err : &why);
 	if (sent != WR_OK)
 		result->told = false;
+	free(p.updates);
 	return code != WR_OK ? code : sent;
 }

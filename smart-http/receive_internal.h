@@ -1,26 +1,45 @@
 /*
- * smart-http/receive_internal.h: a parsed push, between receive_parse.c (commands) and receive.c (the rest).
+ * smart-http/receive_internal.h: a parsed push, between receive_parse.c (what stands before the pack), receive.c (the
+ * pack and the refs) and receive_report.c (the answer).
  */
 #ifndef WR_RECEIVE_INTERNAL_H
 #define WR_RECEIVE_INTERNAL_H
 
+#include "core/git/oidmap.h"
 #include "smart-http/pktline.h"
 #include "smart-http/receive.h"
+#include "smart-http/sideband.h"
 
 struct wr_command {
 	struct wr_str name; /* in wr_receive.names */
 	struct wr_oid old, new;
-	const char *refused; /* why it was refused before the store saw it, or NULL */
-	bool accepted;
-	char reason[160]; /* the store's words, or "" */
+	const char *refused; /* why, for the report; lives as long as the run. NULL: it was not, so far */
 };
 
 struct wr_receive {
 	struct wr_pkt_reader *reader; /* has read ahead into the pack */
 	struct wr_command *commands;
 	size_t count, cap;
-	struct wr_buf names; /* the bytes of all names, one after the other */
-	bool report, bands, atomic, quiet;
+	struct wr_buf names;	/* the bytes of all names, one after the other */
+	struct wr_oids shallow; /* where the pusher's history ends */
+	size_t options;		/* push options */
+	bool report, bands, atomic, quiet, takes_options;
+	bool shallow_refused; /* new shallow roots would have been needed */
+	char limit[160]; /* the limit that was passed, as the pusher is told; then nothing is stored. "": none */
 };
+
+static inline bool wr_command_deletes(const struct wr_command *c)
+{
+	return wr_oid_zero(&c->new);
+}
+static inline bool wr_command_is_of(const struct wr_command *c, struct wr_str branch)
+{
+	return wr_str_starts(c->name, WR_S("refs/heads/")) && wr_str_eq(wr_str_skip(c->name, 11), branch);
+}
+
+/* The whole answer: words for people on band 2, the report where it was asked for, the end of the bands. */
+WR_MUST_CHECK enum wr_code wr_receive_report(struct wr_sideband *sb, const struct wr_receive *rx,
+					     const struct wr_receive_result *result, struct wr_str default_branch,
+					     struct wr_error *err);
 
 #endif

@@ -10,8 +10,6 @@
 /* What comes in pieces of this size is framed where it lies, a few packets at a time, instead of being copied. */
 #define LARGE ((size_t)32 * 1024)
 #define AT_ONCE 4
-/* Common proxies give up after 60 seconds of silence, careful clients sooner. */
-#define ALIVE_MS 5000
 
 static size_t head_len(const struct wr_sideband *sb)
 {
@@ -185,7 +183,7 @@ void wr_sideband_alive(struct wr_sideband *sb)
 {
 	WR_AUTO_S(wr_error) dropped = WR_ERROR_INIT;
 
-	if (sb->mode == WR_BAND_NONE || sb->failed != WR_OK || wr_mono_ms() - sb->last_ms < ALIVE_MS)
+	if (sb->mode == WR_BAND_NONE || sb->failed != WR_OK || wr_mono_ms() - sb->last_ms < WR_SIDEBAND_ALIVE_MS)
 		return;
 	if (below(sb, "0005\2", 5, &dropped) == WR_OK)
 		show(sb, &dropped);

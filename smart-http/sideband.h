@@ -11,6 +11,9 @@
 
 #include "smart-http/pktline.h"
 
+/* Common proxies give up after 60 seconds of silence, careful clients sooner. */
+#define WR_SIDEBAND_ALIVE_MS 5000
+
 enum wr_band_mode {
 	WR_BAND_NONE,  /* data alone, without framing */
 	WR_BAND_SMALL, /* "side-band": packets of up to 1000 bytes */

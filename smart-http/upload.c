@@ -1,11 +1,10 @@
 #include <stdarg.h>
 
+#include "core/base/clock.h"
 #include "core/git/parse.h"
 #include "smart-http/names.h"
 #include "smart-http/upload_internal.h"
 
-/* Wants that no ref names cost a walk; honest clients have a few of them, submodules and refs that just moved. */
-#define MAX_DEEP_WANTS 256
 /* Walks for readiness in one request. Beyond it the client decides itself when it has told enough. */
 #define MAX_READY_WALKS 64
 /* A tag of a tag of a tag: longer chains are nobody's release. */
@@ -15,11 +14,12 @@ void wr_common_fini(struct wr_common *common)
 {
 	wr_oidmap_fini(&common->seen);
 	wr_oids_fini(&common->commits);
+	wr_oids_fini(&common->theirs);
+	wr_oidmap_fini(&common->ends);
 }
 
-/* The commit that oid is, or that a tag leads to; *is says whether it is here and a commit at all. */
-static enum wr_code commit_of(bool *is, struct wr_oid *commit, const struct wr_snapshot *snap, const struct wr_oid *oid,
-			      struct wr_error *err)
+enum wr_code wr_upload_peel(bool *is, struct wr_oid *commit, const struct wr_snapshot *snap, const struct wr_oid *oid,
+			    struct wr_error *err)
 {
 	struct wr_oid at = *oid;
 
@@ -47,14 +47,14 @@ static enum wr_code commit_of(bool *is, struct wr_oid *commit, const struct wr_s
 	return WR_OK;
 }
 
-enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_snapshot *snap,
-			   const struct wr_oid *have, struct wr_error *err)
+enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_upload *up,
+			   const struct wr_snapshot *snap, const struct wr_oid *have, struct wr_error *err)
 {
 	struct wr_oid commit;
-	enum wr_code code = commit_of(known, &commit, snap, have, err);
+	enum wr_code code = wr_reach_cheap(known, up->reach, have, err);
 	bool added;
 
-	if (code != WR_OK || !*known)
+	if (code != WR_OK || !*known || (code = wr_upload_peel(known, &commit, snap, have, err)) != WR_OK || !*known)
 		return code;
 	common->last = *have;
 	if ((code = wr_oidmap_add(&common->seen, &commit, 0, &added, err)) == WR_OK && added)
@@ -62,8 +62,37 @@ enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct w
 	return code;
 }
 
-enum wr_code wr_common_ready(struct wr_common *common, const struct wr_upload *up, const struct wr_snapshot *snap,
-			     const struct wr_cut *cut, bool eager, const struct wr_cancel *cancel, struct wr_error *err)
+/*
+ * Whoever has a commit has its parents, unless his history ends there: a want that is one of these needs no walk to be
+ * known.
+ */
+static enum wr_code widen(struct wr_common *common, const struct wr_snapshot *snap, const struct wr_oids *stops,
+			  struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; common->widened == 0 && i < stops->len && code == WR_OK; i++)
+		code = wr_oidmap_add(&common->ends, &stops->v[i], 0, NULL, err);
+	for (; common->widened < common->commits.len && code == WR_OK; common->widened++) {
+		const struct wr_oid *oid = &common->commits.v[common->widened];
+		WR_AUTO_S(wr_commit) commit = {0};
+
+		if ((code = wr_upload_commit(&commit, snap, oid, err)) != WR_OK)
+			break;
+		if (common->widened == 0 || commit.date < common->oldest)
+			common->oldest = commit.date;
+		code = wr_oids_add(&common->theirs, oid, err);
+		if (wr_oidmap_has(&common->ends, oid))
+			continue;
+		for (size_t i = 0; i < commit.parent_count && code == WR_OK; i++)
+			code = wr_oids_add(&common->theirs, &commit.parents[i], err);
+	}
+	return code;
+}
+
+enum wr_code wr_common_ready(struct wr_common *common, const struct wr_oids *wants, const struct wr_snapshot *snap,
+			     const struct wr_oids *stops, bool eager, const struct wr_cancel *cancel,
+			     struct wr_error *err)
 {
 	size_t n = common->commits.len;
 	enum wr_code code;
@@ -72,8 +101,8 @@ enum wr_code wr_common_ready(struct wr_common *common, const struct wr_upload *u
 	if (common->ready || n == common->asked_at || (!eager && n < common->asked_at * 2) ||
 	    common->asked_times >= MAX_READY_WALKS)
 		return WR_OK;
-	code = wr_walk_ready(&ready, snap, &up->wants, &common->commits, &cut->client, cancel, err);
-	if (code != WR_OK)
+	if ((code = widen(common, snap, stops, err)) != WR_OK ||
+	    (code = wr_walk_ready(&ready, snap, wants, &common->theirs, stops, common->oldest, cancel, err)) != WR_OK)
 		return code;
 	common->ready = ready;
 	common->asked_at = n;
@@ -81,50 +110,18 @@ enum wr_code wr_common_ready(struct wr_common *common, const struct wr_upload *u
 	return WR_OK;
 }
 
-/* Everything that the advertisement names. */
-static enum wr_code tips(struct wr_oidmap *out, const struct wr_snapshot *snap, struct wr_error *err)
+/* The sentence, which ends the answer. */
+static enum wr_code send_error(struct wr_upload *up, struct wr_pkt_writer *w, const char *sentence)
 {
-	size_t n;
-	const struct wr_ref *refs = wr_snapshot_refs(snap, &n);
+	bool banded = w->band != 0;
+	enum wr_code code;
 
-	for (size_t i = 0; i < n; i++) {
-		enum wr_code code;
-
-		if (!wr_ref_shown(&refs[i]))
-			continue;
-		if ((code = wr_oidmap_add(out, &refs[i].oid, 0, NULL, err)) != WR_OK ||
-		    (!wr_oid_zero(&refs[i].peeled) &&
-		     (code = wr_oidmap_add(out, &refs[i].peeled, 0, NULL, err)) != WR_OK))
-			return code;
-	}
-	return WR_OK;
-}
-
-static enum wr_code check_wants(bool *ok, struct wr_oid *bad, const struct wr_upload *up,
-				   const struct wr_snapshot *snap, const struct wr_cancel *cancel, struct wr_error *err)
-{
-	WR_AUTO_S(wr_oidmap) named = {0};
-	WR_AUTO_S(wr_oids) deep = {NULL, 0, 0};
-	enum wr_code code = tips(&named, snap, err);
-	size_t first_bad;
-
-	*ok = false;
-	for (size_t i = 0; code == WR_OK && i < up->wants.len; i++) {
-		const struct wr_oid *want = &up->wants.v[i];
-
-		if (wr_oidmap_has(&named, want))
-			continue;
-		*bad = *want;
-		if (deep.len == MAX_DEEP_WANTS || !wr_snapshot_has(snap, want))
-			return WR_OK;
-		code = wr_oids_add(&deep, want, err);
-	}
-	if (code != WR_OK || (code = wr_walk_reachable(&first_bad, snap, &deep, cancel, err)) != WR_OK)
-		return code;
-	*ok = first_bad == deep.len;
-	if (!*ok)
-		*bad = deep.v[first_bad];
-	return WR_OK;
+	if (banded)
+		w->band = 3;
+	wr_pkt_printf(w, "%s%s", banded ? "" : "ERR ", sentence);
+	if ((code = wr_pkt_writer_send(w)) == WR_OK)
+		up->told = true;
+	return code;
 }
 
 enum wr_code wr_upload_refuse(struct wr_upload *up, struct wr_pkt_writer *w, const char *fmt, ...)
@@ -136,28 +133,58 @@ enum wr_code wr_upload_refuse(struct wr_upload *up, struct wr_pkt_writer *w, con
 	va_start(ap, fmt);
 	vsnprintf(sentence, sizeof(sentence), fmt, ap);
 	va_end(ap);
-	wr_pkt_printf(w, "ERR %s", sentence);
-	if ((code = wr_pkt_writer_send(w)) != WR_OK)
-		return code;
-	up->told = true;
-	return wr_fail(w->err, WR_E_INVALID_REQUEST, "%s", sentence);
+	code = send_error(up, w, sentence);
+	return code != WR_OK ? code : wr_fail(w->err, WR_E_INVALID_REQUEST, "%s", sentence);
 }
 
-enum wr_code wr_upload_begin(struct wr_cut *cut, struct wr_upload *up, const struct wr_snapshot *snap,
+enum wr_code wr_upload_tell(struct wr_upload *up, struct wr_pkt_writer *w, enum wr_code code)
+{
+	enum wr_code sent;
+
+	/* Where the sink failed or the client has left, there is nobody to tell. */
+	if (code == WR_OK || up->told || !w->sent || w->code != WR_OK || code == WR_E_CANCELLED)
+		return code;
+	sent = send_error(up, w, wr_error_text(w->err));
+	return sent == WR_OK ? code : sent;
+}
+
+static bool watch_ask(void *arg)
+{
+	struct wr_upload_watch *watch = arg;
+	int64_t now = wr_mono_ms();
+
+	if (watch->outer && watch->outer->fn && watch->outer->fn(watch->outer->arg))
+		return true;
+	if (now - watch->last_ms >= WR_SIDEBAND_ALIVE_MS) {
+		watch->last_ms = now;
+		wr_pkt_writer_alive(watch->w);
+	}
+	return watch->w->code != WR_OK;
+}
+
+void wr_upload_watch_init(struct wr_upload_watch *watch, const struct wr_cancel *outer, struct wr_pkt_writer *w)
+{
+	*watch = (struct wr_upload_watch){
+		.base = {watch_ask, watch}, .outer = outer, .w = w, .last_ms = wr_mono_ms()};
+}
+
+enum wr_code wr_upload_begin(struct wr_cut *cut, struct wr_upload *up, struct wr_snapshot *snap,
 			     struct wr_str default_branch, struct wr_pkt_writer *w, const struct wr_cancel *cancel,
 			     struct wr_error *err)
 {
 	char hex[WR_OID_HEX + 1];
-	struct wr_oid bad;
-	enum wr_code code;
-	bool ok;
+	enum wr_code code = wr_reach_new(&up->reach, snap, cancel, err);
+	size_t bad;
 
-	if ((code = check_wants(&ok, &bad, up, snap, cancel, err)) != WR_OK)
+	if (code != WR_OK || (code = wr_reach_all(&bad, up->reach, &up->wants, err)) != WR_OK)
 		return code;
-	if (!ok) {
-		wr_oid_hex(hex, &bad);
+	if (bad < up->wants.len) {
+		wr_oid_hex(hex, &up->wants.v[bad]);
 		return wr_upload_refuse(up, w, "upload-pack: not our ref %s", hex);
 	}
+	/* What refs name needs no check, so these come after it. */
+	if ((code = wr_upload_want_refs(up, snap, default_branch, w, err)) != WR_OK)
+		return code;
 	code = wr_upload_cut(cut, up, snap, default_branch, cancel, err);
 	return code == WR_E_INVALID_REQUEST ? wr_upload_refuse(up, w, "%s", err->text) : code;
 }
@@ -192,6 +219,7 @@ static enum wr_code pack_write(struct wr_upload *up, struct wr_snapshot *snap, c
 		.include_tag = up->include_tag,
 		.thin = up->thin,
 		.ofs_delta = up->ofs_delta,
+		.filter = up->has_filter ? &up->filter : NULL,
 	};
 	WR_AUTO(wr_plan) *plan = NULL;
 	enum wr_code code = wr_plan_new(&plan, snap, &request, &progress, cancel, err);
@@ -218,8 +246,17 @@ bool wr_upload_told(const struct wr_upload *up)
 	return up->told;
 }
 
-enum wr_code wr_upload_answer(struct wr_upload *up, struct wr_snapshot *snap, struct wr_str default_branch,
-			      struct wr_sink *sink, const struct wr_cancel *cancel, struct wr_error *err)
+static enum wr_code answer_refusal(struct wr_upload *up, struct wr_sink *sink, struct wr_error *err)
+{
+	WR_AUTO_S(wr_pkt_writer) w;
+
+	wr_pkt_writer_init(&w, sink, err);
+	w.band = up->sideband_all ? 1 : 0;
+	return wr_upload_refuse(up, &w, "%s", up->refusal);
+}
+
+static enum wr_code answer(struct wr_upload *up, struct wr_snapshot *snap, struct wr_str default_branch,
+			   struct wr_sink *sink, const struct wr_cancel *cancel, struct wr_error *err)
 {
 	switch (up->kind) {
 	case WR_UPLOAD_V0:
@@ -228,8 +265,22 @@ enum wr_code wr_upload_answer(struct wr_upload *up, struct wr_snapshot *snap, st
 		return wr_upload_answer_fetch(up, snap, default_branch, sink, cancel, err);
 	case WR_UPLOAD_LS_REFS:
 		return wr_upload_answer_ls_refs(up, snap, default_branch, sink, err);
+	case WR_UPLOAD_OBJECT_INFO:
+		return wr_upload_answer_info(up, snap, sink, cancel, err);
+	case WR_UPLOAD_REFUSED:
+		return answer_refusal(up, sink, err);
 	case WR_UPLOAD_NOTHING:
 		break;
 	}
 	return WR_OK;
+}
+
+enum wr_code wr_upload_answer(struct wr_upload *up, struct wr_snapshot *snap, struct wr_str default_branch,
+			      struct wr_sink *sink, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	enum wr_code code = answer(up, snap, default_branch, sink, cancel, err);
+
+	wr_reach_free(up->reach);
+	up->reach = NULL;
+	return code;
 }

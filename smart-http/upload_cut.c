@@ -14,24 +14,23 @@ void wr_cut_fini(struct wr_cut *cut)
 	wr_oids_fini(&cut->roots);
 }
 
-/* The roots that the client named, as far as they are commits here: others cannot touch what it gets from here. */
+/* The roots that the client named, as far as refs reach them: others cannot touch what it gets from here. */
 static enum wr_code known_roots(struct wr_oids *out, const struct wr_upload *up, const struct wr_snapshot *snap,
 				struct wr_error *err)
 {
 	WR_AUTO_S(wr_oidmap) seen = {0};
 
 	for (size_t i = 0; i < up->shallows.len; i++) {
-		WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
-		enum wr_type type;
-		bool added;
-		enum wr_code code = wr_snapshot_stat(snap, &up->shallows.v[i], &type, NULL, &why);
+		enum wr_type type = WR_BLOB;
+		bool reached, added;
+		enum wr_code code = wr_reach_cheap(&reached, up->reach, &up->shallows.v[i], err);
 
-		if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_COMMIT))
-			continue;
-		if (code != WR_OK) {
-			wr_error_move(err, &why);
+		if (code == WR_OK && reached)
+			code = wr_snapshot_stat(snap, &up->shallows.v[i], &type, NULL, err);
+		if (code != WR_OK)
 			return code;
-		}
+		if (type != WR_COMMIT)
+			continue;
 		if ((code = wr_oidmap_add(&seen, &up->shallows.v[i], 0, &added, err)) != WR_OK ||
 		    (added && (code = wr_oids_add(out, &up->shallows.v[i], err)) != WR_OK))
 			return code;
@@ -78,7 +77,8 @@ static enum wr_code cut_relative(struct wr_cut *cut, const struct wr_upload *up,
 static const struct wr_ref *ref_by_name(const struct wr_snapshot *snap, struct wr_str name,
 					struct wr_str default_branch)
 {
-	static const char *const prefixes[] = {"", "refs/", "refs/tags/", "refs/heads/", "refs/remotes/"};
+	static const char *const prefixes[] = {"", "refs/", "refs/tags/", "refs/heads/", "refs/remotes/",
+					       "refs/remotes/"};
 	const struct wr_ref *found = wr_str_eqz(name, "HEAD") ? wr_ref_head(snap, default_branch) : NULL;
 
 	for (size_t i = 0; i < WR_ARRAY_LEN(prefixes); i++) {
@@ -87,6 +87,8 @@ static const struct wr_ref *ref_by_name(const struct wr_snapshot *snap, struct w
 
 		wr_buf_addz(&full, prefixes[i]);
 		wr_buf_adds(&full, name);
+		if (i + 1 == WR_ARRAY_LEN(prefixes))
+			wr_buf_addz(&full, "/HEAD");
 		ref = wr_buf_ok(&full) ? wr_snapshot_ref(snap, wr_buf_str(&full)) : NULL;
 		if (!ref || !wr_ref_shown(ref))
 			continue;
@@ -97,8 +99,8 @@ static const struct wr_ref *ref_by_name(const struct wr_snapshot *snap, struct w
 	return found;
 }
 
-static enum wr_code commit_read(struct wr_commit *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
-				struct wr_error *err)
+enum wr_code wr_upload_commit(struct wr_commit *out, const struct wr_snapshot *snap, const struct wr_oid *oid,
+			      struct wr_error *err)
 {
 	WR_AUTO_S(wr_object) obj = {0};
 	enum wr_code code = wr_snapshot_read(&obj, snap, oid, err);
@@ -152,7 +154,7 @@ static enum wr_code choose(struct chooser *c, bool everything, struct wr_error *
 			break;
 		if (wr_oidmap_has(&c->state, &oid))
 			continue;
-		if ((code = commit_read(&commit, c->snap, &oid, err)) != WR_OK)
+		if ((code = wr_upload_commit(&commit, c->snap, &oid, err)) != WR_OK)
 			break;
 		old = everything || (c->up->has_since && commit.date < c->up->since);
 		code = wr_oidmap_add(&c->state, &oid, old ? LEFT : KEPT, &added, err);
@@ -167,14 +169,11 @@ static enum wr_code choose(struct chooser *c, bool everything, struct wr_error *
 /* todo gets the commits that these ids are or lead to. */
 static enum wr_code todo_add(struct chooser *c, const struct wr_oid *oid, struct wr_error *err)
 {
-	struct wr_common one = {0};
-	bool known;
-	enum wr_code code = wr_common_add(&known, &one, c->snap, oid, err);
+	struct wr_oid commit;
+	bool is;
+	enum wr_code code = wr_upload_peel(&is, &commit, c->snap, oid, err);
 
-	if (code == WR_OK && known)
-		code = wr_oids_add(&c->todo, &one.commits.v[0], err);
-	wr_common_fini(&one);
-	return code;
+	return code == WR_OK && is ? wr_oids_add(&c->todo, &commit, err) : code;
 }
 
 /* A kept commit of which a parent is left out is a root; the client's roots among the others are none any more. */
@@ -190,7 +189,7 @@ static enum wr_code border(struct wr_cut *cut, struct chooser *c, struct wr_erro
 		bool root = false, was = wr_oidmap_has(&client, &c->kept.v[i]);
 
 		if ((i % 256 == 0 && (code = cancelled(c->cancel, err)) != WR_OK) ||
-		    (code = commit_read(&commit, c->snap, &c->kept.v[i], err)) != WR_OK)
+		    (code = wr_upload_commit(&commit, c->snap, &c->kept.v[i], err)) != WR_OK)
 			break;
 		for (size_t p = 0; p < commit.parent_count; p++) {
 			const uint32_t *slot = wr_oidmap_slot(&c->state, &commit.parents[p]);
@@ -208,12 +207,15 @@ static enum wr_code cut_by_choice(struct wr_cut *cut, struct chooser *c, struct 
 {
 	const struct wr_upload *up = c->up;
 	enum wr_code code = WR_OK;
+	char text[101];
 
 	for (size_t i = 0; code == WR_OK && i < up->deepen_not.len; i++) {
 		const struct wr_ref *ref = ref_by_name(c->snap, up->deepen_not.v[i], default_branch);
 
 		if (!ref)
-			return wr_fail(err, WR_E_INVALID_REQUEST, "upload-pack: deepen-not names no ref, or several");
+			return wr_fail(err, WR_E_INVALID_REQUEST,
+				       "upload-pack: deepen-not '%s' names no ref here, or several",
+				       wr_upload_quote(text, up->deepen_not.v[i]));
 		code = todo_add(c, &ref->oid, err);
 	}
 	if (code == WR_OK)
@@ -223,7 +225,7 @@ static enum wr_code cut_by_choice(struct wr_cut *cut, struct chooser *c, struct 
 	if (code == WR_OK)
 		code = choose(c, false, err);
 	if (code == WR_OK && c->kept.len == 0)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "upload-pack: no commits selected for shallow requests");
+		return wr_fail(err, WR_E_INVALID_REQUEST, "no commits selected for shallow requests");
 	return code == WR_OK ? border(cut, c, err) : code;
 }
 

@@ -1,159 +1,138 @@
 /*
- * Version 2 (gitprotocol-v2).
+ * Version 2 (gitprotocol-v2), fetch:
+ *   acknowledgments ... 0000                       when haves came and there is not enough in common yet
+ *   [acknowledgments ... 0001] [shallow-info ... 0001] [wanted-refs ... 0001] packfile <side-bands> 0000
  *
- * ls-refs: <oid> <name>[ symref-target:<name>][ peeled:<oid>]\n ... 0000
- * fetch:   acknowledgments ... 0000                       when haves came and there is not enough in common yet
- *          [acknowledgments ... 0001] [shallow-info ... 0001] packfile <side-bands> 0000
+ * The order is the documented one, by which git's client reads. Git's own server sends wanted-refs before shallow-info,
+ * which that client does not understand.
  */
-#include "smart-http/names.h"
 #include "smart-http/upload_internal.h"
 
-static int by_bytes(const void *pa, const void *pb)
-{
-	const struct wr_str *a = pa, *b = pb;
-	size_t n = a->len < b->len ? a->len : b->len;
-	int d = n ? memcmp(a->ptr, b->ptr, n) : 0;
+struct fetch {
+	struct wr_upload *up;
+	const struct wr_snapshot *snap;
+	struct wr_common common;
+	struct wr_cut cut;
+	const struct wr_cancel *cancel;
+	struct wr_pkt_writer *w;
+};
 
-	return d ? d : (a->len > b->len) - (a->len < b->len);
+static void fetch_fini(struct fetch *f)
+{
+	wr_common_fini(&f->common);
+	wr_cut_fini(&f->cut);
 }
+WR_DEFINE_AUTO_S(fetch);
 
-static void ref_line(struct wr_pkt_writer *w, const struct wr_ref *ref, struct wr_str name, bool symref, bool peel)
+/* Takes the haves; without "done" each that is known here is acknowledged. */
+static enum wr_code answer_haves(struct fetch *f, struct wr_error *err)
 {
-	char hex[WR_OID_HEX + 1], peeled[WR_OID_HEX + 1] = "";
+	const struct wr_upload *up = f->up;
+	char hex[WR_OID_HEX + 1];
+	bool any = false;
 
-	peel = peel && !wr_oid_zero(&ref->peeled);
-	wr_oid_hex(hex, &ref->oid);
-	if (peel)
-		wr_oid_hex(peeled, &ref->peeled);
-	wr_pkt_printf(w, "%s %.*s%s%.*s%s%s\n", hex, (int)name.len, name.ptr, symref ? " symref-target:" : "",
-		      symref ? (int)ref->name.len : 0, symref ? ref->name.ptr : "", peel ? " peeled:" : "", peeled);
-}
+	for (size_t i = 0; i < up->haves.len; i++) {
+		bool known;
+		enum wr_code code = wr_common_add(&known, &f->common, up, f->snap, &up->haves.v[i], err);
 
-static void head_line(struct wr_pkt_writer *w, const struct wr_upload *up, const struct wr_ref *head,
-		      struct wr_str default_branch)
-{
-	bool match = up->all_refs;
-
-	for (size_t i = 0; i < up->prefixes.len && !match; i++)
-		match = wr_str_starts(WR_S("HEAD"), up->prefixes.v[i]);
-	if (!match)
-		return;
-	if (head)
-		ref_line(w, head, WR_S("HEAD"), up->symrefs, false);
-	else if (up->unborn && up->symrefs && default_branch.len)
-		wr_pkt_printf(w, "unborn HEAD symref-target:refs/heads/%.*s\n", (int)default_branch.len,
-			      default_branch.ptr);
-}
-
-/* The first ref from at on whose name is not below prefix in byte order. */
-static size_t seek(const struct wr_ref *refs, size_t n, size_t at, struct wr_str prefix)
-{
-	while (at < n) {
-		size_t mid = at + (n - at) / 2;
-
-		if (by_bytes(&refs[mid].name, &prefix) < 0)
-			at = mid + 1;
-		else
-			n = mid;
+		if (code != WR_OK)
+			return code;
+		any |= known;
+		if (!known || up->done)
+			continue;
+		wr_oid_hex(hex, &up->haves.v[i]);
+		wr_pkt_printf(f->w, "ACK %s\n", hex);
 	}
-	return at;
-}
-
-enum wr_code wr_upload_answer_ls_refs(struct wr_upload *up, const struct wr_snapshot *snap,
-				      struct wr_str default_branch, struct wr_sink *sink, struct wr_error *err)
-{
-	static const struct wr_str all[] = {{"", 0}};
-	const struct wr_str *prefixes = up->all_refs ? all : up->prefixes.v;
-	size_t prefix_count = up->all_refs ? 1 : up->prefixes.len, n, at = 0;
-	const struct wr_ref *refs = wr_snapshot_refs(snap, &n);
-	WR_AUTO_S(wr_pkt_writer) w;
-
-	wr_pkt_writer_init(&w, sink, err);
-	head_line(&w, up, wr_ref_head(snap, default_branch), default_branch);
-	/* Refs and prefixes both in byte order: one pass over what matches, whatever the number of prefixes. */
-	if (up->prefixes.len)
-		qsort(up->prefixes.v, up->prefixes.len, sizeof(*up->prefixes.v), by_bytes);
-	for (size_t i = 0; i < prefix_count; i++) {
-		at = seek(refs, n, at, prefixes[i]);
-		for (; at < n && wr_str_starts(refs[at].name, prefixes[i]); at++) {
-			if (wr_ref_shown(&refs[at]))
-				ref_line(&w, &refs[at], refs[at].name, false, up->peel);
-		}
-	}
-	wr_pkt_flush(&w);
-	return wr_pkt_writer_send(&w);
+	if (!any && !up->done)
+		wr_pkt_write(f->w, WR_S("NAK\n"));
+	return WR_OK;
 }
 
 /* The section that answers haves. *pack: a pack follows it. */
-static enum wr_code acknowledge(bool *pack, struct wr_pkt_writer *w, struct wr_upload *up,
-				const struct wr_snapshot *snap, struct wr_common *common, const struct wr_cut *cut,
-				const struct wr_cancel *cancel, struct wr_error *err)
+static enum wr_code acknowledge(bool *pack, struct fetch *f, struct wr_error *err)
 {
-	WR_AUTO_S(wr_oidmap) said = {0};
-	bool done = up->done && up->wants.len;
-	char hex[WR_OID_HEX + 1];
+	static const struct wr_oids nowhere;
+	struct wr_upload *up = f->up;
 	enum wr_code code;
 
-	if (!done)
-		wr_pkt_write(w, WR_S("acknowledgments\n"));
-	for (size_t i = 0; i < up->haves.len; i++) {
-		bool known, added = false;
-
-		if ((code = wr_common_add(&known, common, snap, &up->haves.v[i], err)) != WR_OK ||
-		    (known && (code = wr_oidmap_add(&said, &up->haves.v[i], 0, &added, err)) != WR_OK))
-			return code;
-		if (added && !done) {
-			wr_oid_hex(hex, &up->haves.v[i]);
-			wr_pkt_printf(w, "ACK %s\n", hex);
-		}
-	}
-	*pack = done;
-	if (done)
+	if (!up->done)
+		wr_pkt_write(f->w, WR_S("acknowledgments\n"));
+	if ((code = answer_haves(f, err)) != WR_OK)
+		return code;
+	*pack = up->done;
+	if (up->done)
 		return WR_OK;
-	if (common->commits.len == 0)
-		wr_pkt_write(w, WR_S("NAK\n"));
-	if (!up->wait_for_done && up->wants.len) {
-		if ((code = wr_common_ready(common, up, snap, cut, true, cancel, err)) != WR_OK)
+	if (!up->wait_for_done) {
+		code = wr_common_ready(&f->common, &up->wants, f->snap, &nowhere, true, f->cancel, err);
+		if (code != WR_OK)
 			return code;
-		*pack = common->ready;
+		*pack = f->common.ready;
 	}
 	if (*pack) {
-		wr_pkt_write(w, WR_S("ready\n"));
-		wr_pkt_delim(w);
+		wr_pkt_write(f->w, WR_S("ready\n"));
+		wr_pkt_delim(f->w);
 	} else {
-		wr_pkt_flush(w);
+		wr_pkt_flush(f->w);
 	}
 	return WR_OK;
+}
+
+/* What stands between the acknowledgments and the pack. */
+static void sections(struct fetch *f)
+{
+	const struct wr_upload *up = f->up;
+	const struct wr_oid *oids = up->wants.v + (up->wants.len - up->want_refs.len);
+	char hex[WR_OID_HEX + 1];
+
+	if (f->cut.asked || f->cut.client.len) {
+		wr_pkt_write(f->w, WR_S("shallow-info\n"));
+		wr_cut_write(f->w, &f->cut);
+		wr_pkt_delim(f->w);
+	}
+	if (up->want_refs.len) {
+		wr_pkt_write(f->w, WR_S("wanted-refs\n"));
+		for (size_t i = 0; i < up->want_refs.len; i++) {
+			struct wr_str name = up->want_refs.v[i];
+
+			wr_oid_hex(hex, &oids[i]);
+			wr_pkt_printf(f->w, "%s %.*s\n", hex, (int)name.len, name.ptr);
+		}
+		wr_pkt_delim(f->w);
+	}
+	wr_pkt_write(f->w, WR_S("packfile\n"));
+}
+
+/* All up to the pack; *pack: it follows. */
+static enum wr_code talk_all(bool *pack, struct fetch *f, struct wr_snapshot *snap, struct wr_str default_branch,
+			     struct wr_error *err)
+{
+	enum wr_code code = wr_upload_begin(&f->cut, f->up, snap, default_branch, f->w, f->cancel, err);
+
+	*pack = true;
+	if (code == WR_OK && f->up->haves.len)
+		code = acknowledge(pack, f, err);
+	if (code != WR_OK)
+		return code;
+	if (*pack)
+		sections(f);
+	return wr_pkt_writer_send(f->w);
 }
 
 enum wr_code wr_upload_answer_fetch(struct wr_upload *up, struct wr_snapshot *snap, struct wr_str default_branch,
 				    struct wr_sink *sink, const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO_S(wr_pkt_writer) w;
-	WR_AUTO_S(wr_cut) cut = {0};
-	WR_AUTO_S(wr_common) common = {0};
+	struct wr_upload_watch watch;
+	WR_AUTO_S(fetch) f = {.up = up, .snap = snap, .cancel = &watch.base, .w = &w};
 	enum wr_code code;
-	bool pack = true;
+	bool pack = false;
 
-	/* Without a want there is nothing to send; only negotiation for its own sake may go without. */
-	if (up->wants.len == 0 && !up->wait_for_done)
-		return WR_OK;
 	wr_pkt_writer_init(&w, sink, err);
-	if ((code = wr_upload_begin(&cut, up, snap, default_branch, &w, cancel, err)) != WR_OK)
-		return code;
-	if (up->haves.len || up->wants.len == 0)
-		code = acknowledge(&pack, &w, up, snap, &common, &cut, cancel, err);
-	if (code != WR_OK)
-		return code;
-	if (!pack)
-		return wr_pkt_writer_send(&w);
-	if (cut.asked || up->shallows.len) {
-		wr_pkt_write(&w, WR_S("shallow-info\n"));
-		wr_cut_write(&w, &cut);
-		wr_pkt_delim(&w);
-	}
-	wr_pkt_write(&w, WR_S("packfile\n"));
-	if ((code = wr_pkt_writer_send(&w)) != WR_OK)
-		return code;
-	return wr_upload_pack(up, snap, &common, &cut, sink, cancel, err);
+	wr_upload_watch_init(&watch, cancel, &w);
+	/* Without a want there is nothing to send; only negotiation for its own sake may go without. */
+	if (up->wants.len + up->want_refs.len == 0 && !up->wait_for_done)
+		return WR_OK;
+	w.band = up->sideband_all ? 1 : 0;
+	code = wr_upload_tell(up, &w, talk_all(&pack, &f, snap, default_branch, err));
+	return code == WR_OK && pack ? wr_upload_pack(up, snap, &f.common, &f.cut, sink, cancel, err) : code;
 }

@@ -76,6 +76,7 @@ static enum wr_code by_key(struct wr_caller *out, struct wr_db *db, const unsign
 
 	if (code == WR_OK) {
 		*out = (struct wr_caller){.kind = WR_BY_KEY};
+		memcpy(out->hash, hash, WR_SECRET_HASH);
 		wr_row_copy(&row, "account_id", out->account_id, sizeof out->account_id);
 	}
 	return code;
@@ -91,6 +92,7 @@ static enum wr_code by_token(struct wr_caller *out, struct wr_db *db, const unsi
 
 	if (code == WR_OK) {
 		*out = (struct wr_caller){.kind = WR_BY_TOKEN, .read_only = !wr_row_null(&row, "scope")};
+		memcpy(out->hash, hash, WR_SECRET_HASH);
 		wr_row_copy(&row, "account_id", out->account_id, sizeof out->account_id);
 		wr_row_copy(&row, "identity_id", out->identity_id, sizeof out->identity_id);
 		note_use(db, &row, hash, now);
@@ -159,4 +161,33 @@ enum wr_code wr_access_repo(struct wr_repo *out, enum wr_level *level, struct wr
 	wr_fail(err, WR_E_REPO_NOT_FOUND, "%s", wr_code_text(WR_E_REPO_NOT_FOUND));
 	wr_error_field(err, "repoId", repo_id);
 	return WR_E_REPO_NOT_FOUND;
+}
+
+static enum wr_code caller_again(struct wr_caller *out, struct wr_db *db, const struct wr_caller *was,
+				 struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	*out = (struct wr_caller){.kind = WR_ANONYMOUS};
+	if (was->kind == WR_BY_KEY)
+		code = by_key(out, db, was->hash, err);
+	else if (was->kind == WR_BY_TOKEN)
+		code = by_token(out, db, was->hash, err);
+	return code == WR_E_NOT_THERE ? refuse(err) : code;
+}
+
+enum wr_code wr_access_again(struct wr_db *db, const struct wr_caller *caller, const char *repo_id, bool for_git,
+			     enum wr_level needed, struct wr_error *err)
+{
+	enum wr_level level = WR_LEVEL_NONE;
+	struct wr_caller now;
+	struct wr_repo repo;
+	enum wr_code code;
+
+	if ((code = caller_again(&now, db, caller, err)) != WR_OK ||
+	    (code = wr_access_repo(&repo, &level, db, &now, wr_str(repo_id), for_git, err)) != WR_OK)
+		return code;
+	if (level < needed)
+		return wr_fail(err, WR_E_REPO_ACCESS_DENIED, "%s", wr_code_text(WR_E_REPO_ACCESS_DENIED));
+	return WR_OK;
 }

@@ -9,6 +9,7 @@
 #ifndef WR_ACCESS_H
 #define WR_ACCESS_H
 
+#include "core/auth/secret.h"
 #include "core/base/id.h"
 #include "core/store/db.h"
 
@@ -34,6 +35,7 @@ struct wr_caller {
 	char account_id[WR_UUID_LEN + 1];  /* "" when anonymous */
 	char identity_id[WR_UUID_LEN + 1]; /* "" unless by token */
 	bool read_only;			   /* token of scope "read": every grant counts as read */
+	unsigned char hash[WR_SECRET_HASH]; /* of the credential, to ask for it again; zeros when anonymous */
 };
 
 /*
@@ -65,5 +67,13 @@ struct wr_repo {
 WR_MUST_CHECK enum wr_code wr_access_repo(struct wr_repo *out, enum wr_level *level, struct wr_db *db,
 					  const struct wr_caller *caller, struct wr_str repo_id, bool for_git,
 					  struct wr_error *err);
+
+/*
+ * The same question again, for work that took long since it was admitted: whether the credential that the caller came with
+ * is still his, and still gives this much on the repository. WR_E_UNAUTHORIZED, WR_E_REPO_NOT_FOUND,
+ * WR_E_REPO_ACCESS_DENIED.
+ */
+WR_MUST_CHECK enum wr_code wr_access_again(struct wr_db *db, const struct wr_caller *caller, const char *repo_id,
+					   bool for_git, enum wr_level needed, struct wr_error *err);
 
 #endif

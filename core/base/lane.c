@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "core/base/clock.h"
+#include "core/base/share.h"
 #include "core/base/threads.h"
 
 #define BUCKETS 256
@@ -19,25 +20,43 @@ struct account {
 	struct account *turn_prev, *turn_next; /* its place in lane->turns */
 	struct job *first, *last;
 	unsigned queued, running;
-	bool in_turns; /* queued > 0 and running < run_max */
+	bool in_turns;
 	size_t key_len;
 	char key[WR_LANE_KEY_MAX];
 };
 
+/* A thread without work; on its stack. The one that came last is woken first, so that those not needed stay asleep. */
+struct idler {
+	struct idler *prev, *next;
+	pthread_cond_t wake;
+	bool woken;
+};
+
 struct wr_lane {
+	struct wr_lane_config cfg;
 	char name[16];
-	unsigned threads, queue_max;
-	unsigned run_max, wait_max; /* of one account */
-	pthread_t *ids;
-	unsigned started;
 	pthread_mutex_t lock; /* all below */
-	pthread_cond_t work;
-	pthread_cond_t gone; /* alive fell */
-	unsigned queued, alive;
+	pthread_cond_t gone;  /* alive fell */
+	unsigned queued, running;
+	unsigned alive; /* threads, also those that are being started */
+	unsigned hands; /* of them, woken or started and not at work yet */
 	bool stopping;
-	struct account *turns_first, *turns_last; /* who goes next */
+	bool has_left;
+	pthread_t left; /* the thread that ended last, to be joined by the next that does */
+	struct idler *idlers;
+	struct account *turns_first, *turns_last; /* accounts with jobs that wait; who goes next */
 	struct account *buckets[BUCKETS];
 };
+
+static void cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t mono;
+
+	pthread_condattr_init(&mono);
+	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &mono);
+	pthread_condattr_destroy(&mono);
+}
 
 static struct account **bucket_of(struct wr_lane *lane, struct wr_str key)
 {
@@ -86,110 +105,181 @@ static void drop_if_idle(struct wr_lane *lane, struct account *a)
 /* Puts an account at the end of the turns when it belongs there and is not there yet. */
 static void join_turns(struct wr_lane *lane, struct account *a)
 {
-	if (a->in_turns || a->queued == 0 || a->running >= lane->run_max)
+	if (a->in_turns || a->queued == 0)
 		return;
 	a->in_turns = true;
 	a->turn_next = NULL;
 	a->turn_prev = lane->turns_last;
 	*(lane->turns_last ? &lane->turns_last->turn_next : &lane->turns_first) = a;
 	lane->turns_last = a;
-	pthread_cond_signal(&lane->work);
 }
 
-static struct account *take_turn(struct wr_lane *lane)
+static void leave_turns(struct wr_lane *lane, struct account *a)
+{
+	*(a->turn_prev ? &a->turn_prev->turn_next : &lane->turns_first) = a->turn_next;
+	*(a->turn_next ? &a->turn_next->turn_prev : &lane->turns_last) = a->turn_prev;
+	a->in_turns = false;
+}
+
+static bool may_run(const struct wr_lane *lane, const struct account *a)
+{
+	const struct wr_lane_config *cfg = &lane->cfg;
+
+	return a->running == 0 || wr_share_fits(a->running, lane->running, 1, cfg->threads, cfg->account_share);
+}
+
+/* Whose job is to run next; NULL when none may. */
+static struct account *next_turn(const struct wr_lane *lane)
 {
 	struct account *a = lane->turns_first;
 
-	lane->turns_first = a->turn_next;
-	*(a->turn_next ? &a->turn_next->turn_prev : &lane->turns_last) = NULL;
-	a->in_turns = false;
+	while (a && !may_run(lane, a))
+		a = a->turn_next;
 	return a;
 }
 
-static void run_one(struct wr_lane *lane)
-{
-	struct account *a = take_turn(lane);
-	struct job *job = a->first;
+/* ---- threads ---- */
 
+/* Sees to it that somebody is on the way to the work there is. True when that has to be a new thread: start_thread(). */
+static bool call_hand(struct wr_lane *lane)
+{
+	struct idler *idler = lane->idlers;
+
+	/* One at a time: who comes calls the next. */
+	if (lane->hands || !next_turn(lane))
+		return false;
+	if (idler) {
+		lane->idlers = idler->next;
+		if (idler->next)
+			idler->next->prev = NULL;
+		idler->woken = true;
+		lane->hands++;
+		pthread_cond_signal(&idler->wake);
+		return false;
+	}
+	if (lane->alive >= lane->cfg.threads)
+		return false;
+	lane->alive++;
+	lane->hands++;
+	return true;
+}
+
+static void lane_main(void *arg);
+
+/* Without the lock. A failure leaves the work to the threads there are. */
+static enum wr_code start_thread(struct wr_lane *lane, struct wr_error *err)
+{
+	pthread_t id;
+	enum wr_code code = wr_thread_start(&id, lane->name, lane->cfg.niceness, lane_main, lane, err);
+
+	if (code == WR_OK)
+		return WR_OK;
+	pthread_mutex_lock(&lane->lock);
+	lane->alive--;
+	lane->hands--;
+	pthread_cond_broadcast(&lane->gone);
+	pthread_mutex_unlock(&lane->lock);
+	return code;
+}
+
+static void run_one(struct wr_lane *lane, struct account *a)
+{
+	struct job *job = a->first;
+	bool more;
+
+	leave_turns(lane, a);
 	a->first = job->next;
 	if (!a->first)
 		a->last = NULL;
 	a->queued--;
 	lane->queued--;
 	a->running++;
+	lane->running++;
 	join_turns(lane, a);
+	more = call_hand(lane);
 	pthread_mutex_unlock(&lane->lock);
+	if (more)
+		(void)start_thread(lane, NULL);
 	job->fn(job->arg);
 	free(job);
 	pthread_mutex_lock(&lane->lock);
 	a->running--;
-	join_turns(lane, a);
+	lane->running--;
 	drop_if_idle(lane, a);
-	/* At the end, threads that wait for an account's turn to come back leave with the last job. */
-	if (lane->stopping && lane->queued == 0)
-		pthread_cond_broadcast(&lane->work);
+}
+
+/* False when nothing came for so long that the thread is not needed any more. */
+static bool idle(struct wr_lane *lane)
+{
+	int64_t end = wr_mono_ms() + lane->cfg.idle_ms;
+	struct timespec until = {.tv_sec = (time_t)(end / 1000), .tv_nsec = (long)(end % 1000) * 1000000};
+	struct idler self = {.next = lane->idlers};
+	int rc = 0;
+
+	cond_init(&self.wake);
+	if (self.next)
+		self.next->prev = &self;
+	lane->idlers = &self;
+	while (!self.woken && !lane->stopping && rc == 0)
+		rc = pthread_cond_timedwait(&self.wake, &lane->lock, &until);
+	if (self.woken) {
+		lane->hands--;
+	} else {
+		*(self.prev ? &self.prev->next : &lane->idlers) = self.next;
+		if (self.next)
+			self.next->prev = self.prev;
+	}
+	pthread_cond_destroy(&self.wake);
+	return self.woken || lane->alive <= lane->cfg.keep;
 }
 
 static void lane_main(void *arg)
 {
 	struct wr_lane *lane = arg;
+	pthread_t before;
+	bool has_before;
 
 	pthread_mutex_lock(&lane->lock);
+	lane->hands--;
 	for (;;) {
-		while (!lane->turns_first && !(lane->stopping && lane->queued == 0))
-			pthread_cond_wait(&lane->work, &lane->lock);
-		if (!lane->turns_first)
+		struct account *a = next_turn(lane);
+
+		if (a)
+			run_one(lane, a);
+		else if (lane->stopping || !idle(lane))
 			break;
-		run_one(lane);
 	}
+	/* Nobody waits for this thread but the one that ends after it. */
+	has_before = lane->has_left;
+	before = lane->left;
+	lane->has_left = true;
+	lane->left = pthread_self();
 	lane->alive--;
 	pthread_cond_broadcast(&lane->gone);
 	pthread_mutex_unlock(&lane->lock);
-}
-
-static unsigned share_of(unsigned all, unsigned percent)
-{
-	unsigned n = (unsigned)((uint64_t)all * percent / 100);
-
-	return n ? n : 1;
+	if (has_before)
+		pthread_join(before, NULL);
 }
 
 enum wr_code wr_lane_new(struct wr_lane **out, const struct wr_lane_config *cfg, struct wr_error *err)
 {
 	struct wr_lane *lane = calloc(1, sizeof *lane);
-	pthread_condattr_t mono;
+	enum wr_code code;
 
-	if (!lane || !(lane->ids = calloc(cfg->threads, sizeof *lane->ids))) {
-		free(lane);
+	if (!lane)
 		return wr_fail_nomem(err);
-	}
+	lane->cfg = *cfg;
 	snprintf(lane->name, sizeof lane->name, "%s", cfg->name);
-	lane->threads = cfg->threads;
-	lane->queue_max = cfg->queue_max;
-	lane->run_max = share_of(cfg->threads, cfg->account_share);
-	lane->wait_max = share_of(cfg->queue_max, cfg->account_share);
+	lane->cfg.name = lane->name;
+	if (lane->cfg.keep == 0)
+		lane->cfg.keep = 1;
 	pthread_mutex_init(&lane->lock, NULL);
-	pthread_cond_init(&lane->work, NULL);
-	pthread_condattr_init(&mono);
-	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
-	pthread_cond_init(&lane->gone, &mono);
-	pthread_condattr_destroy(&mono);
-	for (; lane->started < cfg->threads; lane->started++) {
-		enum wr_code code;
-
-		pthread_mutex_lock(&lane->lock);
-		lane->alive++;
-		pthread_mutex_unlock(&lane->lock);
-		code = wr_thread_start(&lane->ids[lane->started], lane->name, cfg->niceness, lane_main, lane, err);
-		if (code) {
-			pthread_mutex_lock(&lane->lock);
-			lane->alive--;
-			pthread_mutex_unlock(&lane->lock);
-			/* Its threads are idle: this ends at once. */
-			(void)wr_lane_stop(lane, INT64_MAX / 2000);
-			wr_lane_free(lane);
-			return code;
-		}
+	cond_init(&lane->gone);
+	lane->alive = lane->hands = 1;
+	code = start_thread(lane, err);
+	if (code) {
+		wr_lane_free(lane);
+		return code;
 	}
 	*out = lane;
 	return WR_OK;
@@ -205,9 +295,10 @@ static const char *refusal(const struct wr_lane *lane, const struct account *a)
 {
 	if (lane->stopping)
 		return "stopping";
-	if (lane->queued >= lane->queue_max)
+	if (lane->queued >= lane->cfg.queue_max)
 		return "queue full";
-	if (a && a->queued >= lane->wait_max)
+	if (a && a->queued &&
+	    !wr_share_fits(a->queued, lane->queued, 1, lane->cfg.queue_max, lane->cfg.account_share))
 		return "account's share used up";
 	return NULL;
 }
@@ -228,6 +319,7 @@ enum wr_code wr_lane_submit(struct wr_lane *lane, struct wr_str account, void (*
 	struct job *job = calloc(1, sizeof *job);
 	struct account *a;
 	const char *why;
+	bool more;
 
 	if (!job)
 		return wr_fail_nomem(err);
@@ -246,8 +338,21 @@ enum wr_code wr_lane_submit(struct wr_lane *lane, struct wr_str account, void (*
 	a->queued++;
 	lane->queued++;
 	join_turns(lane, a);
+	more = call_hand(lane);
 	pthread_mutex_unlock(&lane->lock);
+	if (more)
+		(void)start_thread(lane, NULL);
 	return WR_OK;
+}
+
+unsigned wr_lane_threads(struct wr_lane *lane)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&lane->lock);
+	n = lane->alive;
+	pthread_mutex_unlock(&lane->lock);
+	return n;
 }
 
 bool wr_lane_stop(struct wr_lane *lane, int64_t timeout_ms)
@@ -258,16 +363,17 @@ bool wr_lane_stop(struct wr_lane *lane, int64_t timeout_ms)
 
 	pthread_mutex_lock(&lane->lock);
 	lane->stopping = true;
-	pthread_cond_broadcast(&lane->work);
+	for (struct idler *idler = lane->idlers; idler; idler = idler->next)
+		pthread_cond_signal(&idler->wake);
 	while (lane->alive && pthread_cond_timedwait(&lane->gone, &lane->lock, &until) == 0)
 		;
 	done = lane->alive == 0;
 	pthread_mutex_unlock(&lane->lock);
 	if (!done)
 		return false;
-	for (unsigned i = 0; i < lane->started; i++)
-		pthread_join(lane->ids[i], NULL);
-	lane->started = 0;
+	if (lane->has_left)
+		pthread_join(lane->left, NULL);
+	lane->has_left = false;
 	return true;
 }
 
@@ -276,8 +382,6 @@ void wr_lane_free(struct wr_lane *lane)
 	if (!lane)
 		return;
 	pthread_cond_destroy(&lane->gone);
-	pthread_cond_destroy(&lane->work);
 	pthread_mutex_destroy(&lane->lock);
-	free(lane->ids);
 	free(lane);
 }

@@ -1,11 +1,15 @@
 /*
- * core/base/lane.h: a bounded pool of threads with a bounded queue, shared fairly by accounts.
- * Jobs of one account run in the order they came; accounts take turns; no account has more than its share of the
- * threads and of the queue, so that one customer's burst leaves room for the others.
+ * core/base/lane.h: threads for work that waits, with a bounded queue, shared fairly by accounts.
+ * Threads come when there is work and no idle one, up to a bound, and leave again when there is none: a job that waits
+ * for a slow client holds one, and that costs its stack only. Jobs of one account begin in the order they came;
+ * accounts take turns; of the threads and of the queue no account has more than its share (core/base/share.h), and
+ * always may have one of each that is free: one customer's burst, or a thousand of its slow clients, leave room for
+ * the others.
  * Ownership: wr_lane_new(), then wr_lane_stop(), then wr_lane_free(). A job's argument is the job's.
  * Threads:   any; jobs run on the lane's own threads.
- * Blocks on: submit only on a short mutex; stop on the jobs.
- * Errors:    WR_E_UNAVAILABLE: no room (nothing was taken over then).
+ * Blocks on: submit only on a short mutex, and on the start of a thread; stop on the jobs.
+ * Errors:    WR_E_UNAVAILABLE: no room (nothing was taken over then). When the system gives no more threads, jobs wait
+ *            for those that are there: one always is.
  */
 #ifndef WR_LANE_H
 #define WR_LANE_H
@@ -15,11 +19,12 @@
 struct wr_lane;
 
 struct wr_lane_config {
-	const char *name; /* of its threads */
-	unsigned threads;
+	const char *name;   /* of its threads */
+	unsigned threads;   /* at most */
+	unsigned keep;	    /* so many stay when they have been idle for idle_ms; at least one does */
+	unsigned idle_ms;
 	unsigned queue_max; /* jobs that wait, all accounts together */
-	unsigned
-		account_share; /* percent of threads and of queue_max that one account may take; at least one of each */
+	unsigned account_share; /* percent, see share.h */
 	int niceness;
 };
 
@@ -33,6 +38,9 @@ WR_MUST_CHECK enum wr_code wr_lane_submit(struct wr_lane *lane, struct wr_str ac
 
 /* Whether a submit would fail now: lets a request be refused before its body is read. */
 bool wr_lane_full(struct wr_lane *lane, struct wr_str account);
+
+/* How many threads it has now. */
+unsigned wr_lane_threads(struct wr_lane *lane);
 
 /*
  * Takes no more jobs, lets those that wait run (they see that they were given up), and joins the threads.

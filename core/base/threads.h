@@ -9,7 +9,8 @@
  * |                             |                        | own read connection; all else suspends the connection     |
  * | watchdog (wr-watch)         | 1                      | the clock, a quarter of a second at a time                |
  * | commit lane (wr-commit)     | [lanes] commit_threads | disk, SQLite's writer, never the network                  |
- * | git lane (wr-git)           | [lanes] git_threads    | disk, the cpu gate, its client's bytes                    |
+ * | git lane (wr-git)           | as needed, at most     | disk, the cpu gate, its client's bytes                    |
+ * |                             | [lanes] git_threads    |                                                           |
  * | database writer (wr-db)     | 1                      | disk                                                      |
  * | reaper (wr-reaper)          | 1                      | disk, SQLite                                              |
  * | events (wr-events)          | 1                      | SQLite's writer, mapped journals; never a repository      |

@@ -81,6 +81,8 @@ struct wr_change {
 	 * another thread that appends to the same repository; it must not wait for anything but the disk.
 	 */
 	enum wr_code (*fn)(void *arg, struct wr_snapshot *tips, struct wr_change *change, struct wr_error *err);
+	/* NULL, or called now and then, on the caller's thread, while the change waits for those of others. */
+	void (*waiting)(void *arg);
 	void *arg;
 };
 

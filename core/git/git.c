@@ -35,10 +35,14 @@ static enum wr_code clean_run(const struct wr_git *git, struct wr_error *err)
 
 enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, struct wr_error *err)
 {
-	struct wr_git *git = calloc(1, sizeof *git);
+	struct wr_fsck_rules fsck;
 	char repos[PATH_MAX];
+	struct wr_git *git;
 	enum wr_code code;
 
+	if ((code = wr_fsck_rules_parse(&fsck, cfg->fsck_ignore, err)) != WR_OK)
+		return code;
+	git = calloc(1, sizeof *git);
 	if (!git)
 		return wr_fail_nomem(err);
 	/* libgit2 is there for its SHA-1, which recognises collision attacks. */
@@ -47,6 +51,11 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 		return wr_fail(err, WR_E_INTERNAL, "libgit2 does not start");
 	}
 	git->cfg = *cfg;
+	git->cfg.fsck_ignore = NULL; /* is in fsck now */
+	git->fsck = fsck;
+	/* The reader's bound: what is stored must be readable. */
+	if (git->cfg.max_delta_depth == 0 || git->cfg.max_delta_depth > WR_DELTA_DEPTH)
+		git->cfg.max_delta_depth = WR_DELTA_DEPTH;
 	git->buckets = FIRST_BUCKETS;
 	git->data = wr_str_dup(wr_str(cfg->data));
 	git->cfg.data = git->data;

@@ -25,7 +25,7 @@ struct wr_git_config {
 	uint32_t max_pack_objects; /* most objects in one pushed pack */
 	uint64_t max_unpacked_bytes; /* most that the entries of one pushed pack may unpack to, all together */
 	uint64_t max_object_bytes; /* largest object that is ever inflated into memory */
-	unsigned max_delta_depth;  /* deltas of a pushed pack that may build on each other; at most WR_DELTA_DEPTH (pack.h) */
+	unsigned max_delta_depth;  /* deltas of a pushed pack that may build on each other; 0: WR_DELTA_DEPTH (pack.h) */
 	const char *fsck_ignore;   /* git's message ids that let an object pass, by spaces or commas; NULL: none; copied */
 	unsigned idle_repos;	   /* repositories kept open without a user */
 	/* NULL: nobody wants events (a command without a server). Outlives the store. */

@@ -12,6 +12,7 @@
 #include "core/git/append.h"
 #include "core/git/events.h"
 #include "core/git/folder.h"
+#include "core/git/fsck.h"
 #include "core/git/git.h"
 #include "core/git/snapshot_internal.h"
 
@@ -20,6 +21,7 @@ struct wr_keeper;
 struct wr_git {
 	char *data;
 	struct wr_git_config cfg;
+	struct wr_fsck_rules fsck; /* for what is pushed */
 	pthread_mutex_t
 		mutex; /* table, buckets, count, idle list, and next, older, newer and users of each repository */
 	struct wr_git_repo **table;

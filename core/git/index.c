@@ -70,16 +70,47 @@ enum wr_code wr_index_spill(struct wr_indexer *x)
 	return x->fd < 0 ? wr_fail_errno(x->main.err, "create a pack") : WR_OK;
 }
 
-/*
- * The objects that came, as answers to what the objects refer to. Each thread and pass kept a list of its own.
- */
-static enum wr_code check_all(struct wr_indexer *x, struct wr_refs_check *check)
+struct wr_refs_check wr_index_check(const struct wr_indexer *x, const struct wr_refs_check *before)
+{
+	return (struct wr_refs_check){
+		.snap = x->snap, .before = before, .rules = x->rules.fsck, .roots = x->rules.roots};
+}
+
+/* The objects that came, as answers to what the objects refer to. */
+static enum wr_code all_found(struct wr_indexer *x, struct wr_refs_check *check)
 {
 	enum wr_code code = WR_OK;
 
 	for (uint32_t i = 0; i < x->count && code == WR_OK && check->seen.len; i++)
 		code = wr_refs_check_found(check, &x->v[i].oid, (enum wr_type)x->v[i].type, x->main.err);
-	return code == WR_OK ? wr_refs_check_end(check, x->main.err) : code;
+	return code;
+}
+
+static enum wr_code add_special(struct wr_oidmap *all, const struct wr_oidmap *special, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < special->cap && code == WR_OK; i++)
+		if (special->values[i])
+			code = wr_fsck_special_add(all, &special->keys[i], special->values[i] - 1, err);
+	return code;
+}
+
+/* Each thread and pass kept a list of its own. */
+static enum wr_code check_all(struct wr_indexer *x)
+{
+	struct wr_refs_check *const checks[] = {&x->read_check, &x->main.check, &x->help_check};
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(checks) && code == WR_OK; i++)
+		code = all_found(x, checks[i]);
+	for (size_t i = 0; i < WR_ARRAY_LEN(checks) && code == WR_OK; i++)
+		code = wr_refs_check_end(checks[i], false, x->main.err);
+	for (size_t i = 0; i < WR_ARRAY_LEN(checks) && code == WR_OK; i++)
+		code = wr_refs_check_end(checks[i], true, x->main.err);
+	for (size_t i = 0; i < WR_ARRAY_LEN(checks) && code == WR_OK; i++)
+		code = add_special(&x->special, &checks[i]->special, x->main.err);
+	return code;
 }
 
 static enum wr_code to_files(struct wr_intake *out, struct wr_indexer *x)
@@ -121,14 +152,15 @@ static enum wr_code run(struct wr_intake *out, struct wr_indexer *x)
 		return WR_OK;
 	}
 	x->read_check = x->main.check;
-	x->main.check = (struct wr_refs_check){.snap = x->snap, .before = &x->read_check};
+	x->main.check = wr_index_check(x, &x->read_check);
 	if ((code = wr_index_resolve(x)) != WR_OK || (code = wr_index_complete(x)) != WR_OK)
 		return code;
 	wr_index_tell(x, true);
-	if ((code = check_all(x, &x->read_check)) != WR_OK || (code = check_all(x, &x->main.check)) != WR_OK ||
-	    (code = check_all(x, &x->help_check)) != WR_OK)
+	if ((code = check_all(x)) != WR_OK || (code = finish(out, x)) != WR_OK)
 		return code;
-	return finish(out, x);
+	out->special = x->special;
+	x->special = (struct wr_oidmap){.cap = 0};
+	return WR_OK;
 }
 
 static void indexer_fini(struct wr_indexer *x)
@@ -137,6 +169,7 @@ static void indexer_fini(struct wr_indexer *x)
 	wr_index_worker_fini(&x->main);
 	wr_refs_check_fini(&x->read_check);
 	wr_refs_check_fini(&x->help_check);
+	wr_oidmap_fini(&x->special);
 	EVP_MD_CTX_free(x->sha);
 	if (x->fd >= 0)
 		close(x->fd);
@@ -152,7 +185,8 @@ static void indexer_fini(struct wr_indexer *x)
 
 enum wr_code wr_index_pack(struct wr_intake *out, const struct wr_index_folder *folder, const char *name,
 			   struct wr_source *src, const struct wr_snapshot *snap, const struct wr_index_limits *limits,
-			   const struct wr_progress *progress, const struct wr_cancel *cancel, struct wr_error *err)
+			   const struct wr_index_rules *rules, const struct wr_progress *progress,
+			   const struct wr_cancel *cancel, struct wr_error *err)
 {
 	struct wr_indexer x = {.folder = folder,
 			       .name = name,
@@ -161,11 +195,12 @@ enum wr_code wr_index_pack(struct wr_intake *out, const struct wr_index_folder *
 			       .src = src,
 			       .snap = snap,
 			       .limits = limits,
+			       .rules = *rules,
 			       .progress = progress,
 			       .cancel = cancel};
 	enum wr_code code;
 
-	x.main = (struct wr_index_worker){.x = &x, .err = err, .check = {.snap = snap}};
+	x.main = (struct wr_index_worker){.x = &x, .err = err, .check = wr_index_check(&x, NULL)};
 	x.sha = EVP_MD_CTX_new();
 	if (!x.sha)
 		code = wr_fail_nomem(err);
@@ -181,5 +216,6 @@ void wr_intake_fini(struct wr_intake *intake)
 {
 	free(intake->objects);
 	free(intake->bytes);
+	wr_oidmap_fini(&intake->special);
 	*intake = (struct wr_intake){.count = 0};
 }

@@ -5,18 +5,19 @@
  *            files may be left in the folder, which the caller removes as a whole.
  * Threads:   one per call; it may start others for a while, which end before it returns.
  * Blocks on: disk, the source.
- * Errors:    WR_E_BAD_PACK with a sentence, WR_E_TOO_LARGE, WR_E_STORAGE_FULL, WR_E_CANCELLED, and what the source
- * says.
+ * Errors:    WR_E_BAD_PACK with a sentence, WR_E_SHALLOW_ROOT, WR_E_TOO_LARGE, WR_E_STORAGE_FULL, WR_E_CANCELLED, and
+ * what the source says.
  *
- * Checked: framing and trailer, every zlib stream, every delta, ids (recomputed with collision detection), the
- * structure of commits, trees and tags, and that what they refer to is in the pack or in the snapshot with the right
- * type. An object that comes twice, or that the repository has, is no error; but in files it is one where a delta names
- * its base by id, and the base's twins would lead the reader back to it.
+ * Checked: framing and trailer, every zlib stream, every delta, ids (recomputed with collision detection), commits,
+ * trees and tags by the rules, and that what they refer to is in the pack or in the snapshot with the right type. An
+ * object that comes twice, or that the repository has, is no error; but in files it is one where a delta names its
+ * base by id, and the base's twins would lead the reader back to it.
  */
 #ifndef WR_INDEX_H
 #define WR_INDEX_H
 
 #include "core/git/append.h"
+#include "core/git/fsck.h"
 #include "core/git/journal.h"
 
 struct wr_index_limits {
@@ -25,8 +26,15 @@ struct wr_index_limits {
 	uint64_t max_object;   /* inflated size of one */
 	uint64_t max_unpacked; /* inflated size of all, deltas and what they make included */
 	size_t max_memory;     /* a pack of more bytes than this becomes files (WR_INTAKE_MEMORY in production) */
+	unsigned max_depth;    /* deltas that build on each other; at most WR_DELTA_DEPTH (pack.h) */
 };
 #define WR_INTAKE_MEMORY ((size_t)1 << 20)
+
+/* What the objects have to be, beside complete; as in struct wr_refs_check. Both may be NULL. */
+struct wr_index_rules {
+	const struct wr_fsck_rules *fsck;
+	const struct wr_oidmap *roots;
+};
 
 struct wr_intake {
 	uint32_t count;	 /* entries, completed ones included; 0: an empty pack */
@@ -40,6 +48,7 @@ struct wr_intake {
 	 */
 	struct wr_record_object *objects;
 	uint8_t *bytes;
+	struct wr_oidmap special; /* blobs that the rules want to see, as wr_fsck_tree() notes them */
 };
 #define WR_THIN_DEPTH 200
 void wr_intake_fini(struct wr_intake *intake);
@@ -57,7 +66,8 @@ struct wr_index_folder {
 /* Reads the source to its end, which must be the end of the pack. name: of the files, without extension. */
 WR_MUST_CHECK enum wr_code wr_index_pack(struct wr_intake *out, const struct wr_index_folder *folder, const char *name,
 					 struct wr_source *src, const struct wr_snapshot *snap,
-					 const struct wr_index_limits *limits, const struct wr_progress *progress,
-					 const struct wr_cancel *cancel, struct wr_error *err);
+					 const struct wr_index_limits *limits, const struct wr_index_rules *rules,
+					 const struct wr_progress *progress, const struct wr_cancel *cancel,
+					 struct wr_error *err);
 
 #endif

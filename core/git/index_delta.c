@@ -36,6 +36,7 @@ struct frame {
 	struct wr_index_blob data; /* p is NULL when it had to make room */
 	uint32_t ofs;		   /* the next delta on it in each list */
 	size_t ref;
+	bool sound; /* as refs_check.h has it */
 };
 
 struct stack {
@@ -271,7 +272,8 @@ static bool ref_to(const struct wr_indexer *x, size_t ref, const struct wr_oid *
 /* A frame of entry i without content. */
 static struct frame frame_of(const struct wr_indexer *x, uint32_t i)
 {
-	return (struct frame){.entry = i, .ofs = x->first[i], .ref = first_ref(x, &x->v[i].oid)};
+	return (struct frame){
+		.entry = i, .ofs = x->first[i], .ref = first_ref(x, &x->v[i].oid), .sound = x->v[i].sound};
 }
 
 static bool has_children(const struct wr_indexer *x, const struct frame *f)
@@ -334,7 +336,8 @@ static enum wr_code settle_child(struct stack *s, struct wr_index_worker *w, uin
 {
 	struct wr_indexer *x = w->x;
 	const struct frame *top = &s->v[s->len - 1];
-	struct wr_str data = wr_str_n(made->b.p, made->b.size), like = wr_str_n(top->data.p, top->data.size);
+	const struct wr_refs_like like = {wr_str_n(top->data.p, top->data.size), top->sound};
+	struct wr_str data = wr_str_n(made->b.p, made->b.size);
 	struct frame f;
 	enum wr_code code;
 
@@ -365,9 +368,10 @@ static enum wr_code resolve_child(struct stack *s, struct wr_index_worker *w, ui
 	struct made made;
 	enum wr_code code;
 
-	/* The reader's bound: what is stored must be readable. */
-	if (s->len > WR_DELTA_DEPTH)
-		return wr_index_bad(w, "a chain of deltas is too long");
+	if (s->len > w->x->limits->max_depth)
+		return wr_fail(w->err, WR_E_TOO_LARGE,
+			       "the pack has more than %u deltas that build on each other; repack with a smaller depth",
+			       w->x->limits->max_depth);
 	if ((code = refill(s, w)) != WR_OK ||
 	    (code = apply_entry(&made, w, &s->v[s->len - 1].data, child, w->x->first[child] != NO_ENTRY)) != WR_OK)
 		return code;
@@ -430,8 +434,13 @@ enum wr_code wr_index_resolve_outside(struct wr_indexer *x, struct wr_object *ob
 			     .data = {WR_STEAL(obj->data), obj->size, false},
 			     .ofs = NO_ENTRY,
 			     .ref = first_ref(x, oid)};
-	enum wr_code code = resolve_family(&s, &x->main, root);
+	enum wr_code code = wr_refs_check_stored(&root.sound, &x->main.check, obj->type,
+						 wr_str_n(root.data.p, root.data.size), x->main.err);
 
+	if (code == WR_OK)
+		code = resolve_family(&s, &x->main, root);
+	else
+		wr_index_blob_free(&root.data);
 	free(s.v);
 	return code;
 }

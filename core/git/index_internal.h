@@ -32,6 +32,7 @@ struct wr_index_entry {
 	uint32_t base; /* of a delta: the entry it was made from, or NO_ENTRY: an object outside, or not known yet */
 	uint8_t kind;  /* as stored */
 	uint8_t type;  /* NO_TYPE until a delta is resolved */
+	bool sound;    /* as refs_check.h has it */
 };
 
 /* A delta whose base is named. */
@@ -88,10 +89,12 @@ struct wr_indexer {
 	struct wr_source *src;
 	const struct wr_snapshot *snap;
 	const struct wr_index_limits *limits;
+	struct wr_index_rules rules;
 	const struct wr_progress *progress;
 	const struct wr_cancel *cancel;
 	struct wr_index_worker main;
 	struct wr_refs_check read_check, help_check; /* of the first pass; of the second thread when it has ended */
+	struct wr_oidmap special;		     /* of all checks, in the end */
 
 	/* The stream: [pos, len) of in is not used yet. In memory mode in holds the pack from its beginning. */
 	uint8_t *in;
@@ -154,12 +157,14 @@ WR_MUST_CHECK enum wr_code wr_index_read_trailer(struct wr_indexer *x);
 WR_MUST_CHECK enum wr_code wr_index_drain(struct wr_indexer *x);
 /* Room for one more entry at v[count], zeroed; count stays. */
 WR_MUST_CHECK enum wr_code wr_index_entry_new(struct wr_index_entry **out, struct wr_indexer *x);
+/* A check of references by the rules of this intake. */
+struct wr_refs_check wr_index_check(const struct wr_indexer *x, const struct wr_refs_check *before);
 /*
- * An entry's content is known: its id and type, and whether it is sound. like: what its delta was applied to, so that
- * what both have needs no second look; or NULL.
+ * An entry's content is known: its id and type, and that nothing is wrong with it. like: what its delta was applied to,
+ * so that what both have needs no second look; or NULL.
  */
 WR_MUST_CHECK enum wr_code wr_index_settle(struct wr_index_worker *w, struct wr_index_entry *e, enum wr_type type,
-					   struct wr_str data, const struct wr_str *like);
+					   struct wr_str data, const struct wr_refs_like *like);
 
 /* ---- contents ---- */
 

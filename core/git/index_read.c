@@ -260,7 +260,7 @@ static enum wr_code inflate_stream(struct wr_indexer *x, struct pour *pour)
 }
 
 enum wr_code wr_index_settle(struct wr_index_worker *w, struct wr_index_entry *e, enum wr_type type, struct wr_str data,
-			     const struct wr_str *like)
+			     const struct wr_refs_like *like)
 {
 	struct wr_indexer *x = w->x;
 	uint64_t received = x->map ? x->map_size : x->base + x->len;
@@ -276,7 +276,7 @@ enum wr_code wr_index_settle(struct wr_index_worker *w, struct wr_index_entry *e
 	 * times the bytes received, and no more.
 	 */
 	w->check.limit = received / 16 + 64 < x->claimed ? (size_t)(received / 16 + 64) : x->claimed;
-	return wr_refs_check_object_like(&w->check, &e->oid, type, data, like, w->err);
+	return wr_refs_check_object_like(&e->sound, &w->check, &e->oid, type, data, like, w->err);
 }
 
 /* Nothing is to be found inside a blob, so a large one is not kept. */

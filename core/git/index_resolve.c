@@ -128,7 +128,7 @@ static enum wr_code resolve_with(struct helper *h, struct wr_indexer *x)
 		wr_error_move(x->main.err, &h->err);
 	}
 	x->help_check = h->w.check;
-	h->w.check = (struct wr_refs_check){.snap = x->snap};
+	h->w.check = wr_index_check(x, NULL);
 	return code;
 }
 
@@ -139,8 +139,8 @@ static enum wr_code resolve_helped(struct wr_indexer *x)
 	pthread_condattr_t attr;
 	enum wr_code code;
 
-	h.w = (struct wr_index_worker){.x = x, .err = &h.err, .check = {.snap = x->snap}, .helper = true};
-	h.w.check.before = &x->read_check;
+	h.w = (struct wr_index_worker){
+		.x = x, .err = &h.err, .check = wr_index_check(x, &x->read_check), .helper = true};
 	pthread_mutex_init(&h.mutex, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -221,7 +221,7 @@ static void all_or_none(struct wr_judge *j)
 		refused = refused || j->updates[i].result != WR_OK;
 	for (size_t i = 0; refused && i < j->count; i++)
 		if (j->updates[i].result == WR_OK)
-			refuse(&j->updates[i], WR_E_REF_CONFLICT, "atomic push failed");
+			refuse(&j->updates[i], WR_E_REF_CONFLICT, "atomic push failure");
 }
 
 enum wr_code wr_judge(struct wr_judge *j, bool atomic, struct wr_error *err)

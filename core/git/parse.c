@@ -110,11 +110,9 @@ enum wr_code wr_tree_next(struct wr_tree_entry *out, struct wr_str *rest, struct
 
 	if (s.len == 0)
 		return WR_E_NOT_THERE;
-	for (i = 0; i < s.len && s.ptr[i] >= '0' && s.ptr[i] <= '7'; i++) {
-		if (mode > 0777777)
-			return wr_fail(err, WR_E_BAD_PACK, "a tree entry's mode is too large");
+	/* Git, too, lets digits in front fall off, and so does not mind any number of them. */
+	for (i = 0; i < s.len && s.ptr[i] >= '0' && s.ptr[i] <= '7'; i++)
 		mode = mode << 3 | (unsigned)(s.ptr[i] - '0');
-	}
 	if (i == 0 || i == s.len || s.ptr[i] != ' ')
 		return wr_fail(err, WR_E_BAD_PACK, "a tree entry has no mode");
 	s = wr_str_skip(s, i + 1);
@@ -126,71 +124,20 @@ enum wr_code wr_tree_next(struct wr_tree_entry *out, struct wr_str *rest, struct
 	if (s.len < WR_OID_RAW)
 		return wr_fail(err, WR_E_BAD_PACK, "a tree ends inside an entry");
 	memcpy(out->oid.id, s.ptr, WR_OID_RAW);
-	/* Old histories have permission bits here; only the kind counts. */
-	if ((mode & 0170000) == WR_MODE_TREE || (mode & 0170000) == WR_MODE_LINK)
-		mode &= 0170000;
+	switch (mode & 0170000) {
+	case WR_MODE_TREE: /* old histories have permission bits here; only the kind counts */
+		mode = WR_MODE_TREE;
+		break;
+	case WR_MODE_FILE:
+	case WR_MODE_SYMLINK:
+		mode &= 0177777;
+		break;
+	default: /* what git cannot name it takes for a submodule: then nobody looks for an object */
+		mode = WR_MODE_LINK;
+	}
 	out->mode = mode;
 	*rest = wr_str_skip(s, WR_OID_RAW);
 	return WR_OK;
-}
-
-/* U+200C to 200F, 202A to 202E, 206A to 206F and FEFF: HFS+ compares names without them. */
-static struct wr_str skip_ignored(struct wr_str s)
-{
-	while (s.len >= 3) {
-		uint8_t a = (uint8_t)s.ptr[0], b = (uint8_t)s.ptr[1], c = (uint8_t)s.ptr[2];
-		bool ignored = a == 0xe2 && b == 0x80   ? (c >= 0x8c && c <= 0x8f) || (c >= 0xaa && c <= 0xae)
-			       : a == 0xe2 && b == 0x81 ? c >= 0xaa && c <= 0xaf
-							: a == 0xef && b == 0xbb && c == 0xbf;
-
-		if (!ignored)
-			break;
-		s = wr_str_skip(s, 3);
-	}
-	return s;
-}
-
-static bool hfs_is(struct wr_str name, struct wr_str wanted)
-{
-	for (; wanted.len; wanted = wr_str_skip(wanted, 1)) {
-		name = skip_ignored(name);
-		if (name.len == 0 || !wr_str_caseeq(wr_str_n(name.ptr, 1), wr_str_n(wanted.ptr, 1)))
-			return false;
-		name = wr_str_skip(name, 1);
-	}
-	return skip_ignored(name).len == 0;
-}
-
-/* NTFS knows no dots and spaces at the end of a name, and what follows a colon is no part of it. */
-static bool ntfs_is(struct wr_str name, struct wr_str wanted)
-{
-	if (name.len < wanted.len || !wr_str_caseeq(wr_str_n(name.ptr, wanted.len), wanted))
-		return false;
-	name = wr_str_skip(name, wanted.len);
-	while (name.len && (name.ptr[0] == '.' || name.ptr[0] == ' '))
-		name = wr_str_skip(name, 1);
-	return name.len == 0 || name.ptr[0] == ':';
-}
-
-bool wr_filename_bad(struct wr_str name)
-{
-	if (wr_str_eqz(name, ".") || wr_str_eqz(name, "..") || hfs_is(name, WR_S(".git")))
-		return true;
-	while (true) {
-		const char *slash = name.len ? memchr(name.ptr, '\\', name.len) : NULL;
-		struct wr_str part = wr_str_n(name.ptr, slash ? (size_t)(slash - name.ptr) : name.len);
-
-		if (ntfs_is(part, WR_S(".git")) || ntfs_is(part, WR_S("git~1")))
-			return true;
-		if (!slash)
-			return false;
-		name = wr_str_skip(name, part.len + 1);
-	}
-}
-
-bool wr_filename_modules(struct wr_str name)
-{
-	return hfs_is(name, WR_S(".gitmodules")) || ntfs_is(name, WR_S(".gitmodules"));
 }
 
 /* git check-ref-format, rules 1 to 10; only the name as a whole may not end with a dot. */

@@ -26,25 +26,20 @@ WR_MUST_CHECK enum wr_code wr_tag_parse(struct wr_oid *target, enum wr_type *typ
 					struct wr_error *err);
 
 struct wr_tree_entry {
-	unsigned mode; /* 040000 tree and 0160000 submodule without permission bits; else a blob, as written */
+	unsigned mode; /* WR_MODE_TREE, WR_MODE_LINK (and all of no known kind), or a blob's as written */
 	struct wr_str name;
 	struct wr_oid oid;
 };
 #define WR_MODE_TREE 040000u
-#define WR_MODE_LINK 0160000u
+#define WR_MODE_LINK 0160000u /* a submodule */
+/* Of a blob's mode the bits under 0170000. */
+#define WR_MODE_FILE 0100000u
+#define WR_MODE_SYMLINK 0120000u
 
 /*
  * One entry from the front of *rest, which moves on. WR_E_NOT_THERE at the end (nothing is written to *err then).
  */
 enum wr_code wr_tree_next(struct wr_tree_entry *out, struct wr_str *rest, struct wr_error *err);
-
-/*
- * Whether no tree may have an entry of this name: ".", "..", ".git", and what some file system takes for ".git": NTFS
- * ("git~1", dots and spaces behind it, a stream's name, a backslash before it), HFS+ (characters that it ignores).
- */
-bool wr_filename_bad(struct wr_str name);
-/* Whether the name is ".gitmodules", or is so for one of those file systems. */
-bool wr_filename_modules(struct wr_str name);
 
 /* Every line of the protocol that names a ref must fit into one packet with room to spare; no real name comes near. */
 #define WR_REFNAME_MAX 4096

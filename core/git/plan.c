@@ -37,8 +37,10 @@ static void planner_fini(struct wr_planner *p)
 	wr_nums_fini(&p->haves);
 	wr_oids_fini(&p->rest);
 	wr_oids_fini(&p->tags);
-	wr_oids_fini(&p->direct);
+	wr_oids_fini(&p->folders);
+	wr_oids_fini(&p->blobs);
 	wr_oids_fini(&p->trees);
+	wr_oids_fini(&p->level);
 	wr_cache_free(p->cache);
 	free(p->recent);
 }
@@ -147,6 +149,7 @@ enum wr_code wr_plan_new(struct wr_plan **out, struct wr_snapshot *snap, const s
 	plan->snap = wr_snapshot_ref_more(snap);
 	plan->thin = req->thin;
 	plan->ofs_delta = req->ofs_delta;
+	plan->filter = req->filter ? *req->filter : (struct wr_filter)WR_FILTER_INIT;
 	code = make(&p);
 	planner_fini(&p);
 	if (code == WR_OK)

@@ -130,10 +130,12 @@ static enum wr_code start_wants(struct wr_planner *p)
 			return wr_plan_lost(&wants->v[i], p->err);
 		if (code != WR_OK)
 			return code;
-		if (type != WR_COMMIT)
-			code = wr_oids_add(&p->direct, &oid, p->err);
-		else if ((code = wr_graph_node(&node, &p->g, &oid, p->err)) == WR_OK)
+		if (type != WR_COMMIT) {
+			code = wr_oids_add(type == WR_TREE ? &p->folders : &p->blobs, &oid, p->err);
+		} else if ((code = wr_graph_node(&node, &p->g, &oid, p->err)) == WR_OK) {
+			p->g.nodes[node].flags |= WR_PLAN_ASKED;
 			code = enqueue(p, node);
+		}
 		if (code != WR_OK)
 			return code;
 	}
@@ -165,7 +167,7 @@ static enum wr_code start_haves(struct wr_planner *p, const struct wr_oids *have
 			return code;
 	}
 	for (size_t i = 0; i < tags.len; i++)
-		if ((code = wr_oidmap_add(&p->plan->objects, &tags.v[i], WR_PLAN_CLAIMED, NULL, p->err)) != WR_OK)
+		if ((code = wr_oidmap_add(&p->plan->objects, &tags.v[i], WR_PLAN_KNOWN, NULL, p->err)) != WR_OK)
 			return code;
 	return WR_OK;
 }
@@ -183,7 +185,7 @@ static enum wr_code mark_stops(struct wr_planner *p)
 		if ((code = wr_graph_node(&node, &p->g, &req->unshallow->v[i], p->err)) != WR_OK)
 			return code;
 		p->g.nodes[node].flags &= ~WR_PLAN_STOP_WANT;
-		p->g.nodes[node].flags |= WR_PLAN_STOP_HAVE | WR_PLAN_SHOWN;
+		p->g.nodes[node].flags |= WR_PLAN_STOP_HAVE;
 	}
 	return wr_graph_flag(&p->g, req->new_shallow, WR_PLAN_STOP_WANT, p->err);
 }

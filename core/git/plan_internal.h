@@ -1,7 +1,7 @@
 /*
  * core/git/plan_internal.h: what the files of the planner share. plan.c: what is asked for, and the order of things;
- * plan_commits.c: which commits; plan_objects.c: which trees, blobs and tags; plan_whole.c: bases and tails that go
- * as they are; plan_write.c: everything else, and the bytes that surround it.
+ * plan_commits.c: which commits; plan_trees.c: which trees and blobs; plan_objects.c: what of all that comes;
+ * plan_whole.c: bases and tails that go as they are; plan_write.c: everything else, and the bytes that surround it.
  *
  * A pack that is planned consists of whole sources (the entries of a base or tail, one after the other, as they are
  * stored) and of items, each an entry of its own. Of whole sources nothing is kept in memory but what dead entries
@@ -39,21 +39,19 @@ struct wr_plan_whole {
 	size_t len, cap;
 };
 
-/*
- * Values in the map of objects: the client has it, else 1 + its place among the items. What it has only because it says
- * so, and that no ref is seen to reach, is not sent, but its id is not told either: a delta's base would be by it.
- */
+/* Values in the map of objects: the client has it, the filter leaves it out, else 1 + its place among the items. */
 #define WR_PLAN_KNOWN 0u
-#define WR_PLAN_CLAIMED (UINT32_MAX - 1)
+#define WR_PLAN_LEFT_OUT (UINT32_MAX - 1)
 static inline bool wr_plan_is_item(uint32_t value)
 {
-	return value != WR_PLAN_KNOWN && value != WR_PLAN_CLAIMED;
+	return value != WR_PLAN_KNOWN && value != WR_PLAN_LEFT_OUT;
 }
 
 struct wr_plan {
 	struct wr_snapshot *snap;
 	bool thin, ofs_delta, written;
-	struct wr_oidmap objects; /* those that are items, and those that the client has */
+	struct wr_filter filter;
+	struct wr_oidmap objects; /* those that are items, those that the client has, and those left out */
 	struct wr_plan_item *items;
 	uint32_t count, cap; /* of items */
 	struct wr_plan_whole *wholes;
@@ -70,7 +68,7 @@ struct wr_plan {
 #define WR_PLAN_STOP_WANT 8u  /* history is cut here for the wants */
 #define WR_PLAN_STOP_HAVE 16u /* and here for the haves */
 #define WR_PLAN_EDGE 32u      /* its tree was marked */
-#define WR_PLAN_SHOWN 64u     /* a ref names it, or a want reaches it */
+#define WR_PLAN_ASKED 64u     /* it is a want itself, so no filter leaves it out */
 
 struct wr_planner {
 	struct wr_plan *plan;
@@ -81,8 +79,9 @@ struct wr_planner {
 	struct wr_heap heap;
 	size_t young; /* of the heap, those not OLD */
 	struct wr_nums result, stack, haves;
-	struct wr_oids rest;		    /* the wants, where beyond: those that may reach so far */
-	struct wr_oids tags, direct, trees; /* tags of wants; other wants; trees yet to be read */
+	struct wr_oids rest;		     /* the wants, where beyond: those that may reach so far */
+	struct wr_oids tags, folders, blobs; /* of wants, each with what tags lead to */
+	struct wr_oids trees, level;	     /* trees yet to be read */
 	struct wr_cache *cache;
 	struct wr_oid *recent; /* ids met lately, each at a place that its first bytes say; NULL before the first */
 	uint64_t steps;
@@ -95,10 +94,18 @@ WR_MUST_CHECK enum wr_code wr_plan_step(struct wr_planner *p);
 /* An error: what refs reach is not there. */
 enum wr_code wr_plan_lost(const struct wr_oid *oid, struct wr_error *err);
 
-/* plan_commits.c: fills result, haves, tags and direct. */
+/* plan_commits.c: fills result, haves, tags, folders and blobs. */
 WR_MUST_CHECK enum wr_code wr_plan_commits(struct wr_planner *p);
+
 /* plan_objects.c: fills the plan's map and items. */
 WR_MUST_CHECK enum wr_code wr_plan_add_objects(struct wr_planner *p);
+/* One item, unless the map has the object already. */
+WR_MUST_CHECK enum wr_code wr_plan_add_item(struct wr_planner *p, const struct wr_oid *oid, bool *added);
+/* The same of what is wanted by its own id: whatever the client is thought to have, it comes. */
+WR_MUST_CHECK enum wr_code wr_plan_add_wanted(struct wr_planner *p, const struct wr_oid *oid, bool *added);
+
+/* plan_trees.c: what the haves' trees hold is known; then wanted trees, and the trees and blobs of all, become items. */
+WR_MUST_CHECK enum wr_code wr_plan_add_trees(struct wr_planner *p);
 
 /*
  * plan_whole.c: whether base and tails may go whole; then the plan has them, total counts their objects, and rest has

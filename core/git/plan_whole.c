@@ -110,7 +110,7 @@ enum wr_code wr_plan_whole(bool *out, struct wr_oids *rest, struct wr_plan *plan
 	for (size_t i = 0; i < snap->member_count; i++)
 		any |= in_closure(&snap->members[i]);
 	*out = any && snap->stored && !snap->lost && req->ofs_delta && !req->haves->len && !req->client_shallow->len &&
-	       !req->new_shallow && !req->unshallow;
+	       !req->new_shallow && !req->unshallow && wr_filter_is_all(&plan->filter);
 	if (!*out)
 		return WR_OK;
 	if ((code = covers(out, &wanted, snap, req->wants, err)) != WR_OK || !*out)

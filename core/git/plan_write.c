@@ -143,6 +143,23 @@ struct base {
 };
 
 /*
+ * Whether a client that has the commit really has this object of it: of one that leaves objects out, only what this
+ * filter lets through is taken for granted.
+ */
+static bool at_client(const struct wr_plan *plan, const struct wr_oid *oid)
+{
+	const struct wr_filter *f = &plan->filter;
+	enum wr_type type;
+	uint64_t size;
+
+	if (wr_filter_is_all(f))
+		return true;
+	if (f->tree_depth != UINT64_MAX || wr_snapshot_stat(plan->snap, oid, &type, &size, NULL) != WR_OK)
+		return false;
+	return (f->types & 1u << type) && (type != WR_BLOB || size < f->blob_limit);
+}
+
+/*
  * A delta serves only if its base was written before it, or the client has it already. An object may come from
  * another source than the one in which its delta was made: A may be a delta on B here, and B one on A there. So an
  * item whose base still waits for another is in a circle, and is sent whole.
@@ -164,7 +181,7 @@ static void find_base(struct base *out, const struct wr_plan_writer *w, const st
 		written = out->out != 0 && out->out != WR_PLAN_OPEN;
 	} else {
 		written = wr_plan_whole_find(&out->out, plan, &out->oid);
-		if (slot && *slot - 1 == WR_PLAN_KNOWN && plan->thin)
+		if (slot && *slot - 1 == WR_PLAN_KNOWN && plan->thin && at_client(plan, &out->oid))
 			out->how = BASE_ID;
 	}
 	if (written)

@@ -10,6 +10,7 @@
 #include "core/git/delta.h"
 #include "core/git/delta_make.h"
 #include "core/git/index.h"
+#include "core/git/pack.h"
 #include "core/git/refs_check.h"
 
 #define SHA1_LEN 20
@@ -32,7 +33,8 @@ struct wr_quarantine {
 	size_t len, bytes_cap;
 	struct wr_refs_check check;
 	const struct wr_oids *shallow; /* NULL: the pusher's history is whole */
-	bool taken;
+	struct wr_fsck_rules rules;
+	uint64_t looked; /* bytes of blobs read for the sake of the rules */
 };
 
 /* ".../run/<random>", a folder of its own. */
@@ -72,6 +74,7 @@ enum wr_code wr_quarantine_on(struct wr_quarantine **out, struct wr_git_repo *re
 	if (!q)
 		return wr_fail_nomem(err);
 	q->repo = repo;
+	q->rules = repo->git->fsck;
 	q->snap = wr_snapshot_ref_more(tips);
 	q->dir = -1;
 	/* The name says nothing of the content: equal packs may come twice, and never replace each other. */
@@ -117,7 +120,7 @@ void wr_quarantine_shallow(struct wr_quarantine *q, const struct wr_oids *roots)
 
 void wr_quarantine_taken(struct wr_quarantine *q)
 {
-	q->taken = true;
+	q->rules = wr_fsck_rules_taken(&q->rules);
 }
 
 /* What is findable once the record is written: new objects, of twins the first. */
@@ -131,29 +134,135 @@ static enum wr_code map_rows(struct wr_quarantine *q, struct wr_error *err)
 	return code;
 }
 
+static struct wr_incoming incoming(const struct wr_quarantine *q)
+{
+	struct wr_incoming in = {.dir = q->dir, .pack = q->pack};
+
+	if (!q->pack) {
+		in.objects = q->intake.objects;
+		in.count = q->intake.count;
+		in.rows = &q->rows;
+	}
+	return in;
+}
+
+/* What the repository would be with the objects. */
+static enum wr_code with_pack(struct wr_snapshot **out, const struct wr_quarantine *q, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	enum wr_code code = wr_snapshot_copy(&snap, q->snap, err);
+
+	if (code == WR_OK && q->pack)
+		code = wr_snapshot_add_member(snap, q->pack, WR_ROLE_OTHER, NULL, err);
+	if (code == WR_OK)
+		*out = WR_STEAL(snap);
+	return code;
+}
+
+/* Type and size of an object that came or was there; WR_E_NOT_THERE (nothing is written to err) for none. */
+static enum wr_code stat_any(enum wr_type *type, uint64_t *size, const struct wr_quarantine *q,
+			     const struct wr_snapshot *snap, const struct wr_oid *oid, struct wr_error *err)
+{
+	const uint32_t *slot = wr_oidmap_slot(&q->rows, oid);
+
+	if (slot) {
+		*type = q->intake.objects[*slot - 1].type;
+		*size = q->intake.objects[*slot - 1].size;
+		return WR_OK;
+	}
+	return wr_snapshot_has(snap, oid) ? wr_snapshot_stat(snap, oid, type, size, err) : WR_E_NOT_THERE;
+}
+
+/* A blob that some tree has as .gitmodules or .gitattributes. */
+static enum wr_code look_at(struct wr_quarantine *q, const struct wr_snapshot *snap, const struct wr_oid *oid,
+			    unsigned what, struct wr_error *err)
+{
+	const struct wr_incoming in = incoming(q);
+	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	struct wr_fault fault;
+	enum wr_type type;
+	enum wr_code code;
+	uint64_t size = 0;
+
+	code = stat_any(&type, &size, q, snap, oid, err);
+	if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_BLOB)) {
+		wr_fsck_no_blob(&fault, what, code != WR_OK, &q->rules);
+		return fault.id == WR_FSCK_SOUND ? WR_OK : wr_fsck_fail(oid, &fault, err);
+	}
+	if (code != WR_OK)
+		return code;
+	if (wr_fsck_blob_wanted(what, size, &q->rules)) {
+		/* A small pack can refer to much that is stored, or that it unpacks to. */
+		q->looked += size;
+		if (q->looked > q->repo->git->cfg.max_unpacked_bytes)
+			return wr_fail(err, WR_E_TOO_LARGE, "more than %llu bytes of .gitmodules and .gitattributes",
+				       (unsigned long long)q->repo->git->cfg.max_unpacked_bytes);
+		if ((code = wr_incoming_read(&obj, &in, snap, oid, err)) != WR_OK)
+			return code;
+	}
+	if ((code = wr_fsck_blob(&fault, what, size, wr_str_n(obj.data, obj.size), &q->rules, err)) != WR_OK)
+		return code;
+	return fault.id == WR_FSCK_SOUND ? WR_OK : wr_fsck_fail(oid, &fault, err);
+}
+
+static enum wr_code look_at_special(struct wr_quarantine *q, const struct wr_oidmap *special,
+				    const struct wr_cancel *cancel, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	enum wr_code code;
+
+	if (special->len == 0)
+		return WR_OK;
+	code = with_pack(&snap, q, err);
+	for (size_t i = 0; i < special->cap && code == WR_OK; i++) {
+		if (!special->values[i])
+			continue;
+		if (cancel && cancel->fn && cancel->fn(cancel->arg))
+			return wr_fail(err, WR_E_CANCELLED, "cancelled while a pack was checked");
+		code = look_at(q, snap, &special->keys[i], special->values[i] - 1, err);
+	}
+	return code;
+}
+
 static enum wr_code take_in(struct wr_quarantine *q, struct wr_source *src, const struct wr_index_limits *limits,
-			    const struct wr_progress *progress, const struct wr_cancel *cancel, struct wr_error *err)
+			    const struct wr_index_rules *rules, const struct wr_progress *progress,
+			    const struct wr_cancel *cancel, struct wr_error *err)
 {
 	const struct wr_index_folder folder = {open_folder, q};
 	enum wr_code code;
 
-	if ((code = wr_index_pack(&q->intake, &folder, q->name, src, q->snap, limits, progress, cancel, err)) != WR_OK ||
+	if ((code = wr_index_pack(&q->intake, &folder, q->name, src, q->snap, limits, rules, progress, cancel, err)) !=
+		    WR_OK ||
 	    q->intake.count == 0)
 		return code;
-	return q->intake.in_files ? wr_pack_open(&q->pack, q->dir, q->name, err) : map_rows(q, err);
+	code = q->intake.in_files ? wr_pack_open(&q->pack, q->dir, q->name, err) : map_rows(q, err);
+	return code == WR_OK ? look_at_special(q, &q->intake.special, cancel, err) : code;
 }
 
 enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src, const struct wr_progress *progress,
 				const struct wr_cancel *cancel, struct wr_error *err)
 {
 	const struct wr_git_config *cfg = &q->repo->git->cfg;
-	const struct wr_index_limits limits = {cfg->max_pack_bytes, cfg->max_pack_objects, cfg->max_object_bytes,
-					       cfg->max_unpacked_bytes, WR_INTAKE_MEMORY};
+	const struct wr_index_limits limits = {.max_bytes = cfg->max_pack_bytes,
+					       .max_objects = cfg->max_pack_objects,
+					       .max_object = cfg->max_object_bytes,
+					       .max_unpacked = cfg->max_unpacked_bytes,
+					       .max_memory = WR_INTAKE_MEMORY,
+					       .max_depth = cfg->max_delta_depth};
+	struct wr_index_rules rules = {.fsck = &q->rules};
+	WR_AUTO_S(wr_oidmap) roots = {.cap = 0};
+	enum wr_code code = WR_OK;
 
 	if (q->used || q->adding)
 		return wr_fail(err, WR_E_INTERNAL, "a quarantine takes one pack");
 	q->used = true;
-	return take_in(q, src, &limits, progress, cancel, err);
+	for (size_t i = 0; q->shallow && i < q->shallow->len && code == WR_OK; i++)
+		code = wr_oidmap_add(&roots, &q->shallow->v[i], 0, NULL, err);
+	if (code != WR_OK)
+		return code;
+	if (roots.len)
+		rules.roots = &roots;
+	return take_in(q, src, &limits, &rules, progress, cancel, err);
 }
 
 /* ---- objects of this server ---- */
@@ -265,17 +374,22 @@ static enum wr_code add_new(struct wr_quarantine *q, struct wr_record_object *o,
 			    const struct wr_like *like, struct wr_error *err)
 {
 	BASE base = {.obj = {.data = NULL}};
+	struct wr_refs_like resembled;
 	enum wr_code code;
+	bool sound;
 
 	if (!q->adding) {
 		q->adding = true;
 		q->check.snap = q->snap;
+		q->check.rules = &q->rules;
 		q->check.limit = SIZE_MAX;
 	}
 	if ((code = find_base(&base, q, o->type, like, err)) != WR_OK)
 		return code;
-	if ((code = wr_refs_check_object_like(&q->check, &o->oid, o->type, bytes, base.bytes.ptr ? &base.bytes : NULL,
-					      err)) != WR_OK ||
+	/* Under which rules it once came nobody knows. */
+	resembled = (struct wr_refs_like){.bytes = base.bytes, .sound = false};
+	if ((code = wr_refs_check_object_like(&sound, &q->check, &o->oid, o->type, bytes,
+					      base.bytes.ptr ? &resembled : NULL, err)) != WR_OK ||
 	    (code = put_entry(q, o, bytes, &base, like, err)) != WR_OK ||
 	    (code = wr_oidmap_add(&q->rows, &o->oid, q->intake.count, NULL, err)) != WR_OK)
 		return code;
@@ -353,8 +467,13 @@ static enum wr_code sum_parts(struct memory_source *m, struct wr_error *err)
 /* Too much for a record: becomes a pack of its own. */
 static enum wr_code spill(struct wr_quarantine *q, struct wr_error *err)
 {
-	const struct wr_index_limits limits = {UINT64_MAX, UINT32_MAX, q->repo->git->cfg.max_object_bytes, UINT64_MAX,
-					       WR_INTAKE_MEMORY};
+	const struct wr_index_limits limits = {.max_bytes = UINT64_MAX,
+					       .max_objects = UINT32_MAX,
+					       .max_object = q->repo->git->cfg.max_object_bytes,
+					       .max_unpacked = UINT64_MAX,
+					       .max_memory = WR_INTAKE_MEMORY,
+					       .max_depth = WR_DELTA_DEPTH};
+	const struct wr_index_rules checked = {.fsck = NULL};
 	WR_AUTO_MEM uint8_t *bytes = q->intake.bytes;
 	WR_AUTO_MEM struct wr_record_object *objects = q->intake.objects;
 	struct memory_source m = {.base = {memory_read}, .head = "PACK\0\0\0\2"};
@@ -370,7 +489,7 @@ static enum wr_code spill(struct wr_quarantine *q, struct wr_error *err)
 	q->rows = (struct wr_oidmap){.cap = 0};
 	if ((code = sum_parts(&m, err)) != WR_OK)
 		return code;
-	return take_in(q, &m.base, &limits, NULL, NULL, err);
+	return take_in(q, &m.base, &limits, &checked, NULL, NULL, err);
 }
 
 static enum wr_code seal_added(struct wr_quarantine *q, struct wr_error *err)
@@ -380,13 +499,15 @@ static enum wr_code seal_added(struct wr_quarantine *q, struct wr_error *err)
 	q->used = true;
 	for (uint32_t i = 0; i < q->intake.count && code == WR_OK; i++)
 		code = wr_refs_check_found(&q->check, &q->intake.objects[i].oid, q->intake.objects[i].type, err);
-	if (code != WR_OK || (code = wr_refs_check_end(&q->check, err)) != WR_OK)
+	if (code != WR_OK || (code = wr_refs_check_end(&q->check, false, err)) != WR_OK)
 		return code;
-	if (q->len > WR_INTAKE_MEMORY)
-		return spill(q, err);
-	for (uint32_t i = 0; i < q->intake.count; i++)
-		q->intake.objects[i].raw = q->intake.bytes + (uintptr_t)q->intake.objects[i].raw;
-	return WR_OK;
+	if (q->len > WR_INTAKE_MEMORY) {
+		code = spill(q, err);
+	} else {
+		for (uint32_t i = 0; i < q->intake.count; i++)
+			q->intake.objects[i].raw = q->intake.bytes + (uintptr_t)q->intake.objects[i].raw;
+	}
+	return code == WR_OK ? look_at_special(q, &q->check.special, NULL, err) : code;
 }
 
 enum wr_code wr_quarantine_seal(struct wr_incoming *in, struct wr_quarantine *q, struct wr_error *err)
@@ -395,11 +516,6 @@ enum wr_code wr_quarantine_seal(struct wr_incoming *in, struct wr_quarantine *q,
 
 	if (!q->used && (code = seal_added(q, err)) != WR_OK)
 		return code;
-	*in = (struct wr_incoming){.dir = q->dir, .pack = q->pack};
-	if (!q->pack) {
-		in->objects = q->intake.objects;
-		in->count = q->intake.count;
-		in->rows = &q->rows;
-	}
+	*in = incoming(q);
 	return WR_OK;
 }

@@ -1,9 +1,11 @@
 #include "core/git/refs_check.h"
 
+#include "core/git/filename.h"
 #include "core/git/parse.h"
 
 /* In the map's values, beside the type. */
 #define EXISTS 8u
+#define ROOTLESS 16u /* only roots refer to it */
 #define TYPE 7u
 
 /*
@@ -21,6 +23,7 @@ struct wr_refs_known {
 void wr_refs_check_fini(struct wr_refs_check *check)
 {
 	wr_oidmap_fini(&check->seen);
+	wr_oidmap_fini(&check->special);
 	free(check->known);
 	check->known = NULL;
 }
@@ -79,28 +82,52 @@ static enum wr_code stored_type(enum wr_type *out, struct wr_refs_check *check, 
 	return WR_OK;
 }
 
-/* Something new refers to oid as an object of this type. */
-static enum wr_code refer(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
+static enum wr_code shallow_root(struct wr_error *err)
+{
+	return wr_fail(err, WR_E_SHALLOW_ROOT, "shallow update not allowed");
+}
+
+/* What nobody has yet, and whoever needs it must not do without it. */
+static enum wr_code refer_new(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type, bool rootless,
+			      struct wr_error *err)
+{
+	if (rootless) {
+		if (++check->rootless > check->limit)
+			return shallow_root(err);
+		return wr_oidmap_add(&check->seen, oid, (uint32_t)type | ROOTLESS, NULL, err);
+	}
+	if (++check->missing > check->limit)
+		return missing(oid, type, err);
+	return wr_oidmap_add(&check->seen, oid, (uint32_t)type, NULL, err);
+}
+
+/* Something new refers to oid as an object of this type. rootless: as the parent of a root. */
+static enum wr_code refer(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type, bool rootless,
 			  struct wr_error *err)
 {
-	const uint32_t *slot = check->before ? wr_oidmap_slot(&check->before->seen, oid) : NULL;
+	const uint32_t *noted = check->before ? wr_oidmap_slot(&check->before->seen, oid) : NULL;
+	uint32_t *slot = NULL;
 	enum wr_type is;
 	enum wr_code code;
 
-	if (!slot)
-		slot = wr_oidmap_slot(&check->seen, oid);
-	if (slot) {
-		is = (enum wr_type)((*slot - 1) & TYPE);
-		return is == type ? WR_OK : wrong_type(oid, is, type, err);
+	/* Of what only roots need another check does not see to it that it comes. */
+	if (!noted || (((*noted - 1) & ROOTLESS) && !rootless))
+		noted = slot = wr_oidmap_slot(&check->seen, oid);
+	if (noted) {
+		is = (enum wr_type)((*noted - 1) & TYPE);
+		if (is != type)
+			return wrong_type(oid, is, type, err);
+		if (slot && !rootless && ((*slot - 1) & ROOTLESS)) {
+			*slot -= ROOTLESS;
+			check->rootless--;
+			return ++check->missing > check->limit ? missing(oid, type, err) : WR_OK;
+		}
+		return WR_OK;
 	}
 	code = stored_type(&is, check, oid, err);
 	if (code == WR_OK)
 		return is == type ? WR_OK : wrong_type(oid, is, type, err);
-	if (code != WR_E_NOT_THERE)
-		return code;
-	if (++check->missing > check->limit)
-		return missing(oid, type, err);
-	return wr_oidmap_add(&check->seen, oid, (uint32_t)type, NULL, err);
+	return code == WR_E_NOT_THERE ? refer_new(check, oid, type, rootless, err) : code;
 }
 
 /* The parsers do not know whose bytes they read: adds the object's name to what they say. */
@@ -120,13 +147,20 @@ static enum wr_code check_commit(struct wr_refs_check *check, const struct wr_oi
 {
 	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
 	WR_AUTO_S(wr_commit) c = {.parents = NULL};
+	bool root = check->roots && wr_oidmap_has(check->roots, oid);
+	struct wr_fault fault;
 	enum wr_code code;
 
+	if (check->rules) {
+		wr_fsck_commit(&fault, bytes, check->rules);
+		if (fault.id != WR_FSCK_SOUND)
+			return wr_fsck_fail(oid, &fault, err);
+	}
 	if (wr_commit_parse(&c, bytes, &why) != WR_OK)
 		return malformed(oid, WR_COMMIT, &why, err);
-	code = refer(check, &c.tree, WR_TREE, err);
+	code = refer(check, &c.tree, WR_TREE, false, err);
 	for (size_t i = 0; i < c.parent_count && code == WR_OK; i++)
-		code = refer(check, &c.parents[i], WR_COMMIT, err);
+		code = refer(check, &c.parents[i], WR_COMMIT, root, err);
 	return code;
 }
 
@@ -142,25 +176,6 @@ static int entry_cmp(const struct wr_tree_entry *a, const struct wr_tree_entry *
 	x = a->name.len > n ? (unsigned char)a->name.ptr[n] : a->mode == WR_MODE_TREE ? '/' : 0;
 	y = b->name.len > n ? (unsigned char)b->name.ptr[n] : b->mode == WR_MODE_TREE ? '/' : 0;
 	return (x > y) - (x < y);
-}
-
-static const char *entry_fault(const struct wr_tree_entry *e, const struct wr_tree_entry *before)
-{
-	unsigned kind = e->mode & 0170000;
-
-	if (kind != WR_MODE_TREE && kind != WR_MODE_LINK && kind != 0100000 && kind != 0120000)
-		return "an entry has an unknown mode";
-	if (memchr(e->name.ptr, '/', e->name.len))
-		return "an entry's name has a slash";
-	if (wr_filename_bad(e->name))
-		return "an entry has a forbidden name";
-	if (kind == 0120000 && wr_filename_modules(e->name))
-		return ".gitmodules is a symbolic link";
-	if (before && wr_str_eq(before->name, e->name))
-		return "two entries have the same name";
-	if (before && entry_cmp(before, e) >= 0)
-		return "the entries are not in order";
-	return NULL;
 }
 
 /* A tree while it is compared with one that was checked before. */
@@ -206,24 +221,62 @@ static size_t common_tail(struct wr_str a, struct wr_str b)
 	return i;
 }
 
-/* Whether the next entry has the name of the last one: a file beside a folder, which order alone does not tell. */
-static bool name_again(const struct compare *c)
+/*
+ * Whether a is no folder, and b, which stands behind it, leaves room for a folder of that name further behind: "a",
+ * "a.c", "a/". Or is itself that folder, or the same file again.
+ */
+static bool folder_may_follow(const struct wr_tree_entry *a, struct wr_str b)
+{
+	return a->mode != WR_MODE_TREE && wr_str_starts(b, a->name) &&
+	       (b.len == a->name.len || (unsigned char)b.ptr[a->name.len] < '/');
+}
+
+/* Whether the next entry is such a one for the last one. */
+static bool must_look_on(const struct compare *c)
 {
 	struct wr_str rest = c->rest;
 	struct wr_tree_entry e;
 
-	return !c->first && wr_tree_next(&e, &rest, NULL) == WR_OK && wr_str_eq(e.name, c->before.name);
+	return !c->first && wr_tree_next(&e, &rest, NULL) == WR_OK && folder_may_follow(&c->before, e.name);
 }
 
 /*
- * Skips the entries with which both go on. What is skipped was found sound in the other one, and the first of them
- * stands behind the last one that was looked at: in_old() saw to that.
+ * Whether there is plainly nothing wrong with the entry that is in hand: neither with itself nor with its place. Where
+ * this does not tell the whole tree is looked at. Entries that were skipped have no fault of their own, since the
+ * other tree is sound, and stand there in the order in which they stand here. So two entries that should not stand
+ * together are not both skipped. They are neighbours, one of them in hand; or a file and a folder of one name, and all
+ * entries between them begin with that name. Of these two, too, one is in hand: if it is the file, the next entry
+ * is not skipped (must_look_on()); if it is the folder, the entry before it shows it.
+ */
+static bool plain(const struct compare *c, bool padded)
+{
+	const struct wr_tree_entry *a = &c->before, *b = &c->e;
+
+	if (padded || wr_oid_zero(&b->oid))
+		return false;
+	if (wr_filename_odd(b->name) &&
+	    (wr_filename_bad(b->name) || wr_filename_modules(b->name) || wr_filename_attributes(b->name)))
+		return false;
+	if (c->first)
+		return true;
+	if (entry_cmp(a, b) >= 0 || folder_may_follow(a, b->name))
+		return false;
+	return b->mode != WR_MODE_TREE || !wr_str_starts(a->name, b->name) ||
+	       (a->name.len > b->name.len && (unsigned char)a->name.ptr[b->name.len] >= '/');
+}
+
+/*
+ * Skips the entries with which both go on. Where the other tree is sound the first of them stands behind the last one
+ * that was looked at: in_old() saw to that.
  */
 static void skip_same(struct compare *c)
 {
-	size_t same = common_front(c->rest, c->old), at = 0, last = 0;
+	size_t same, at = 0, last = 0;
 	struct wr_str front;
 
+	if (c->old.len == 0 || must_look_on(c))
+		return;
+	same = common_front(c->rest, c->old);
 	while (at < same) {
 		const char *nul = memchr(c->rest.ptr + at, '\0', same - at);
 		size_t next = nul ? (size_t)(nul + 1 - c->rest.ptr) + WR_OID_RAW : SIZE_MAX;
@@ -233,7 +286,7 @@ static void skip_same(struct compare *c)
 		last = at;
 		at = next;
 	}
-	if (at == 0 || name_again(c))
+	if (at == 0)
 		return;
 	front = wr_str_n(c->rest.ptr + last, at - last);
 	c->first = wr_tree_next(&c->before, &front, NULL) != WR_OK;
@@ -254,7 +307,7 @@ static bool next_old(struct compare *c)
 	return c->ahead;
 }
 
-/* Whether the other tree has the entry, too. If from here on both are the same, nothing is left to be looked at. */
+/* Whether the other tree has the entry, too. */
 static bool in_old(struct compare *c)
 {
 	int order = -1;
@@ -268,57 +321,104 @@ static bool in_old(struct compare *c)
 	}
 	if (order != 0)
 		return false;
-	if (c->rest.len == c->old.len && c->rest.len <= c->tail)
-		c->rest.len = 0;
 	return c->next.mode == c->e.mode && wr_oid_eq(&c->next.oid, &c->e.oid);
 }
 
-static enum wr_code check_tree(struct wr_refs_check *check, const struct wr_oid *oid, struct wr_str bytes,
-			       const struct wr_str *like, struct wr_error *err)
+/* From here on both are the same. */
+static bool same_to_end(const struct compare *c)
 {
-	struct compare c = {.rest = bytes, .old = like ? *like : wr_str_n("", 0), .first = true};
-	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
-	enum wr_code code;
+	return c->rest.len > 0 && c->rest.len == c->old.len && c->rest.len <= c->tail && !must_look_on(c);
+}
 
+/* The whole tree by git's rules. */
+static enum wr_code look_at_all(bool *sound, struct wr_refs_check *check, const struct wr_oid *oid, struct wr_str bytes,
+				struct wr_error *err)
+{
+	struct wr_fsck_tree tree;
+	enum wr_code code = wr_fsck_tree(&tree, bytes, check->rules, &check->special, err);
+
+	if (code != WR_OK)
+		return code;
+	if (tree.fault.id != WR_FSCK_SOUND)
+		return wr_fsck_fail(oid, &tree.fault, err);
+	*sound = tree.in_order;
+	return WR_OK;
+}
+
+/*
+ * What the rules say is either compared away or looked at as a whole. Only a sound tree lets anything be compared away:
+ * it had no fault under the rules of this very push. That something once got in under other rules (fsck_ignore was
+ * longer, it was taken and not pushed) therefore hides nothing that is pushed now.
+ */
+static enum wr_code check_tree(bool *sound, struct wr_refs_check *check, const struct wr_oid *oid, struct wr_str bytes,
+			       const struct wr_refs_like *like, struct wr_error *err)
+{
+	struct compare c = {.rest = bytes, .old = like ? like->bytes : wr_str_n("", 0), .first = true};
+	bool looked = !check->rules;
+	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+	enum wr_code code = WR_OK;
+
+	*sound = true;
+	if (!looked && !(like && like->sound)) {
+		code = look_at_all(sound, check, oid, bytes, err);
+		looked = true;
+	}
 	c.tail = common_tail(c.rest, c.old);
-	while (true) {
-		const char *fault;
+	while (code == WR_OK) {
+		bool padded;
 
 		skip_same(&c);
-		if ((code = wr_tree_next(&c.e, &c.rest, &why)) != WR_OK)
-			break;
-		fault = entry_fault(&c.e, c.first ? NULL : &c.before);
-		if (fault)
-			return bad(oid, WR_TREE, fault, err);
-		if (!in_old(&c) && c.e.mode != WR_MODE_LINK &&
-		    (code = refer(check, &c.e.oid, c.e.mode == WR_MODE_TREE ? WR_TREE : WR_BLOB, err)) != WR_OK)
-			return code;
+		padded = c.rest.len && c.rest.ptr[0] == '0';
+		code = wr_tree_next(&c.e, &c.rest, &why);
+		if (!looked && code != WR_E_NOT_THERE && (code != WR_OK || !plain(&c, padded))) {
+			enum wr_code all = look_at_all(sound, check, oid, bytes, err);
+
+			looked = true;
+			if (all != WR_OK)
+				return all;
+		}
+		if (code == WR_E_NOT_THERE)
+			return WR_OK;
+		if (code != WR_OK)
+			return malformed(oid, WR_TREE, &why, err);
+		if (!in_old(&c) && c.e.mode != WR_MODE_LINK)
+			code = refer(check, &c.e.oid, c.e.mode == WR_MODE_TREE ? WR_TREE : WR_BLOB, false, err);
 		c.before = c.e;
 		c.first = false;
+		if (same_to_end(&c))
+			break;
 	}
-	return code == WR_E_NOT_THERE ? WR_OK : malformed(oid, WR_TREE, &why, err);
+	return code;
 }
 
 static enum wr_code check_tag(struct wr_refs_check *check, const struct wr_oid *oid, struct wr_str bytes,
 			      struct wr_error *err)
 {
 	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+	struct wr_fault fault;
 	struct wr_oid target;
 	enum wr_type type;
 
+	if (check->rules) {
+		wr_fsck_tag(&fault, bytes, check->rules);
+		if (fault.id != WR_FSCK_SOUND)
+			return wr_fsck_fail(oid, &fault, err);
+	}
 	if (wr_tag_parse(&target, &type, bytes, &why) != WR_OK)
 		return malformed(oid, WR_TAG, &why, err);
-	return refer(check, &target, type, err);
+	return refer(check, &target, type, false, err);
 }
 
-enum wr_code wr_refs_check_object_like(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
-				       struct wr_str bytes, const struct wr_str *like, struct wr_error *err)
+enum wr_code wr_refs_check_object_like(bool *sound, struct wr_refs_check *check, const struct wr_oid *oid,
+				       enum wr_type type, struct wr_str bytes, const struct wr_refs_like *like,
+				       struct wr_error *err)
 {
+	*sound = true;
 	switch (type) {
 	case WR_COMMIT:
 		return check_commit(check, oid, bytes, err);
 	case WR_TREE:
-		return check_tree(check, oid, bytes, like, err);
+		return check_tree(sound, check, oid, bytes, like, err);
 	case WR_TAG:
 		return check_tag(check, oid, bytes, err);
 	case WR_BLOB:
@@ -330,7 +430,23 @@ enum wr_code wr_refs_check_object_like(struct wr_refs_check *check, const struct
 enum wr_code wr_refs_check_object(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
 				  struct wr_str bytes, struct wr_error *err)
 {
-	return wr_refs_check_object_like(check, oid, type, bytes, NULL, err);
+	bool sound;
+
+	return wr_refs_check_object_like(&sound, check, oid, type, bytes, NULL, err);
+}
+
+enum wr_code wr_refs_check_stored(bool *sound, const struct wr_refs_check *check, enum wr_type type,
+				  struct wr_str bytes, struct wr_error *err)
+{
+	struct wr_fsck_tree tree;
+	enum wr_code code;
+
+	*sound = true;
+	if (!check->rules || type != WR_TREE)
+		return WR_OK;
+	if ((code = wr_fsck_tree(&tree, bytes, check->rules, NULL, err)) == WR_OK)
+		*sound = tree.fault.id == WR_FSCK_SOUND && tree.in_order && !tree.special;
+	return code;
 }
 
 enum wr_code wr_refs_check_found(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
@@ -345,19 +461,21 @@ enum wr_code wr_refs_check_found(struct wr_refs_check *check, const struct wr_oi
 		return wrong_type(oid, type, (enum wr_type)(value & TYPE), err);
 	if (!(value & EXISTS)) {
 		*slot = (value | EXISTS) + 1;
-		check->missing--;
+		--*(value & ROOTLESS ? &check->rootless : &check->missing);
 	}
 	return WR_OK;
 }
 
-enum wr_code wr_refs_check_end(const struct wr_refs_check *check, struct wr_error *err)
+enum wr_code wr_refs_check_end(const struct wr_refs_check *check, bool rootless, struct wr_error *err)
 {
+	if (rootless)
+		return check->rootless ? shallow_root(err) : WR_OK;
 	if (check->missing == 0)
 		return WR_OK;
 	for (size_t i = 0; i < check->seen.cap; i++) {
 		uint32_t value = check->seen.values[i];
 
-		if (value && !((value - 1) & EXISTS))
+		if (value && !((value - 1) & (EXISTS | ROOTLESS)))
 			return missing(&check->seen.keys[i], (enum wr_type)((value - 1) & TYPE), err);
 	}
 	return wr_fail(err, WR_E_INTERNAL, "a count of missing objects is wrong");

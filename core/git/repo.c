@@ -12,6 +12,8 @@
 #include "core/git/git_internal.h"
 
 #define WAIT_MS 60000
+/* Who waits hears of it this often. */
+#define TELL_MS 2000
 #define HEAL_MS 100
 #define RELIEF_MS 1000
 
@@ -332,12 +334,25 @@ static void leave(struct wr_git_repo *repo, struct wr_turn *turn)
 		repo->turns_end = before;
 }
 
+/* Called and left with repo->mutex held; lets it go meanwhile. */
+static void wait_some(struct wr_git_repo *repo, const struct wr_turn *turn)
+{
+	struct timespec until;
+
+	deadline_in(&until, TELL_MS);
+	if (pthread_cond_timedwait(&repo->cond, &repo->mutex, &until) != ETIMEDOUT || !turn->change ||
+	    !turn->change->waiting)
+		return;
+	pthread_mutex_unlock(&repo->mutex);
+	turn->change->waiting(turn->change->arg);
+	pthread_mutex_lock(&repo->mutex);
+}
+
 enum wr_code wr_repo_turn_wait(struct wr_git_repo *repo, struct wr_turn *turn, struct wr_error *err)
 {
-	struct timespec deadline;
+	int64_t until = wr_mono_ms() + WAIT_MS;
 	enum wr_code code = WR_OK;
 
-	deadline_in(&deadline, WAIT_MS);
 	turn->next = NULL;
 	pthread_mutex_lock(&repo->mutex);
 	if (repo->turns_end)
@@ -347,13 +362,10 @@ enum wr_code wr_repo_turn_wait(struct wr_git_repo *repo, struct wr_turn *turn, s
 	repo->turns_end = turn;
 	while (code == WR_OK && !turn->done && (repo->turn_taken || repo->turns != turn)) {
 		/* One that somebody works on is finished soon, and must not go away under him. */
-		if (turn->running) {
-			pthread_cond_wait(&repo->cond, &repo->mutex);
+		if (turn->running || wr_mono_ms() < until) {
+			wait_some(repo, turn);
 			continue;
 		}
-		if (pthread_cond_timedwait(&repo->cond, &repo->mutex, &deadline) != ETIMEDOUT || turn->running ||
-		    turn->done)
-			continue;
 		leave(repo, turn);
 		code = wr_fail(err, WR_E_UNAVAILABLE, "repository %s: too many writers", repo->id);
 	}

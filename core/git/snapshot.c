@@ -5,7 +5,7 @@
 
 #include <assert.h>
 
-#include "core/git/snapshot_internal.h"
+#include "core/git/lost.h"
 
 /* ---- overlays ---- */
 
@@ -117,6 +117,8 @@ enum wr_code wr_snapshot_new(struct wr_snapshot **out, uint64_t max_object, stru
 		return wr_fail_nomem(err);
 	atomic_init(&snap->users, 1);
 	atomic_init(&snap->flat, NULL);
+	atomic_init(&snap->suspects, NULL);
+	atomic_init(&snap->gone, NULL);
 	snap->max_object = max_object;
 	*out = snap;
 	return WR_OK;
@@ -143,6 +145,8 @@ void wr_snapshot_unref(struct wr_snapshot *snap)
 	wr_overlay_unref(snap->overlay);
 	free(snap->members);
 	free(atomic_load(&snap->flat));
+	wr_lost_free(atomic_load(&snap->suspects));
+	wr_lost_free(atomic_load(&snap->gone));
 	free(snap);
 }
 

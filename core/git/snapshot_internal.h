@@ -1,7 +1,7 @@
 /*
  * core/git/snapshot_internal.h: what a snapshot is made of; for the store's own files.
  * Ownership: a snapshot holds one reference to each pack, journal, list of dead entries, ref file and overlay.
- * Threads:   immutable once published; the lazily made flat list of refs is set once, atomically.
+ * Threads:   immutable once published; what is made lazily (the flat list of refs, lost.h) is set once, atomically.
  *
  * Objects lie in sources: packs (src < member_count) and journals (src - member_count). A place names an entry: in a
  * pack its position in the index, in a journal its row. Journals are asked before packs, and of both the youngest first.
@@ -23,6 +23,8 @@ struct wr_member {
 	enum wr_role role;
 	struct wr_dead *dead; /* entries of a base or tail that the closure has lost; NULL: none */
 };
+
+struct wr_lost;
 
 /* Refs changed since the stored ones, by name; oid zero: deleted. Counted, immutable. */
 struct wr_overlay {
@@ -52,6 +54,8 @@ struct wr_snapshot {
 	 */
 	bool lost;
 	_Atomic(void *) flat; /* all refs, sorted; made by wr_snapshot_flatten() */
+	/* lost.c's: what may be reached no more, and what is not. Each is made when first asked for. */
+	_Atomic(struct wr_lost *) suspects, gone;
 };
 
 /* An empty one: no refs, no sources. */

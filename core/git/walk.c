@@ -2,108 +2,6 @@
 
 #include "core/git/graph.h"
 
-/* ---- reachable ---- */
-
-#define SEEN 1u
-
-/* Takes a commit into the walk. */
-static enum wr_code enter(struct wr_heap *heap, struct wr_graph *g, uint32_t node, struct wr_error *err)
-{
-	enum wr_code code;
-
-	if (g->nodes[node].flags & SEEN)
-		return WR_OK;
-	g->nodes[node].flags |= SEEN;
-	if ((code = wr_graph_load(g, node, err)) != WR_OK)
-		return code;
-	return wr_heap_push(heap, g, node, err);
-}
-
-static enum wr_code enter_tips(struct wr_heap *heap, struct wr_graph *g, struct wr_error *err)
-{
-	size_t n;
-	const struct wr_ref *refs = wr_snapshot_refs(g->snap, &n);
-	enum wr_code code = WR_OK;
-
-	for (size_t i = 0; i < n && code == WR_OK; i++) {
-		const struct wr_oid *tip = wr_oid_zero(&refs[i].peeled) ? &refs[i].oid : &refs[i].peeled;
-		enum wr_type type;
-		uint32_t node;
-
-		if ((code = wr_snapshot_stat(g->snap, tip, &type, NULL, err)) != WR_OK || type != WR_COMMIT)
-			continue;
-		if ((code = wr_graph_node(&node, g, tip, err)) == WR_OK)
-			code = enter(heap, g, node, err);
-	}
-	return code == WR_E_NOT_THERE ? wr_fail(err, WR_E_INTERNAL, "a ref names an object that is missing") : code;
-}
-
-static bool named(const struct wr_snapshot *snap, const struct wr_oid *oid)
-{
-	size_t n;
-	const struct wr_ref *refs = wr_snapshot_refs(snap, &n);
-
-	for (size_t i = 0; i < n; i++)
-		if (wr_oid_eq(&refs[i].oid, oid) || (wr_oid_eq(&refs[i].peeled, oid) && !wr_oid_zero(oid)))
-			return true;
-	return false;
-}
-
-/* The commits of oids that no ref names, as nodes; *at: their places in oids. *first_bad: what is no commit. */
-static enum wr_code wanted_nodes(struct wr_nums *nodes, struct wr_nums *at, size_t *first_bad, struct wr_graph *g,
-				 const struct wr_oids *oids, struct wr_error *err)
-{
-	enum wr_code code = WR_OK;
-
-	*first_bad = oids->len;
-	for (size_t i = 0; i < oids->len && code == WR_OK; i++) {
-		enum wr_type type;
-		uint32_t node;
-
-		if (named(g->snap, &oids->v[i]))
-			continue;
-		code = wr_snapshot_stat(g->snap, &oids->v[i], &type, NULL, err);
-		if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_COMMIT)) {
-			*first_bad = i;
-			return WR_OK;
-		}
-		if (code == WR_OK && (code = wr_graph_node(&node, g, &oids->v[i], err)) == WR_OK &&
-		    (code = wr_nums_add(nodes, node, err)) == WR_OK)
-			code = wr_nums_add(at, (uint32_t)i, err);
-	}
-	return code;
-}
-
-/* Youngest first finds what is young fast; whatever the dates say, all is looked at before the answer is no. */
-enum wr_code wr_walk_reachable(size_t *first_bad, const struct wr_snapshot *snap, const struct wr_oids *oids,
-			       const struct wr_cancel *cancel, struct wr_error *err)
-{
-	WR_AUTO_S(wr_graph) g = {.snap = snap, .cancel = cancel};
-	WR_AUTO_S(wr_heap) heap = {NULL, 0, 0};
-	WR_AUTO_S(wr_nums) wanted = {NULL, 0, 0};
-	WR_AUTO_S(wr_nums) at = {NULL, 0, 0};
-	size_t met = 0;
-	enum wr_code code = wanted_nodes(&wanted, &at, first_bad, &g, oids, err);
-
-	if (code != WR_OK || wanted.len == 0 || *first_bad < oids->len || (code = enter_tips(&heap, &g, err)) != WR_OK)
-		return code;
-	for (;;) {
-		uint32_t node;
-
-		while (met < wanted.len && (g.nodes[wanted.v[met]].flags & SEEN))
-			met++;
-		if (met == wanted.len || heap.len == 0)
-			break;
-		node = wr_heap_pop(&heap, &g);
-		for (uint32_t i = 0; i < g.nodes[node].parent_count; i++)
-			if ((code = enter(&heap, &g, g.edges[g.nodes[node].parents + i], err)) != WR_OK)
-				return code;
-	}
-	if (met < wanted.len)
-		*first_bad = at.v[met];
-	return WR_OK;
-}
-
 /* ---- ready ---- */
 
 #define YES 1u /* has an ancestor among the commons, or is one */
@@ -176,7 +74,7 @@ static enum wr_code path_push(struct path *path, struct wr_graph *g, uint32_t no
  * Depth first, every commit at most once over all wants: a commit is left either with YES, by which all those on the
  * path to it have it too, or with NO once all its parents have.
  */
-static enum wr_code decide(struct path *path, struct wr_graph *g, uint32_t want, struct wr_error *err)
+static enum wr_code decide(struct path *path, struct wr_graph *g, uint32_t want, int64_t oldest, struct wr_error *err)
 {
 	enum wr_code code;
 
@@ -201,14 +99,20 @@ static enum wr_code decide(struct path *path, struct wr_graph *g, uint32_t want,
 				g->nodes[path->v[i].node].flags |= YES;
 			return WR_OK;
 		}
-		if (!(g->nodes[parent].flags & (NO | OPEN)) && (code = path_push(path, g, parent, err)) != WR_OK)
+		if (g->nodes[parent].flags & (NO | OPEN))
+			continue;
+		if ((code = path_push(path, g, parent, err)) != WR_OK)
 			return code;
+		if (!(g->nodes[parent].flags & STOP) && g->nodes[parent].date < oldest) {
+			g->nodes[parent].flags |= NO;
+			path->len--;
+		}
 	}
 	return WR_OK;
 }
 
 enum wr_code wr_walk_ready(bool *out, const struct wr_snapshot *snap, const struct wr_oids *wants,
-			   const struct wr_oids *commons, const struct wr_oids *client_shallow,
+			   const struct wr_oids *commons, const struct wr_oids *client_shallow, int64_t oldest,
 			   const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO_S(wr_graph) g = {.snap = snap, .cancel = cancel};
@@ -226,7 +130,7 @@ enum wr_code wr_walk_ready(bool *out, const struct wr_snapshot *snap, const stru
 			return code;
 		if (!is)
 			continue;
-		code = decide(&path, &g, node, err);
+		code = decide(&path, &g, node, oldest, err);
 		visits = path.v;
 		if (code != WR_OK)
 			return code;
@@ -256,7 +160,7 @@ static enum wr_code by_levels(struct wr_nums *queue, struct wr_graph *g, uint32_
 			if ((code = wr_graph_load(g, node, err)) != WR_OK)
 				return code;
 			if (level >= depth) {
-				g->nodes[node].flags |= g->nodes[node].parent_count ? CUT : 0;
+				g->nodes[node].flags |= CUT;
 				continue;
 			}
 			g->nodes[node].flags |= WHOLE;

@@ -1,5 +1,5 @@
 /*
- * core/git/walk.h: questions about history, answered by walks over a snapshot.
+ * core/git/walk.h: questions about history, answered by walks over a snapshot. What refs reach is reach.h.
  * Ownership: results are filled into the caller's lists.
  * Threads:   any; a call uses the snapshot read-only.
  * Blocks on: disk. Long walks ask wr_cancel now and then.
@@ -18,25 +18,19 @@ struct wr_cancel {
 };
 
 /*
- * Whether refs of the snapshot reach all these commits, or are these objects (a tag or anything that a ref names
- * directly), by one walk however many they are. *first_bad: the place of one that is neither, or oids->len.
- */
-WR_MUST_CHECK enum wr_code wr_walk_reachable(size_t *first_bad, const struct wr_snapshot *snap,
-					     const struct wr_oids *oids, const struct wr_cancel *cancel,
-					     struct wr_error *err);
-
-/*
  * Whether every want (tags peeled) has an ancestor among commons, or is one: the server is then ready to send a pack
- * ("ready" in gitprotocol-v2). Walks stop at the client's shallow roots.
+ * ("ready" in gitprotocol-v2). Walks stop at the client's shallow roots, and at commits made before oldest (seconds;
+ * INT64_MIN: none): below the oldest of what the client told nothing can be found but by wrong dates.
  */
 WR_MUST_CHECK enum wr_code wr_walk_ready(bool *out, const struct wr_snapshot *snap, const struct wr_oids *wants,
 					 const struct wr_oids *commons, const struct wr_oids *client_shallow,
-					 const struct wr_cancel *cancel, struct wr_error *err);
+					 int64_t oldest, const struct wr_cancel *cancel, struct wr_error *err);
 
 /*
  * A depth limit applied (gitprotocol-pack, "shallow" lines). depth counts commits from each want, 1 is the want alone.
- * shallow gets the commits at which history now ends for the client (those whose parents exist but are cut off) and
- * which it did not name as shallow itself; unshallow gets those of client_shallow that now have their parents.
+ * shallow gets the commits at which history now ends for the client, all of just this depth (also those that have no
+ * parents, as git counts them), and which it did not name as shallow itself; unshallow gets those of client_shallow that
+ * now have their parents.
  */
 WR_MUST_CHECK enum wr_code wr_walk_depth(struct wr_oids *shallow, struct wr_oids *unshallow,
 					 const struct wr_snapshot *snap, const struct wr_oids *wants,

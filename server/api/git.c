@@ -113,12 +113,27 @@ static void log_push(struct wr_request *req, const struct wr_receive_result *res
 
 	wr_request_log_int(req, "refs_accepted", (int64_t)result->accepted);
 	wr_request_log_int(req, "refs_refused", (int64_t)result->refused);
+	if (result->options)
+		wr_request_log_int(req, "push_options", (int64_t)result->options);
 	if (result->accepted)
 		WR_LOG(WR_INFO, wr_request_trace(req), PUSH_ACCEPTED, WR_STR("repo", wr_request_repo(req)->id),
 		       WR_STR(kind, who), WR_INT("refs", result->accepted));
 	if (result->refused)
 		WR_LOG(WR_INFO, wr_request_trace(req), PUSH_REFUSED, WR_STR("repo", wr_request_repo(req)->id),
 		       WR_STR(kind, who), WR_INT("refs", result->refused), WR_STR("why", result->pack_refused));
+}
+
+struct pusher {
+	struct wr_app *app;
+	const struct wr_request *req;
+};
+
+static enum wr_code may_still_push(void *arg, struct wr_error *err)
+{
+	const struct pusher *p = arg;
+
+	return wr_access_again(p->app->db, wr_request_caller(p->req), wr_request_repo(p->req)->id, true, WR_LEVEL_WRITE,
+			       err);
 }
 
 enum wr_code wr_api_git_receive_pack(struct wr_app *app, struct wr_request *req, struct wr_error *err)
@@ -129,6 +144,8 @@ enum wr_code wr_api_git_receive_pack(struct wr_app *app, struct wr_request *req,
 		.max_options = (size_t)app->cfg->git_max_push_options,
 	};
 	const struct wr_repo *row = wr_request_repo(req);
+	struct pusher pusher = {app, req};
+	const struct wr_receive_permit permit = {may_still_push, &pusher};
 	struct wr_receive_result result = {0};
 	WR_AUTO(wr_receive) *rx = NULL;
 	WR_AUTO(wr_git_repo) *repo = NULL;
@@ -140,7 +157,7 @@ enum wr_code wr_api_git_receive_pack(struct wr_app *app, struct wr_request *req,
 	    (code = wr_git_repo_open(&repo, app->git, row->id, err)) != WR_OK ||
 	    (code = stream_begin(&sink, req, WR_RECEIVE_PACK, "result", err)) != WR_OK)
 		return code;
-	code = wr_receive_run(&result, rx, repo, wr_str(row->default_branch), wr_request_source(req), sink,
+	code = wr_receive_run(&result, rx, repo, wr_str(row->default_branch), &permit, wr_request_source(req), sink,
 			      wr_request_cancel(req), err);
 	log_push(req, &result);
 	if (code != WR_OK && result.told) {

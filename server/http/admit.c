@@ -151,10 +151,11 @@ static enum wr_code judge_room(struct wr_request *req, struct wr_error *err)
 	enum wr_route_body body = req->match.route->body;
 	struct wr_lane *lane = wr_admit_lane(req);
 
-	if (lane && wr_lane_full(lane, wr_admit_account(req)))
+	if (lane && wr_lane_full(lane, wr_admit_payer(req)))
 		return wr_fail(err, WR_E_UNAVAILABLE, "no room in the lane");
-	if ((body == WR_BODY_JSON || body == WR_BODY_BYTES) && req->content_length &&
-	    !wr_request_charge(req, req->content_length))
+	/* Only asked, not taken: what is promised and never sent must not cost anybody else his place. */
+	if ((body == WR_BODY_JSON || body == WR_BODY_BYTES) &&
+	    !wr_request_room(req, req->content_length, WR_CHARGE_NEEDED))
 		return wr_fail(err, WR_E_UNAVAILABLE, "max_buffered reached");
 	return WR_OK;
 }
@@ -171,11 +172,17 @@ struct wr_lane *wr_admit_lane(const struct wr_request *req)
 	}
 }
 
-struct wr_str wr_admit_account(const struct wr_request *req)
+struct wr_str wr_admit_payer(const struct wr_request *req)
+{
+	return wr_str(req->payer[0] ? req->payer : "-");
+}
+
+static void set_payer(struct wr_request *req)
 {
 	if (req->caller.account_id[0])
-		return wr_str(req->caller.account_id);
-	return wr_str(req->has_repo ? req->repo.account_id : "-");
+		snprintf(req->payer, sizeof req->payer, "%s", req->caller.account_id);
+	else if (req->has_repo)
+		snprintf(req->payer, sizeof req->payer, "?%s", req->repo.account_id);
 }
 
 static enum wr_code judge_route(struct wr_request *req, struct wr_error *err)
@@ -222,6 +229,7 @@ enum wr_code wr_admit(struct wr_request *req, struct wr_error *err)
 	if (atomic_load(&req->http->draining) && strcmp(req->match.route->path, "/healthz") == 0)
 		return wr_fail(err, WR_E_UNAVAILABLE, "draining");
 	code = judge_caller(req, err);
+	set_payer(req);
 	if (!code)
 		code = judge_body(req, err);
 	if (!code)

@@ -14,7 +14,7 @@
  */
 
 #define PIECES 16
-#define POLL_MS 250
+#define POLL_MS 5000
 
 /* What is to be written, as it goes. */
 struct batch {
@@ -48,14 +48,15 @@ static void touch(const struct batch *b)
 			(void)((const volatile char *)b->v[i].iov_base)[k];
 }
 
-/* The place in the cpu gate is given back meanwhile. */
+/* The place in the cpu gate is given back meanwhile, and wanted again only when there is something to do. */
 static void wait_for_room(struct wr_request *req)
 {
 	struct pollfd p = {.fd = req->fd, .events = POLLOUT};
 
 	req->out.hooks.block(req);
 	/* Who gives the request up shuts the socket down, which ends this. */
-	(void)poll(&p, 1, POLL_MS);
+	while (poll(&p, 1, POLL_MS) <= 0 && !atomic_load(&req->given_up))
+		;
 	req->out.hooks.unblock(req);
 }
 

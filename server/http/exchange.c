@@ -40,24 +40,18 @@ static enum wr_code submit(struct wr_request *req, struct wr_error *err)
 	enum wr_code code;
 
 	wr_request_ref(req);
-	code = wr_lane_submit(wr_admit_lane(req), wr_admit_account(req), wr_work_job, req, err);
+	code = wr_lane_submit(wr_admit_lane(req), wr_admit_payer(req), wr_work_job, req, err);
 	if (code)
 		wr_request_unref(req);
 	return code;
 }
 
-/* A push's handler runs while its body arrives. */
 static enum wr_code begin_stream(struct wr_request *req, struct wr_error *err)
 {
-	enum wr_code code;
-
-	if (!wr_request_charge(req, WR_RING_BYTES))
+	if (!wr_request_charge(req, WR_PIPE_FIRST, WR_CHARGE_NEEDED))
 		return wr_fail(err, WR_E_UNAVAILABLE, "max_buffered reached");
 	req->has_in = true;
-	code = submit(req, err);
-	if (code)
-		req->has_in = false;
-	return code;
+	return WR_OK;
 }
 
 static enum MHD_Result on_head(struct wr_request *req, const char *method, const char *version)
@@ -93,6 +87,20 @@ static enum MHD_Result drop(struct wr_request *req, size_t *len)
 	return MHD_YES;
 }
 
+/* Takes the connection out of its pause where no worker will. */
+static enum wr_code submit_stream(struct wr_request *req, struct wr_error *err)
+{
+	enum wr_code code = submit(req, err);
+
+	req->submitted = code == WR_OK;
+	if (code) {
+		refuse(req, code, err);
+		wr_pipe_end(&req->out, false);
+		wr_pipe_shut(&req->in);
+	}
+	return code;
+}
+
 /* A limit met in the middle of a body: the answer waits for the body's end. */
 static enum MHD_Result refuse_late(struct wr_request *req, enum wr_code code, size_t *len, const char *words)
 {
@@ -112,30 +120,42 @@ static enum MHD_Result keep(struct wr_request *req, const char *data, size_t *le
 	if (!wr_buf_ok(&req->body))
 		return refuse_late(req, WR_E_TOO_LARGE, len, wr_code_text(WR_E_TOO_LARGE));
 	if (req->body.cap > before && req->body.cap > req->charged &&
-	    !wr_request_charge(req, req->body.cap - req->charged))
+	    !wr_request_charge(req, req->body.cap - req->charged, WR_CHARGE_NEEDED))
 		return refuse_late(req, WR_E_UNAVAILABLE, len, "max_buffered reached");
 	*len = 0;
 	return MHD_YES;
 }
 
-static enum MHD_Result on_body(struct wr_request *req, const char *data, size_t *len)
+/*
+ * A push's handler runs while its body arrives, but only from when the ring is full, or all is here: whose body comes
+ * slowly holds no thread.
+ */
+static enum MHD_Result stream(struct wr_request *req, const char *data, size_t *len)
 {
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	size_t n;
 
+	if (wr_pipe_is_shut(&req->in)) {
+		atomic_fetch_add(&req->bytes_in, *len);
+		return drop(req, len);
+	}
+	n = wr_pipe_put(&req->in, data, *len);
+	atomic_fetch_add(&req->bytes_in, n);
+	*len -= n;
+	if (*len && !req->submitted && submit_stream(req, &err))
+		discard_rest(req);
+	return MHD_YES;
+}
+
+static enum MHD_Result on_body(struct wr_request *req, const char *data, size_t *len)
+{
 	if (req->discarding) {
 		atomic_fetch_add(&req->bytes_in, *len);
 		return drop(req, len);
 	}
 	switch (req->match.route->body) {
 	case WR_BODY_STREAM:
-		if (wr_pipe_is_shut(&req->in)) {
-			atomic_fetch_add(&req->bytes_in, *len);
-			return drop(req, len);
-		}
-		n = wr_pipe_put(&req->in, data, *len);
-		atomic_fetch_add(&req->bytes_in, n);
-		*len -= n;
-		return MHD_YES;
+		return stream(req, data, len);
 	case WR_BODY_NONE:
 		if (atomic_fetch_add(&req->bytes_in, *len) + *len > req->limit)
 			return refuse_late(req, WR_E_TOO_LARGE, len, wr_code_text(WR_E_TOO_LARGE));
@@ -158,6 +178,8 @@ static void start_work(struct wr_request *req)
 		return;
 	if (req->match.route->body == WR_BODY_STREAM) {
 		wr_pipe_end(&req->in, false);
+		if (!req->submitted)
+			(void)submit_stream(req, &err);
 		return;
 	}
 	if (req->match.route->lane == WR_LANE_INLINE) {

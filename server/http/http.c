@@ -6,18 +6,21 @@
 
 #include <openssl/crypto.h>
 
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/threads.h"
 #include "server/http/http_internal.h"
 
 /*
  * Holds the head of the request, then the head of the answer, then chunks of it. 16 KB: a URL of 8 KB and its headers
- * fit, and 2,000 connections cost 32 MB.
+ * fit, and 10,000 connections cost at most 160 MB.
  */
 #define CONNECTION_MEMORY ((size_t)16 * 1024)
 #define HANDLER_GRACE_MS 15000
 #define ABORT_GRACE_MS 2000
 #define GIT_NICENESS 5
+#define LANE_IDLE_MS 10000
+#define GIT_THREADS_KEPT 16
 
 static void WR_PRINTF(2, 0) library_log(void *cls, const char *fmt, va_list ap)
 {
@@ -49,6 +52,8 @@ static enum wr_code start_lanes(struct wr_http *http, struct wr_error *err)
 	const struct wr_config *cfg = http->cfg;
 	struct wr_lane_config lane = {.name = "wr-commit",
 				      .threads = (unsigned)cfg->lanes_commit_threads,
+				      .keep = (unsigned)cfg->lanes_commit_threads,
+				      .idle_ms = LANE_IDLE_MS,
 				      .queue_max = (unsigned)cfg->lanes_queue,
 				      .account_share = (unsigned)cfg->lanes_account_share};
 	enum wr_code code;
@@ -58,6 +63,7 @@ static enum wr_code start_lanes(struct wr_http *http, struct wr_error *err)
 		return code;
 	lane.name = "wr-git";
 	lane.threads = (unsigned)cfg->lanes_git_threads;
+	lane.keep = GIT_THREADS_KEPT;
 	lane.niceness = GIT_NICENESS;
 	return wr_lane_new(&http->git, &lane, err);
 }
@@ -72,7 +78,7 @@ static enum wr_code start_library(struct wr_http *http, struct wr_error *err)
 	 * Never to be met, for any of its threads: the library's threads wait for themselves for ever when it is
 	 * (0.9.75). listen.c counts the connections.
 	 */
-	uint64_t limit = (cfg->http_max_connections + 1024) * cfg->lanes_epoll_threads;
+	uint64_t limit = (http->max_connections + 1024) * cfg->lanes_epoll_threads;
 	struct MHD_OptionItem tls_options[] = {
 		{MHD_OPTION_HTTPS_MEM_CERT, 0, http->cert},
 		{MHD_OPTION_HTTPS_MEM_KEY, 0, http->key},
@@ -150,6 +156,7 @@ enum wr_code wr_http_start_on(struct wr_http **out, struct wr_app *app, const st
 	http->cfg = cfg;
 	http->table = table;
 	http->listener = *listener;
+	http->max_connections = wr_listen_places(cfg);
 	http->accept_stop = http->watch_stop = -1;
 	pthread_mutex_init(&http->lock, NULL);
 	pthread_condattr_init(&mono);
@@ -208,6 +215,7 @@ static void stop_accepting(struct wr_http *http)
 
 void wr_http_drain(struct wr_http *http)
 {
+	atomic_store(&http->draining_ms, wr_mono_ms());
 	atomic_store(&http->draining, true);
 	stop_accepting(http);
 	if (wr_watch_wait_idle(http, (int64_t)http->cfg->server_stop_timeout))

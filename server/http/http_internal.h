@@ -16,6 +16,7 @@
 #define WR_HTTP_INTERNAL_H
 
 #include <microhttpd.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
 
 #include "core/base/gate.h"
@@ -53,8 +54,10 @@ struct wr_http {
 	int accept_stop, watch_stop; /* eventfds: written once */
 	pthread_t acceptor, watchdog;
 	bool accepting, watching; /* those threads run; main's */
+	size_t max_connections; /* as configured, or what the system's limit of descriptors leaves */
 
 	_Atomic bool draining;
+	_Atomic int64_t draining_ms; /* since when; set before it */
 	_Atomic bool stopping;
 	_Atomic uint64_t buffered; /* bytes of bodies and answers held in memory */
 	_Atomic uint64_t buffered_by[WR_BUFFER_SHARES]; /* the same, by the hash of the account */
@@ -70,6 +73,7 @@ struct wr_http {
 struct wr_conn {
 	struct wr_conn *prev, *next;
 	int fd;
+	struct in6_addr peer; /* IPv4 as ::ffff:a.b.c.d; of IPv6 only the network, 64 bits */
 	struct wr_request *request; /* not counted: notify_completed clears it before it drops its reference */
 	int64_t since_ms;           /* when it opened, or its last request ended */
 	bool fresh;                 /* no request has ended on it yet */
@@ -126,18 +130,20 @@ struct wr_request {
 	struct wr_caller caller;
 	struct wr_repo repo;
 	bool has_repo;
+	char payer[WR_LANE_KEY_MAX + 1]; /* whom lanes, gate and buffers count it for; empty until it was admitted */
 
 	/* The body. */
 	bool refused;    /* the reply is there, no handler runs */
-	bool discarding; /* what still comes of the body is dropped */
+	_Atomic bool discarding; /* what still comes of the body is dropped */
 	uint64_t discarded;
 	int64_t discard_until_ms;
 	uint64_t limit;
 	struct wr_buf body;
-	uint64_t charged; /* its part of wr_http.buffered */
+	_Atomic uint64_t charged; /* its part of wr_http.buffered */
 	json_t *json;
 	struct wr_pipe in;
 	bool has_in;
+	bool submitted; /* of a streamed body: a lane has the request */
 	struct wr_pipe_source in_source;
 	struct wr_mem_source mem_source;
 	struct wr_gunzip *gunzip;
@@ -176,11 +182,17 @@ void wr_request_ref(struct wr_request *req);
 void wr_request_unref(struct wr_request *req);
 /* Nobody waits for it any more. Wakes everyone who waits on its pipes; why is a literal. */
 void wr_request_give_up(struct wr_request *req, const char *why);
+enum wr_charge {
+	WR_CHARGE_NEEDED,
+	WR_CHARGE_SPARE, /* what only makes it faster: from the first half of [http] max_buffered */
+};
 /*
  * Takes n more bytes of [http] max_buffered, given back with the request. False when there is no room, or the account
- * has its share of it already. Only once the request was admitted.
+ * has its share of it already. Only once the request was admitted. Any thread.
  */
-bool wr_request_charge(struct wr_request *req, uint64_t n);
+bool wr_request_charge(struct wr_request *req, uint64_t n, enum wr_charge kind);
+/* Whether it could be had now. */
+bool wr_request_room(const struct wr_request *req, uint64_t n, enum wr_charge kind);
 bool wr_request_is_git(const struct wr_request *req);
 /* The header's value; ptr is NULL when it is absent. Authorization and the token's header are never kept. */
 struct wr_str wr_request_find_header(const struct wr_request *req, const char *name);
@@ -216,8 +228,11 @@ WR_MUST_CHECK enum wr_code wr_head_read(struct wr_request *req, const char *meth
  */
 WR_MUST_CHECK enum wr_code wr_admit(struct wr_request *req, struct wr_error *err);
 struct wr_lane *wr_admit_lane(const struct wr_request *req);
-/* Whom the lanes count this request for. */
-struct wr_str wr_admit_account(const struct wr_request *req);
+/*
+ * Whom lanes, gate and buffers count this request for: the caller's account; for who came to a public repository
+ * without a credential, a purse of its own beside its owner's, whom strangers should not lock out.
+ */
+struct wr_str wr_admit_payer(const struct wr_request *req);
 
 /* ---- exchange.c: libmicrohttpd's callbacks; cls is the wr_http ---- */
 
@@ -244,11 +259,18 @@ void wr_watch_end(struct wr_http *http, struct MHD_Connection *connection);
 void wr_watch_abort_all(struct wr_http *http, const char *why);
 /* Waits until no request runs; false when one still does after timeout_ms. */
 bool wr_watch_wait_idle(struct wr_http *http, int64_t timeout_ms);
+/*
+ * All places are taken and somebody waits for one: closes a few of the connections that have sent no whole head for the
+ * longest time, since nothing is lost by that but a client's idle connection, or one that never was in earnest.
+ */
+void wr_watch_make_room(struct wr_http *http);
 /* The thread: until watch_stop is written. */
 void wr_watch_main(void *http);
 
 /* ---- listen.c ---- */
 
+/* How many connections may be open: [http] max_connections, or what the limit of descriptors leaves, with a warning. */
+size_t wr_listen_places(const struct wr_config *cfg);
 /* The thread that accepts and hands to libmicrohttpd, until accept_stop is written. */
 void wr_listen_main(void *http);
 

@@ -1,17 +1,26 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "core/base/log.h"
 #include "server/http/http_internal.h"
 
-#define BACKLOG 1024
+#define BACKLOG 4096
 #define FULL_WAIT_MS 20   /* between looks, while as many connections are open as may be */
 #define COUNT_WAIT_MS 2   /* for new connections to be counted */
 #define BURST 16          /* connections accepted without looking at their number again */
 #define SHORT_WAIT_MS 100 /* the process is out of descriptors or memory */
+/*
+ * What the kernel may hold of an answer before it goes on its way. Its own buffer for a client that does not read grows
+ * to megabytes, thousands of times; what is on its way to one that does read is not bounded by this.
+ */
+#define UNSENT_MAX (256 * 1024)
+#define OTHER_FDS 1024   /* descriptors for other things than connections, */
+#define FDS_OF_A_REPO 8 /* and for each repository kept open */
 
 /*
  * Sockets are accepted here, not by libmicrohttpd: its MHD_quiesce_daemon() races with its own threads for the epoll
@@ -128,9 +137,26 @@ enum wr_code wr_http_listen(struct wr_listener *out, const struct wr_config *cfg
 	return WR_OK;
 }
 
+size_t wr_listen_places(const struct wr_config *cfg)
+{
+	uint64_t others = OTHER_FDS + FDS_OF_A_REPO * cfg->git_idle_repos, wanted = cfg->http_max_connections, places;
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_cur == RLIM_INFINITY || lim.rlim_cur >= wanted + others)
+		return (size_t)wanted;
+	places = lim.rlim_cur > 2 * others ? lim.rlim_cur - others : lim.rlim_cur / 2;
+	if (places >= wanted)
+		return (size_t)wanted;
+	WR_LOG(WR_WARN, NULL, SERVER_WARNING,
+	       WR_STR("what", "http.max_connections is more than the limit of open files allows; raise that "
+			      "(ulimit -n, LimitNOFILE= of systemd) or lower max_connections"),
+	       WR_INT("open_files", lim.rlim_cur), WR_INT("wanted", wanted + others), WR_INT("connections", places));
+	return places ? (size_t)places : 1;
+}
+
 static size_t places_left(struct wr_http *http)
 {
-	size_t max = (size_t)http->cfg->http_max_connections, open;
+	size_t max = http->max_connections, open;
 
 	pthread_mutex_lock(&http->lock);
 	open = http->n_conns;
@@ -143,11 +169,13 @@ static bool accept_one(struct wr_http *http, bool *starved)
 {
 	struct sockaddr_storage addr;
 	socklen_t len = sizeof addr;
+	int unsent = UNSENT_MAX;
 	int fd = accept4(http->listener.fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	*starved = fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
 	if (fd < 0)
 		return false;
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
 	/* It closes the socket also when it fails. */
 	(void)MHD_add_connection(http->daemon, fd, (struct sockaddr *)&addr, len);
 	return true;
@@ -168,6 +196,8 @@ void wr_listen_main(void *arg)
 			return;
 		if (fds[0].revents)
 			return;
+		if (!left && poll(fds + 1, 1, 0) > 0)
+			wr_watch_make_room(http);
 		if (!left || !fds[1].revents)
 			continue;
 		for (int i = 0; i < burst && accept_one(http, &starved); i++)

@@ -4,10 +4,11 @@
 #define WAKE_BYTES ((size_t)32 * 1024)
 /* Below this a copy costs less than waiting until the ring is empty. */
 #define DIRECT_BYTES ((size_t)32 * 1024)
+#define GROWTH 4
 
-void wr_pipe_init(struct wr_pipe *pipe, size_t cap, const struct wr_pipe_hooks *hooks)
+void wr_pipe_init(struct wr_pipe *pipe, size_t max, const struct wr_pipe_hooks *hooks)
 {
-	*pipe = (struct wr_pipe){.hooks = *hooks, .cap = cap};
+	*pipe = (struct wr_pipe){.hooks = *hooks, .max = max};
 	pthread_mutex_init(&pipe->lock, NULL);
 	pthread_cond_init(&pipe->moved, NULL);
 }
@@ -24,8 +25,10 @@ void wr_pipe_fini(struct wr_pipe *pipe)
 
 static bool have_ring(struct wr_pipe *p)
 {
-	if (!p->ring)
-		p->ring = malloc(p->cap);
+	if (p->ring)
+		return true;
+	p->cap = p->max < WR_PIPE_FIRST ? p->max : WR_PIPE_FIRST;
+	p->ring = malloc(p->cap);
 	return p->ring != NULL;
 }
 
@@ -57,6 +60,25 @@ static size_t ring_out(struct wr_pipe *p, char *buf, size_t cap)
 	return n;
 }
 
+/* False when it is as large as it may be, or there is no memory: then who writes waits for room. */
+static bool grow(struct wr_pipe *p)
+{
+	size_t cap = p->cap < p->max / GROWTH ? p->cap * GROWTH : p->max;
+	char *ring;
+
+	if (cap <= p->cap || (p->hooks.more && !p->hooks.more(p->hooks.arg, cap - p->cap)))
+		return false;
+	ring = malloc(cap);
+	if (!ring)
+		return false;
+	p->len = ring_out(p, ring, p->len);
+	free(p->ring);
+	p->ring = ring;
+	p->head = 0;
+	p->cap = cap;
+	return true;
+}
+
 static bool half_free(const struct wr_pipe *p)
 {
 	return p->cap - p->len >= p->cap / 2;
@@ -64,7 +86,7 @@ static bool half_free(const struct wr_pipe *p)
 
 static void pause_event(struct wr_pipe *p, size_t wake)
 {
-	p->wake = wake < p->cap ? wake : p->cap;
+	p->wake = wake;
 	p->paused = true;
 	p->hooks.pause(p->hooks.arg);
 }
@@ -163,7 +185,10 @@ static enum wr_code write_all(struct wr_pipe *p, const char *at, size_t len, str
 		}
 		if (!have_ring(p))
 			return wr_fail_nomem(err);
-		if (p->len == p->cap) {
+		if (p->len == p->cap && !grow(p)) {
+			/* There may be less of it than the event side waits for. */
+			p->pushed = true;
+			resume_event(p);
 			wait_until(p, can_write);
 			continue;
 		}
@@ -284,6 +309,8 @@ size_t wr_pipe_put(struct wr_pipe *p, const void *data, size_t len)
 		p->aborted = true;
 	if (!p->aborted && !p->shut) {
 		n = ring_in(p, data, len);
+		while (n < len && grow(p))
+			n += ring_in(p, (const char *)data + n, len - n);
 		if (n < len)
 			pause_event(p, SIZE_MAX);
 	}

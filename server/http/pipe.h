@@ -11,12 +11,15 @@
  * has taken all there was, the worker writes them to the client itself, from where they lie. Until it is done the event
  * side stays paused, whatever happens, so the connection stays open as long as it is used.
  *
+ * The ring begins small and grows, as far as hooks.more allows, when one side is ahead of the other: who is slow from
+ * the beginning never costs more than the small one.
+ *
  * Ownership: the struct is the caller's: init, fini. The ring's memory comes with the first byte.
  * Threads:   one worker, one event thread; wr_pipe_abort() from any.
  * Blocks on: the worker's calls wait for the other side. They have no deadline of their own: the watchdog owns the
  *            request's and ends all waits by wr_pipe_abort(). Before a wait hooks.block runs, after it hooks.unblock
- * (no lock held): that is where a thread gives its place in the cpu gate back. Errors:    WR_E_CANCELLED once aborted;
- * WR_E_UNAVAILABLE without memory.
+ *            (no lock held): that is where a thread gives its place in the cpu gate back.
+ * Errors:    WR_E_CANCELLED once aborted; WR_E_UNAVAILABLE without memory.
  */
 #ifndef WR_PIPE_H
 #define WR_PIPE_H
@@ -31,6 +34,8 @@ struct wr_pipe_hooks {
 	void (*resume)(void *arg);
 	void (*block)(void *arg);
 	void (*unblock)(void *arg);
+	/* Whether the ring may take n bytes more of memory; under the pipe's lock. */
+	bool (*more)(void *arg, size_t n);
 	/* Writes all pieces to the client, on the worker's thread; false when that is not possible any more. */
 	bool (*send)(void *arg, const struct wr_str *v, size_t n);
 	void *arg;
@@ -41,7 +46,8 @@ struct wr_pipe {
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t moved; /* for the worker */
 	char *ring;
-	size_t cap, head, len;
+	size_t cap, head, len; /* cap: bytes of the ring now */
+	size_t max;            /* that it may grow to */
 	size_t wake;    /* bytes (answer) that the paused event side waits for */
 	uint64_t total; /* bytes that were ever written to it */
 	bool paused;    /* the event side waits, by hooks.pause */
@@ -57,8 +63,11 @@ struct wr_pipe {
 	bool counting; /* bytes are counted and dropped: the answer to HEAD */
 };
 
-/* cap: size of the ring. The hooks' block, unblock and send may be NULL. */
-void wr_pipe_init(struct wr_pipe *pipe, size_t cap, const struct wr_pipe_hooks *hooks);
+/* The ring's first size: what a pipe costs before hooks.more is asked. */
+#define WR_PIPE_FIRST ((size_t)16 * 1024)
+
+/* max: the ring's largest size. The hooks' block, unblock, more and send may be NULL. */
+void wr_pipe_init(struct wr_pipe *pipe, size_t max, const struct wr_pipe_hooks *hooks);
 void wr_pipe_fini(struct wr_pipe *pipe);
 
 /* ---- the worker's side ---- */

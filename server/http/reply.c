@@ -37,7 +37,7 @@ enum wr_code wr_reply_stream(struct wr_sink **out, struct wr_request *req, const
 {
 	struct wr_reply *reply = &req->reply;
 
-	if (!reply->stream && !wr_request_charge(req, WR_RING_BYTES))
+	if (!reply->stream && !wr_request_charge(req, WR_PIPE_FIRST, WR_CHARGE_NEEDED))
 		return wr_fail(err, WR_E_UNAVAILABLE, "max_buffered reached");
 	snprintf(reply->type, sizeof reply->type, "%s", content_type);
 	if (req->match.route->lane == WR_LANE_INLINE) {

@@ -2,6 +2,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/base/share.h"
 #include "server/http/http_internal.h"
 
 /* ---- pausing: see pipe.h; these run under a pipe's lock ---- */
@@ -41,7 +42,13 @@ static void after_wait(void *arg)
 	struct wr_request *req = arg;
 
 	if (holds_gate(req))
-		wr_gate_enter(req->http->gate, wr_admit_account(req));
+		wr_gate_enter(req->http->gate, wr_admit_payer(req));
+}
+
+/* A ring that wants to grow: nice to have, so only from what nobody else is likely to need. */
+static bool more_memory(void *arg, size_t n)
+{
+	return wr_request_charge(arg, n, WR_CHARGE_SPARE);
 }
 
 static bool is_given_up(void *arg)
@@ -60,6 +67,7 @@ struct wr_request *wr_request_new(struct wr_http *http, struct MHD_Connection *c
 				      .resume = resume_connection,
 				      .block = before_wait,
 				      .unblock = after_wait,
+				      .more = more_memory,
 				      .send = wr_direct_send,
 				      .arg = req};
 
@@ -116,7 +124,7 @@ static void log_access(const struct wr_request *req)
 /* The bytes that the request's account holds. */
 static _Atomic uint64_t *buffered_by(const struct wr_request *req)
 {
-	struct wr_str account = wr_admit_account(req);
+	struct wr_str account = wr_admit_payer(req);
 	uint32_t h = 2166136261u;
 
 	for (size_t i = 0; i < account.len; i++)
@@ -126,12 +134,15 @@ static _Atomic uint64_t *buffered_by(const struct wr_request *req)
 
 void wr_request_unref(struct wr_request *req)
 {
+	uint64_t charged;
+
 	if (atomic_fetch_sub(&req->refs, 1) != 1)
 		return;
 	log_access(req);
-	if (req->charged) {
-		atomic_fetch_sub(&req->http->buffered, req->charged);
-		atomic_fetch_sub(buffered_by(req), req->charged);
+	charged = atomic_load(&req->charged);
+	if (charged) {
+		atomic_fetch_sub(&req->http->buffered, charged);
+		atomic_fetch_sub(buffered_by(req), charged);
 	}
 	if (req->gunzip)
 		wr_gunzip_fini(req->gunzip);
@@ -157,29 +168,27 @@ void wr_request_give_up(struct wr_request *req, const char *why)
 	wr_pipe_abort(&req->out);
 }
 
-static bool take(_Atomic uint64_t *used, uint64_t n, uint64_t max)
-{
-	uint64_t before = atomic_fetch_add(used, n);
-
-	if (before <= max && n <= max - before)
-		return true;
-	atomic_fetch_sub(used, n);
-	return false;
-}
-
-bool wr_request_charge(struct wr_request *req, uint64_t n)
+bool wr_request_room(const struct wr_request *req, uint64_t n, enum wr_charge kind)
 {
 	const struct wr_config *cfg = req->http->cfg;
-	uint64_t max = cfg->http_max_buffered, share = max / 100 * cfg->lanes_account_share;
+	uint64_t max = kind == WR_CHARGE_SPARE ? cfg->http_max_buffered / 2 : cfg->http_max_buffered;
 
-	if (!take(buffered_by(req), n, share))
-		return false;
-	if (!take(&req->http->buffered, n, max)) {
-		atomic_fetch_sub(buffered_by(req), n);
-		return false;
+	return wr_share_fits(atomic_load(buffered_by(req)), atomic_load(&req->http->buffered), n, max,
+			     (unsigned)cfg->lanes_account_share);
+}
+
+/* Two that ask at the same time may both be told no, never both yes where only one fits. */
+bool wr_request_charge(struct wr_request *req, uint64_t n, enum wr_charge kind)
+{
+	atomic_fetch_add(&req->http->buffered, n);
+	atomic_fetch_add(buffered_by(req), n);
+	if (wr_request_room(req, 0, kind)) {
+		atomic_fetch_add(&req->charged, n);
+		return true;
 	}
-	req->charged += n;
-	return true;
+	atomic_fetch_sub(buffered_by(req), n);
+	atomic_fetch_sub(&req->http->buffered, n);
+	return false;
 }
 
 bool wr_request_is_git(const struct wr_request *req)

@@ -7,11 +7,36 @@
 #include "server/http/http_internal.h"
 
 #define TICK_MS 250
+#define SPARE_MS 1000	   /* the least that a connection without a request is given */
+#define SPARE_AT_ONCE 16
+#define DRAIN_PATIENCE_MS 1000
 
 /*
  * Connections are shut down here and nowhere else. libmicrohttpd closes a socket only after wr_watch_connection() has
  * taken it off the list, under the lock, so a listed fd is always this connection's own.
  */
+
+/* Under the lock, so the socket stays open until shutdown() even when the event thread goes on at once. */
+static void cut(struct wr_conn *conn, const char *why)
+{
+	conn->cut = true;
+	if (conn->request)
+		wr_request_give_up(conn->request, why);
+	shutdown(conn->fd, SHUT_RDWR);
+}
+
+/*
+ * Cuts a client that was too slow or too long about it. What the kernel still holds for one that does not read goes too,
+ * else it could go on taking those megabytes for hours.
+ */
+static void drop(struct wr_conn *conn, const char *why)
+{
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	if (conn->request && atomic_load(&conn->request->stage) == WR_STAGE_SEND)
+		setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	cut(conn, why);
+}
 
 /* ---- the list ---- */
 
@@ -20,6 +45,35 @@ static struct wr_conn *conn_of(struct MHD_Connection *connection)
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
 	return info ? info->socket_context : NULL;
+}
+
+static void read_peer(struct in6_addr *out, struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	const struct sockaddr *addr = info ? info->client_addr : NULL;
+
+	memset(out, 0, sizeof *out);
+	if (addr && addr->sa_family == AF_INET6) {
+		*out = ((const struct sockaddr_in6 *)(const void *)addr)->sin6_addr;
+		/* Who has one address of a network of IPv6 has all. */
+		if (!IN6_IS_ADDR_V4MAPPED(out))
+			memset(out->s6_addr + 8, 0, 8);
+	} else if (addr && addr->sa_family == AF_INET) {
+		memset(out->s6_addr + 10, 0xff, 2);
+		memcpy(out->s6_addr + 12, &((const struct sockaddr_in *)(const void *)addr)->sin_addr, 4);
+	}
+}
+
+/* With the lock. */
+static bool address_is_full(const struct wr_http *http, const struct wr_conn *conn)
+{
+	uint64_t n = 0;
+
+	if (http->cfg->http_max_per_address == 0)
+		return false;
+	for (const struct wr_conn *other = http->conns; other; other = other->next)
+		n += !other->cut && memcmp(&other->peer, &conn->peer, sizeof conn->peer) == 0;
+	return n >= http->cfg->http_max_per_address;
 }
 
 static void add_conn(struct wr_http *http, struct MHD_Connection *connection, void **context)
@@ -34,7 +88,10 @@ static void add_conn(struct wr_http *http, struct MHD_Connection *connection, vo
 	conn->fd = info->connect_fd;
 	conn->since_ms = wr_mono_ms();
 	conn->fresh = true;
+	read_peer(&conn->peer, connection);
 	pthread_mutex_lock(&http->lock);
+	if (address_is_full(http, conn))
+		cut(conn, "too many connections");
 	conn->next = http->conns;
 	if (conn->next)
 		conn->next->prev = conn;
@@ -95,28 +152,6 @@ void wr_watch_end(struct wr_http *http, struct MHD_Connection *connection)
 	pthread_mutex_unlock(&http->lock);
 }
 
-/* Under the lock, so the socket stays open until shutdown() even when the event thread goes on at once. */
-static void cut(struct wr_conn *conn, const char *why)
-{
-	conn->cut = true;
-	if (conn->request)
-		wr_request_give_up(conn->request, why);
-	shutdown(conn->fd, SHUT_RDWR);
-}
-
-/*
- * Cuts a client that was too slow or too long about it. What the kernel still holds for one that does not read goes too,
- * else it could go on taking those megabytes for hours.
- */
-static void drop(struct wr_conn *conn, const char *why)
-{
-	const struct linger now = {.l_onoff = 1, .l_linger = 0};
-
-	if (conn->request && atomic_load(&conn->request->stage) == WR_STAGE_SEND)
-		setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-	cut(conn, why);
-}
-
 void wr_watch_abort_all(struct wr_http *http, const char *why)
 {
 	pthread_mutex_lock(&http->lock);
@@ -138,6 +173,34 @@ bool wr_watch_wait_idle(struct wr_http *http, int64_t timeout_ms)
 	idle = http->running == 0;
 	pthread_mutex_unlock(&http->lock);
 	return idle;
+}
+
+/* ---- room for others ---- */
+
+/* Nothing of a request is lost when it is closed now. */
+static bool is_spare(const struct wr_conn *conn, int64_t now)
+{
+	const struct wr_request *req = conn->request;
+
+	return !conn->cut && now - conn->since_ms > SPARE_MS &&
+	       (!req || (atomic_load(&req->stage) == WR_STAGE_HEAD && now - req->began_us / 1000 > SPARE_MS));
+}
+
+void wr_watch_make_room(struct wr_http *http)
+{
+	int64_t now = wr_mono_ms(), oldest = INT64_MAX;
+	int left = SPARE_AT_ONCE;
+
+	pthread_mutex_lock(&http->lock);
+	for (struct wr_conn *conn = http->conns; conn; conn = conn->next)
+		if (is_spare(conn, now) && conn->since_ms < oldest)
+			oldest = conn->since_ms;
+	for (struct wr_conn *conn = http->conns; conn && left; conn = conn->next)
+		if (is_spare(conn, now) && conn->since_ms - oldest < SPARE_MS / 4) {
+			cut(conn, "place needed");
+			left--;
+		}
+	pthread_mutex_unlock(&http->lock);
 }
 
 /* ---- the watchdog ---- */
@@ -173,6 +236,16 @@ static bool too_slow(struct wr_request *req, int64_t dt)
 	return true;
 }
 
+/* At the server's end nobody waits for what is refused anyway, or has not even been asked yet. */
+static bool holds_up_the_end(struct wr_request *req, int64_t now)
+{
+	const struct wr_http *http = req->http;
+
+	return atomic_load(&http->draining) && now - atomic_load(&http->draining_ms) > DRAIN_PATIENCE_MS &&
+	       now - req->began_us / 1000 > DRAIN_PATIENCE_MS &&
+	       (atomic_load(&req->stage) == WR_STAGE_HEAD || atomic_load(&req->discarding));
+}
+
 static const char *judge_request(struct wr_request *req, int64_t now, int64_t dt)
 {
 	const struct wr_config *cfg = req->http->cfg;
@@ -182,6 +255,8 @@ static const char *judge_request(struct wr_request *req, int64_t now, int64_t dt
 		return "request timeout";
 	if (atomic_load(&req->stage) == WR_STAGE_HEAD && age > (int64_t)cfg->http_header_timeout)
 		return "header timeout";
+	if (holds_up_the_end(req, now))
+		return "stopping";
 	/* An answer in one piece is out of sight until it is gone. */
 	if (send_until)
 		return now > send_until ? "too slow" : NULL;

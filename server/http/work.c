@@ -13,7 +13,7 @@ static enum wr_code unzip(struct wr_request *req, struct wr_error *err)
 	code = wr_gunzip_all(&plain, wr_buf_str(&req->body), err);
 	if (code)
 		return code;
-	if (plain.cap > before && !wr_request_charge(req, plain.cap - before))
+	if (plain.cap > before && !wr_request_charge(req, plain.cap - before, WR_CHARGE_NEEDED))
 		return wr_fail(err, WR_E_UNAVAILABLE, "max_buffered reached");
 	wr_buf_fini(&req->body);
 	req->body = plain;
@@ -101,7 +101,7 @@ void wr_work_job(void *arg)
 	bool computes = req->match.route->lane == WR_LANE_CPU;
 
 	if (computes)
-		wr_gate_enter(req->http->gate, wr_admit_account(req));
+		wr_gate_enter(req->http->gate, wr_admit_payer(req));
 	wr_work_run(req);
 	if (computes)
 		wr_gate_leave(req->http->gate);

@@ -5,7 +5,6 @@ import os
 import shutil
 
 from harness import expect, same, test
-from harness.server import knows
 from harness.pkt import FLUSH, pkts
 
 
@@ -51,12 +50,6 @@ def others_go_on(t, server, sound):
     same(t.git.rev(copy, "main"), sound[1], "a clone of another repository")
     t.git("fsck", "--full", "--no-dangling", cwd=copy)
     shutil.rmtree(copy)
-
-
-def checkpointed(t, server, repo):
-    if not knows("repo checkpoint"):
-        t.skip("this program has no warren repo checkpoint")
-    server.cli("repo", "checkpoint", repo.id)
 
 
 def cut_while_served(t, end, size):
@@ -160,5 +153,5 @@ def damage_that_a_start_finds(t):
 @test
 def damage_of_a_checkpoint_that_a_start_finds(t):
     server, broken, sound = start(t)
-    checkpointed(t, server, broken[0])
+    server.cli("repo", "checkpoint", broken[0].id)
     damage(t, server, broken, sound)

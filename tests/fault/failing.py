@@ -11,7 +11,7 @@ from harness import Fail, Server, expect, same, test, wait_for
 from harness.core import rounds, sanitized
 from harness.disk import Control, environment
 from harness.raw import Gone, Wire, check_clone
-from harness.server import knows, run_warren
+from harness.server import run_warren
 from harness.traffic import Everyone, Lane, check_lanes
 
 COST = 20
@@ -200,8 +200,6 @@ def spools_of_all(t):
 
 @test
 def a_checkpoint(t):
-    if not knows("repo checkpoint"):
-        t.skip("this program has no warren repo checkpoint")
     w = World(t, "checkpoint")
 
     def act(repo_id, what):

@@ -10,7 +10,7 @@ import time
 
 from harness import Account, Fail, Repo, expect, same, test, wait_for
 from harness.raw import Gone, Wire, check_clone
-from harness.server import knows, run_warren
+from harness.server import run_warren
 from harness.traffic import Everyone, Lane, check_lanes
 
 COST = 12
@@ -127,7 +127,6 @@ class Rounds:
         self.server = t.own_server()
         self.account = self.server.account()
         self.repos = {}  # id to lanes
-        self.checkpoints = knows("repo checkpoint")
         self.pushes = self.made = 0
 
     def round(self, n):
@@ -176,7 +175,7 @@ class Rounds:
 
         threads = [threading.Thread(target=guard, args=(push, repo_id, lane)) for repo_id, lanes in self.repos.items()
                    for lane in lanes]
-        if self.checkpoints and r.random() < 0.7:
+        if r.random() < 0.7:
             threads.append(threading.Thread(target=guard, args=(checkpoint, random.Random(r.random()))))
         for thread in threads:
             thread.start()

@@ -14,7 +14,7 @@ from harness import Account, Repo, Server, expect, same, test
 from harness.core import sanitized
 from harness.disk import FLUSH, FLUSHED, MARK, Choice, Control, Disk, Notes, environment
 from harness.raw import Gone, Wire, check_clone
-from harness.server import knows, run_warren
+from harness.server import run_warren
 from harness.traffic import Everyone, Lane, check_lanes
 
 COST = 25
@@ -95,9 +95,8 @@ class Session:
                 done.result()
 
     def checkpoint(self, repo_id):
-        if knows("repo checkpoint"):
-            status, _, err = run_warren("repo", "checkpoint", repo_id, "--data", self.data)
-            same(status, 0, f"checkpoint: {err}")
+        status, _, err = run_warren("repo", "checkpoint", repo_id, "--data", self.data)
+        same(status, 0, f"checkpoint: {err}")
 
     def end(self):
         if self.server.alive():

@@ -28,6 +28,7 @@ static char in_memory[] = "/dev/shm/warren-fuzz-XXXXXX", on_disk[] = "/tmp/warre
 static const char *folder;
 static int dir = -1;
 static struct wr_snapshot *store;
+static struct wr_fsck_rules fsck; /* the lenient ones: more gets in */
 
 static void clean_up(void)
 {
@@ -57,14 +58,15 @@ static enum wr_code open_folder(int *fd, void *arg, struct wr_error *err)
 
 static enum wr_code take_in(struct wr_intake *out, const char *name, struct wr_str pack, size_t max_memory)
 {
-	const struct wr_index_limits limits = {1 << 20, 1000, MAX_OBJECT, 64 << 20, max_memory};
+	const struct wr_index_limits limits = {1 << 20, 1000, MAX_OBJECT, 64 << 20, max_memory, 50};
+	const struct wr_index_rules rules = {.fsck = &fsck};
 	const struct wr_index_folder where = {open_folder, NULL};
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	struct wr_mem_source src;
 	enum wr_code code;
 
 	wr_mem_source_init(&src, pack);
-	code = wr_index_pack(out, &where, name, &src.base, store, &limits, NULL, NULL, &err);
+	code = wr_index_pack(out, &where, name, &src.base, store, &limits, &rules, NULL, NULL, &err);
 	if (code != WR_OK && code != WR_E_BAD_PACK && code != WR_E_TOO_LARGE)
 		abort();
 	return code;
@@ -81,6 +83,9 @@ static void start(void)
 	folder = mkdtemp(in_memory);
 	if (!folder)
 		folder = mkdtemp(on_disk);
+	if (wr_fsck_rules_parse(&fsck, NULL, NULL) != WR_OK)
+		abort();
+	fsck = wr_fsck_rules_taken(&fsck);
 	if (git_libgit2_init() < 0 || !folder || (dir = open(folder, O_RDONLY | O_DIRECTORY)) < 0 ||
 	    wr_snapshot_new(&store, MAX_OBJECT, NULL) != WR_OK)
 		abort();

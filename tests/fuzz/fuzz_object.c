@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "core/git/delta.h"
+#include "core/git/filename.h"
 #include "core/git/parse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -28,6 +29,8 @@ static void fuzz_refname(struct wr_str name)
 	}
 	if (wr_branchname_ok(name))
 		assert(name.len > 0 && name.ptr[0] != '-');
+	if (!wr_filename_odd(name))
+		assert(!wr_filename_bad(name) && !wr_filename_modules(name) && !wr_filename_attributes(name));
 	if (!wr_filename_bad(name))
 		assert(!wr_str_caseeq(name, WR_S(".git")) && !wr_str_caseeq(name, WR_S("git~1")));
 	if (!wr_filename_modules(name))

@@ -15,7 +15,7 @@ from harness import pkt
 from harness.core import Fail, sanitized, slowness
 from harness.pkt import COMMIT, TAG
 from harness.raw import FETCH, Objects, Refused, Wire, check_clone, unpack
-from harness.server import knows, run_warren
+from harness.server import run_warren
 
 COST = 14
 OPERATIONS = {
@@ -405,8 +405,6 @@ class World:
     # The server.
 
     def checkpoint(self):
-        if not self.rounds.checkpoints:
-            return
         status, _, err = run_warren("repo", "checkpoint", self.repo_id, "--data", self.server.data)
         same(status, 0, f"{self.what}: checkpoint: {err}")
         if self.random.random() < 0.3:
@@ -453,7 +451,6 @@ class Rounds:
         self.t, self.seed = t, seed
         self.server = t.own_server()
         self.account = self.server.account()
-        self.checkpoints = knows("repo checkpoint")
         self.worlds = []
 
     def wire(self):
@@ -480,8 +477,6 @@ class Rounds:
 
     def folder(self, world):
         """After a checkpoint plain git reads the folder itself."""
-        if not self.checkpoints:
-            return
         (path,) = glob.glob(os.path.join(self.server.data, "repos", "*", "*", world.repo_id + ".git"))
         config = ("-c", "safe.directory=*")
         same(self.t.git.refs(path), world.refs, f"{world.what}: refs of the folder")
@@ -504,8 +499,6 @@ def a_thousand_operations(t):
 def after_each_checkpoint(t):
     """A checkpoint after every few operations, so that there are always several generations."""
     rounds = Rounds(t, t.random.randrange(1 << 31))
-    if not rounds.checkpoints:
-        t.skip("this program has no warren repo checkpoint")
     for n in t.rounds(1):
         r = random.Random(f"{rounds.seed}:dense:{n}")
         world = World(rounds, r, f"seed {rounds.seed}, dense round {n}")
@@ -560,8 +553,7 @@ def slow_clones_outlive_checkpoints(t):
         if i == 2:
             last = objects.commit(objects.tree({"new": objects.blob(b"a rewind")}), [], "rewound")
             push("refs/heads/main", last)
-        if knows("repo checkpoint"):
-            server.cli("repo", "checkpoint", repo_id)
+        server.cli("repo", "checkpoint", repo_id)
     for s, answer, first, had in readers:
         packets = pkt.parse(first + answer.read())
         got = unpack(pkt.bands(packets[1:])[1])

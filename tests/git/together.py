@@ -6,7 +6,6 @@ import time
 from harness import Repo, same, test
 from harness.core import sanitized
 from harness.raw import Refused, Wire, check_clone
-from harness.server import knows
 from harness.traffic import Everyone, Lane, check_lanes
 
 CONCURRENT = True
@@ -52,8 +51,7 @@ def writers_readers_and_checkpoints(t):
 
         writers = [threading.Thread(target=guard, args=(write, r, lane)) for r, lanes in repos.items() for lane in lanes]
         others = [threading.Thread(target=guard, args=(read, r)) for r in repos for _ in range(2)]
-        if knows("repo checkpoint"):
-            others += [threading.Thread(target=guard, args=(checkpoint, r)) for r in repos]
+        others += [threading.Thread(target=guard, args=(checkpoint, r)) for r in repos]
         for thread in writers + others:
             thread.start()
         for thread in writers:

@@ -1,5 +1,8 @@
-"""The real git, cut off from the machine's settings, and repositories to push with it."""
+"""The real git, cut off from the machine's settings, and repositories to push with it.
+
+WARREN_TEST_GIT=FOLDER takes another git than the installed one: a package of git unpacked there (FOLDER/usr/bin/git)."""
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +28,46 @@ CONFIG = """[user]
 """
 
 
+class Trace:
+    """One run of git and what went over the wire: packets as git shows them, and HTTP's headers in their order."""
+
+    def __init__(self, status, out, err, packets, headers):
+        self.status, self.out, self.err, self.packets = status, out, err, packets
+        self.headers = re.findall(r"(=> Send|<= Recv) header: ([^\r\n]+)", headers)
+
+    def _each(self, way):
+        """[[first line, header...]...]: the requests, or the answers."""
+        found = []
+        for said, line in self.headers:
+            if said != way:
+                continue
+            if re.match(r"[A-Z]+ \S+ HTTP/|HTTP/", line):
+                found.append([])
+            if found:
+                found[-1].append(line)
+        return found
+
+    @property
+    def requests(self):
+        return self._each("=> Send")
+
+    @property
+    def answers(self):
+        return self._each("<= Recv")
+
+    @property
+    def posts(self):
+        return [r for r in self.requests if r[0].startswith("POST ")]
+
+    def sent(self, text):
+        """How often the client sent a packet that begins with this."""
+        return len(re.findall(r"> (?:\\\d)?" + re.escape(text), self.packets))
+
+    def got(self, text):
+        """How often the server sent a packet that begins with this."""
+        return len(re.findall(r"< (?:\\\d)?" + re.escape(text), self.packets))
+
+
 class Git:
     """git(...) runs one command and returns its stdout; git.fails(...) wants it to fail and returns its stderr."""
 
@@ -36,6 +79,19 @@ class Git:
         self.env = {"PATH": os.environ["PATH"], "HOME": self.home, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": path,
                     "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "LC_ALL": "C", "TZ": "UTC", "NO_PROXY": "*",
                     "no_proxy": "*"}
+        other = os.environ.get("WARREN_TEST_GIT")
+        if other:
+            usr = os.path.join(os.path.abspath(other), "usr")
+            self.env.update(PATH=f"{usr}/bin:{self.env['PATH']}", GIT_EXEC_PATH=f"{usr}/lib/git-core",
+                            GIT_TEMPLATE_DIR=f"{usr}/share/git-core/templates")
+        self._version = None
+
+    @property
+    def version(self):
+        """(2, 39)"""
+        if self._version is None:
+            self._version = tuple(int(n) for n in re.search(r"(\d+)\.(\d+)", self("version")).groups())
+        return self._version
 
     def remove(self):
         shutil.rmtree(self.home, ignore_errors=True)
@@ -66,6 +122,19 @@ class Git:
         if status == 0:
             raise Fail(f"git {' '.join(args)}: went well and should not have\n{err.decode(errors='replace')}")
         return err.decode(errors="replace") + out.decode(errors="replace")
+
+    def traced(self, *args, env=None, **options):
+        """A Trace of one run, which may fail."""
+        with tempfile.TemporaryDirectory(dir=self.home) as folder:
+            packets, headers = os.path.join(folder, "packets"), os.path.join(folder, "headers")
+            status, out, err = self.run(*args, env={"GIT_TRACE_PACKET": packets, "GIT_TRACE_CURL": headers,
+                                                    "GIT_TRACE_CURL_NO_DATA": "1", **(env or {})}, **options)
+            texts = []
+            for path in (packets, headers):
+                with open(path, "a+", encoding="utf-8", errors="replace") as f:
+                    f.seek(0)
+                    texts.append(f.read())
+        return Trace(status, out.decode(errors="replace"), err.decode(errors="replace"), *texts)
 
     # Making repositories.
 

@@ -375,6 +375,42 @@ static void what_is_taken_away_is_gone_at_once(void **state)
 	assert_int_equal(wr_repo_delete(p->db, p->owner.id, repo.id, NULL), WR_E_REPO_NOT_FOUND);
 }
 
+/* What a request may that began long ago. */
+static void a_long_request_is_asked_again(void **state)
+{
+	struct place *p = *state;
+	struct wr_repo repo = make_repo(p, &p->owner, NULL, true);
+	struct wr_identity identity = make_identity(p, &p->owner);
+	struct wr_str who = wr_str(identity.id), what = wr_str(repo.id);
+	struct token token = make_token(p, &p->owner, identity.id, false, 0);
+	struct token reading = make_token(p, &p->owner, identity.id, true, 0);
+	struct wr_caller by_token, by_reading, by_key, nobody;
+	struct wr_key made;
+
+	assert_int_equal(call_any(&by_token, p, token.secret), WR_OK);
+	assert_int_equal(call_any(&by_reading, p, reading.secret), WR_OK);
+	assert_int_equal(call_any(&by_key, p, p->owner_key.z), WR_OK);
+	assert_int_equal(call(&nobody, p, WR_CRED_NONE, ""), WR_OK);
+	grant(p, identity.id, repo.id, WR_LEVEL_WRITE);
+	assert_int_equal(wr_access_again(p->db, &by_token, repo.id, true, WR_LEVEL_WRITE, NULL), WR_OK);
+	assert_int_equal(wr_access_again(p->db, &by_reading, repo.id, true, WR_LEVEL_READ, NULL), WR_OK);
+	assert_int_equal(wr_access_again(p->db, &by_reading, repo.id, true, WR_LEVEL_WRITE, NULL), WR_E_REPO_ACCESS_DENIED);
+	assert_int_equal(wr_access_again(p->db, &by_key, repo.id, true, WR_LEVEL_ADMIN, NULL), WR_OK);
+	assert_int_equal(wr_access_again(p->db, &nobody, repo.id, true, WR_LEVEL_READ, NULL), WR_OK);
+	assert_int_equal(wr_access_again(p->db, &nobody, repo.id, true, WR_LEVEL_WRITE, NULL), WR_E_REPO_ACCESS_DENIED);
+	assert_int_equal(wr_grant_update(p->db, p->owner.id, who, what, WR_LEVEL_READ, NULL), WR_OK);
+	assert_int_equal(wr_access_again(p->db, &by_token, repo.id, true, WR_LEVEL_WRITE, NULL), WR_E_REPO_ACCESS_DENIED);
+	assert_int_equal(wr_grant_revoke(p->db, p->owner.id, who, what, NULL), WR_OK);
+	assert_int_equal(wr_access_again(p->db, &by_token, repo.id, false, WR_LEVEL_WRITE, NULL), WR_E_REPO_NOT_FOUND);
+	grant(p, identity.id, repo.id, WR_LEVEL_WRITE);
+	assert_int_equal(wr_token_revoke(p->db, p->owner.id, who, wr_str(token.id), NULL), WR_OK);
+	assert_int_equal(wr_access_again(p->db, &by_token, repo.id, true, WR_LEVEL_WRITE, NULL), WR_E_UNAUTHORIZED);
+	assert_int_equal(wr_key_revoke(&made, p->db, p->owner.id, WR_S("default"), NULL), WR_OK);
+	assert_int_equal(wr_access_again(p->db, &by_key, repo.id, true, WR_LEVEL_WRITE, NULL), WR_E_UNAUTHORIZED);
+	assert_int_equal(wr_repo_delete(p->db, p->owner.id, repo.id, NULL), WR_OK);
+	assert_int_equal(wr_access_again(p->db, &nobody, repo.id, true, WR_LEVEL_READ, NULL), WR_E_REPO_NOT_FOUND);
+}
+
 static void a_token_expires(void **state)
 {
 	struct place *p = *state;
@@ -828,6 +864,7 @@ int main(void)
 		IN_PLACE(what_one_may_not_know_costs_what_is_absent_costs),
 		IN_PLACE(an_id_in_capitals_is_found),
 		IN_PLACE(what_is_taken_away_is_gone_at_once),
+		IN_PLACE(a_long_request_is_asked_again),
 		IN_PLACE(a_token_expires),
 		IN_PLACE(a_use_is_noted_off_the_path),
 		IN_PLACE(tokens_are_listed_oldest_first),

@@ -8,6 +8,7 @@
 
 #include "core/git/guard.h"
 #include "core/git/plan_internal.h"
+#include "core/git/reach.h"
 
 static const struct wr_oids none = {NULL, 0, 0};
 
@@ -241,6 +242,37 @@ static void a_base_alone_is_its_file(void **state)
 		  "grep -c '^[0-9a-f]\\{40\\} .* [0-9a-f]\\{40\\}$'); test $n -gt 30");
 }
 
+/* Stored packs hold what a filter leaves out. */
+static void not_with_a_filter(void **state)
+{
+	struct ck *c = *state;
+	WR_AUTO_S(wr_oids) wants = {NULL, 0, 0};
+	struct wr_filter filter = WR_FILTER_INIT;
+	struct wr_plan_request req = {
+		.wants = &wants, .haves = &none, .client_shallow = &none, .ofs_delta = true, .filter = &filter};
+	struct seen seen = {0};
+	struct wr_oid tip;
+
+	make_history(&c->f, "src", 60);
+	sh_oid(&c->f, &tip, "git -C src rev-parse b0");
+	ck_push(c, "refs/heads/b0", &tip, AS_PACK);
+	ck_checkpoint(c);
+	want_refs(&wants, c, NULL);
+	plan_to(c, &seen, &req);
+	assert_int_equal(seen.whole, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		static const char *const specs[] = {"blob:limit=3k", "tree:2", "object:type=commit"};
+
+		assert_ok(wr_filter_parse(&filter, wr_str(specs[i]), &c->f.err));
+		plan_to(c, &seen, &req);
+		assert_int_equal(seen.plain, i + 1);
+		sh(&c->f,
+		   "git index-pack -o x.idx out.pack >/dev/null; git show-index <x.idx | cut -d' ' -f2 | sort >got; "
+		   "git -C src rev-list --objects --no-object-names --filter=%s b0 | sort | cmp - got",
+		   specs[i]);
+	}
+}
+
 /*
  * A rewind takes away what others are deltas on, and leaves gaps between others and theirs. Before the next checkpoint
  * nobody knows what that is, so nothing goes whole.
@@ -426,11 +458,23 @@ static void circles_are_broken(void **state)
 	sh(&c->f, "test $(git verify-pack -v client/objects/pack/*.idx | grep -c ' 1 [0-9a-f]\\{40\\}$') = 1");
 }
 
+/* Whether refs reach it for all that who only says that he has it may know. */
+static bool may_have(struct ck *c, const struct wr_oid *oid)
+{
+	WR_AUTO(wr_reach) *reach = NULL;
+	bool yes = false;
+
+	assert_ok(wr_snapshot_flatten(c->snap, &c->f.err));
+	assert_ok(wr_reach_new(&reach, c->snap, NULL, &c->f.err));
+	assert_ok(wr_reach_cheap(&yes, reach, oid, &c->f.err));
+	return yes;
+}
+
 /* Whether a thin pack from have to the branch tells this id. */
 static bool tells(struct ck *c, const struct wr_oid *have, const struct wr_oid *id)
 {
 	struct wr_oid tip = ck_ref(c, "refs/heads/m").oid;
-	struct wr_oids wants = {&tip, 1, 1}, haves = {(struct wr_oid *)(uintptr_t)have, 1, 1};
+	struct wr_oids wants = {&tip, 1, 1}, haves = {(struct wr_oid *)(uintptr_t)have, may_have(c, have), 1};
 	const struct wr_plan_request req = {
 		.wants = &wants, .haves = &haves, .client_shallow = &none, .thin = true, .ofs_delta = true};
 	WR_AUTO_S(wr_buf) pack = WR_BUF_INIT(1u << 20);
@@ -523,6 +567,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(whatever_happens_a_clone_has_what_its_wants_reach),
 		T(a_base_alone_is_its_file),
+		T(not_with_a_filter),
 		T(the_dead_stay_behind),
 		T(only_some_refs),
 		T(every_tail_goes),

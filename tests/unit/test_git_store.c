@@ -303,9 +303,9 @@ static void twice_and_atomic(void **state)
 		struct wr_change change = {.updates = u, .count = 3, .atomic = true};
 
 		assert_ok(wr_git_append(f->repo, &change, &f->err));
-		assert_string_equal(u[0].reason, "atomic push failed");
+		assert_string_equal(u[0].reason, "atomic push failure");
 		assert_int_equal(u[1].result, WR_E_BAD_PACK);
-		assert_string_equal(u[2].reason, "atomic push failed");
+		assert_string_equal(u[2].reason, "atomic push failure");
 	}
 	assert_ref(f, "refs/heads/p", NULL);
 	assert_ref(f, "refs/heads/u", &a);

@@ -13,7 +13,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool hold;
 static int inside, most_inside, done;
-static char order[200];
+static char order[400];
 static size_t n_order;
 
 struct work {
@@ -63,9 +63,16 @@ static void wait_for(const int *what, int n)
 	pthread_mutex_unlock(&lock);
 }
 
+static unsigned keep = 4;
+
 static struct wr_lane *lane_of(unsigned threads, unsigned queue, unsigned share)
 {
-	struct wr_lane_config cfg = {"test", threads, queue, share, 0};
+	struct wr_lane_config cfg = {.name = "test",
+				     .threads = threads,
+				     .keep = keep,
+				     .idle_ms = 100,
+				     .queue_max = queue,
+				     .account_share = share};
 	struct wr_lane *lane;
 
 	assert_int_equal(wr_lane_new(&lane, &cfg, NULL), WR_OK);
@@ -105,11 +112,11 @@ static void test_full_queue(void **state)
 	end(lane);
 }
 
-/* One account may have half of four threads and half of a queue of four; the others have the rest. */
+/* One account may have half of four threads and half of a queue of four; the others find some of both. */
 static void test_share(void **state)
 {
 	struct wr_lane *lane = lane_of(4, 4, 50);
-	struct work a = {'a'}, b = {'b'};
+	struct work a = {'a'}, b = {'b'}, c = {'c'};
 
 	(void)state;
 	set_hold(true);
@@ -121,13 +128,67 @@ static void test_share(void **state)
 	assert_true(wr_lane_full(lane, WR_S("a")));
 	assert_int_equal(submit(lane, "a", &a), WR_E_UNAVAILABLE);
 	assert_false(wr_lane_full(lane, WR_S("b")));
-	for (int i = 0; i < 2; i++)
-		assert_int_equal(submit(lane, "b", &b), WR_OK);
+	/* The second may have half of what the first left: the third still finds a thread. */
+	assert_int_equal(submit(lane, "b", &b), WR_OK);
+	wait_for(&inside, 3);
+	assert_int_equal(submit(lane, "b", &b), WR_OK);
+	assert_int_equal(submit(lane, "c", &c), WR_OK);
 	wait_for(&inside, 4);
-	assert_string_equal(order, "aabb");
+	assert_string_equal(order, "aabc");
 	set_hold(false);
-	wait_for(&done, 6);
-	assert_string_equal(order, "aabbaa");
+	wait_for(&done, 7);
+	end(lane);
+}
+
+/* Two accounts whose jobs do not end: neither gets all, nor both together, and a third always gets a thread. */
+static void test_no_account_takes_all(void **state)
+{
+	struct wr_lane *lane = lane_of(100, 1000, 75);
+	struct work a = {'a'}, b = {'b'}, c = {'c'};
+
+	(void)state;
+	set_hold(true);
+	for (int i = 0; i < 80; i++)
+		assert_int_equal(submit(lane, "a", &a), WR_OK);
+	wait_for(&inside, 75);
+	for (int i = 0; i < 80; i++)
+		assert_int_equal(submit(lane, "b", &b), WR_OK);
+	wait_for(&inside, 93);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(submit(lane, "c", &c), WR_OK);
+	wait_for(&inside, 96);
+	assert_memory_equal(order + 93, "ccc", 3);
+	assert_int_equal(wr_lane_threads(lane), 96);
+	set_hold(false);
+	wait_for(&done, 163);
+	end(lane);
+}
+
+static void test_threads_come_and_go(void **state)
+{
+	struct wr_lane *lane;
+	struct work w = {'w'};
+
+	(void)state;
+	keep = 2;
+	lane = lane_of(50, 1000, 100);
+	keep = 4;
+	assert_int_equal(wr_lane_threads(lane), 1);
+	for (int turn = 1; turn <= 3; turn++) {
+		set_hold(true);
+		for (int i = 0; i < 60; i++)
+			assert_int_equal(submit(lane, "a", &w), WR_OK);
+		/* Each that waits holds one; the rest of the jobs wait for them. */
+		wait_for(&inside, 50);
+		assert_int_equal(wr_lane_threads(lane), 50);
+		assert_false(wr_lane_full(lane, WR_S("a")));
+		set_hold(false);
+		wait_for(&done, 60 * turn);
+		while (wr_lane_threads(lane) > 2)
+			sched_yield();
+		n_order = 0;
+	}
+	assert_int_equal(most_inside, 50);
 	end(lane);
 }
 
@@ -147,7 +208,7 @@ static void test_turns(void **state)
 	assert_int_equal(submit(lane, "c", &c), WR_OK);
 	set_hold(false);
 	wait_for(&done, 8);
-	assert_string_equal(order, "abcabaaa");
+	assert_string_equal(order, "aabcabaa");
 	end(lane);
 }
 
@@ -293,6 +354,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_full_queue), cmocka_unit_test(test_share), cmocka_unit_test(test_turns),
+		cmocka_unit_test(test_no_account_takes_all), cmocka_unit_test(test_threads_come_and_go),
 		cmocka_unit_test(test_stop),       cmocka_unit_test(test_load),  cmocka_unit_test(test_gate),
 		cmocka_unit_test(test_gate_turns),
 	};

@@ -24,6 +24,7 @@ struct loop {
 	size_t len;
 	int sends, send_until; /* the one that fails; 0: none */
 	bool abort_in_send;
+	size_t more; /* that the ring may grow by */
 };
 
 static struct loop loop;
@@ -51,6 +52,16 @@ static void on_resume(void *arg)
 	l->resumes++;
 	pthread_cond_broadcast(&l->resumed);
 	pthread_mutex_unlock(&l->lock);
+}
+
+static bool on_more(void *arg, size_t n)
+{
+	struct loop *l = arg;
+
+	if (n > l->more)
+		return false;
+	l->more -= n;
+	return true;
 }
 
 static void on_block(void *arg)
@@ -102,12 +113,19 @@ static void wait_resumed(void)
 
 static int setup(void **state)
 {
-	struct wr_pipe_hooks hooks = {on_pause, on_resume, on_block, on_unblock, on_send, &loop};
+	struct wr_pipe_hooks hooks = {.pause = on_pause,
+				      .resume = on_resume,
+				      .block = on_block,
+				      .unblock = on_unblock,
+				      .more = on_more,
+				      .send = on_send,
+				      .arg = &loop};
 
 	(void)state;
 	memset(&loop, 0, sizeof loop);
 	pthread_mutex_init(&loop.lock, NULL);
 	pthread_cond_init(&loop.resumed, NULL);
+	loop.more = SIZE_MAX;
 	wr_pipe_init(&pipe_, CAP, &hooks);
 	data = malloc(TOTAL);
 	loop.got = malloc(TOTAL);
@@ -197,6 +215,46 @@ static void test_upload(void **state)
 	assert_int_equal(r.got, TOTAL);
 	assert_true(r.equal);
 	assert_int_equal(loop.pauses, loop.resumes);
+}
+
+/* The ring begins small, grows while it may, and keeps what is in it. */
+static void test_growth(void **state)
+{
+	static const struct {
+		size_t more, holds;
+	} cases[] = {{SIZE_MAX, 16 * WR_PIPE_FIRST}, {4 * WR_PIPE_FIRST, 4 * WR_PIPE_FIRST}, {0, WR_PIPE_FIRST}};
+
+	(void)state;
+	for (size_t i = 0; i < WR_ARRAY_LEN(cases); i++) {
+		struct reader r = {0};
+		size_t at = 0, n = 0, got;
+		char some[1000];
+		pthread_t id;
+
+		teardown(NULL);
+		setup(NULL);
+		loop.more = cases[i].more;
+		pipe_.max = 16 * WR_PIPE_FIRST;
+		/* Not from the ring's beginning. */
+		assert_int_equal(wr_pipe_put(&pipe_, data, sizeof some), sizeof some);
+		assert_int_equal(wr_pipe_read(&pipe_, some, sizeof some, &got, NULL), WR_OK);
+		assert_int_equal(got, sizeof some);
+		for (at = 0; n == at; at += 700)
+			n += wr_pipe_put(&pipe_, data + at, 700);
+		assert_int_equal(n, cases[i].holds);
+		assert_int_equal(loop.more, cases[i].more - (cases[i].holds - WR_PIPE_FIRST));
+		run_reader(&id, &r);
+		wait_resumed();
+		while (n < TOTAL) {
+			n += wr_pipe_put(&pipe_, data + n, TOTAL - n);
+			wait_resumed();
+		}
+		wr_pipe_end(&pipe_, false);
+		pthread_join(id, NULL);
+		assert_int_equal(r.got, TOTAL);
+		assert_true(r.equal);
+		assert_int_equal(loop.pauses, loop.resumes);
+	}
 }
 
 /* The worker stops early: the rest is taken and dropped, and nobody stays paused. */
@@ -300,6 +358,26 @@ static ssize_t take_all(size_t *total, bool *equal)
 		*equal = *equal && memcmp(buf, data + *total, (size_t)n) == 0;
 		*total += (size_t)n;
 	}
+}
+
+/* A ring that may not grow to what the event side waits for is handed over as it is. */
+static void test_full_ring_begins(void **state)
+{
+	struct writer w = {.total = TOTAL};
+	pthread_t id;
+	size_t total;
+	bool equal;
+
+	(void)state;
+	loop.more = 0;
+	pipe_.max = 16 * WR_PIPE_FIRST;
+	assert_int_equal(wr_thread_start(&id, "writer", 0, writer_main, &w, NULL), WR_OK);
+	while (wr_pipe_ready(&pipe_, 4 * WR_PIPE_FIRST) == WR_PIPE_WAITING)
+		wait_resumed();
+	assert_int_equal(take_all(&total, &equal), WR_PIPE_END);
+	pthread_join(id, NULL);
+	assert_int_equal(total, TOTAL);
+	assert_true(equal);
 }
 
 static void test_answer(void **state)
@@ -605,7 +683,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_upload),       T(test_upload_shut), T(test_upload_too_large), T(test_upload_abort),
+		T(test_growth),       T(test_full_ring_begins),
+		T(test_upload),       T(test_upload_shut),    T(test_upload_too_large), T(test_upload_abort),
 		T(test_paused_abort), T(test_answer),      T(test_whole_answer),     T(test_flush_begins),
 		T(test_answer_abort), T(test_counting),    T(test_direct),
 		T(test_direct_fails), T(test_direct_abort), T(test_direct_counting),

@@ -88,9 +88,23 @@ static void unband(struct done *d)
 	assert_int_equal(rest.len, 0);
 }
 
+/* What the pusher is told when his permission is asked for again. */
+static enum wr_code permitted;
+static unsigned asked;
+
+static enum wr_code permit_ask(void *arg, struct wr_error *err)
+{
+	const struct body *b = arg;
+
+	asked++;
+	assert_int_equal(b->rest.len, 0); /* all of the body is here */
+	return permitted == WR_OK ? WR_OK : wr_fail(err, permitted, "asked again");
+}
+
 static void push_with(struct done *d, const struct wr_buf *body, size_t step, enum wr_code fails, size_t max_commands)
 {
-	const struct wr_receive_limits limits = {max_commands};
+	const struct wr_receive_limits limits = {max_commands, 3, 2};
+	const struct wr_receive_permit permit = {permit_ask, &d->body};
 	WR_AUTO(wr_receive) *rx = NULL;
 	struct answer answer = {{.write = answer_write}, &d->body};
 
@@ -100,7 +114,8 @@ static void push_with(struct done *d, const struct wr_buf *body, size_t step, en
 	d->code = wr_receive_parse(&rx, &d->body.base, &limits, &d->err);
 	if (d->code != WR_OK)
 		return;
-	d->code = wr_receive_run(&d->result, rx, world.repo, WR_S("main"), &d->body.base, &answer.base, NULL, &d->err);
+	d->code = wr_receive_run(&d->result, rx, world.repo, WR_S("main"), &permit, &d->body.base, &answer.base,
+				 NULL, &d->err);
 }
 
 /* A push with side-bands, which was read to its end and reported. */
@@ -196,22 +211,29 @@ static void create_and_update(void **state)
 	done_fini(&d);
 }
 
+/* Nothing is reported; where there are bands they end as bands do. */
 static void without_report(void **state)
 {
+	static const struct {
+		const char *caps, *name, *answer;
+	} ways[] = {{"side-band-64k", "refs/heads/silent", "0000"}, {"atomic", "refs/heads/mute", ""}};
 	const char *head = rev(&world, "HEAD");
-	struct done d;
-	BODY;
 
 	(void)state;
-	command(&body, ZERO, head, "refs/heads/silent", "side-band-64k");
-	flush(&body);
-	pack(&body, "");
-	push_with(&d, &body, 4096, WR_OK, 100);
-	assert_int_equal(d.code, WR_OK);
-	assert_int_equal(d.body.answer.len, 0);
-	assert_int_equal(d.result.accepted, 1);
-	assert_string_equal(stored("refs/heads/silent"), head);
-	done_fini(&d);
+	for (size_t i = 0; i < WR_ARRAY_LEN(ways); i++) {
+		struct done d;
+		BODY;
+
+		command(&body, ZERO, head, ways[i].name, ways[i].caps);
+		flush(&body);
+		pack(&body, "");
+		push_with(&d, &body, 4096, WR_OK, 100);
+		assert_int_equal(d.code, WR_OK);
+		assert_true(wr_str_eqz(wr_buf_str(&d.body.answer), ways[i].answer));
+		assert_int_equal(d.result.accepted, 1);
+		assert_string_equal(stored(ways[i].name), head);
+		done_fini(&d);
+	}
 }
 
 /* Each alone: what is fine goes through beside what is not. */
@@ -466,23 +488,227 @@ static void invalid_requests(void **state)
 	wr_buf_clear(&body);
 	command(&body, ZERO, head, "refs/heads/x", "push-options");
 	flush(&body);
+	expect_invalid(&body, "push options"); /* of which there is not even the end */
+	pkt(&body, "one\n");
 	expect_invalid(&body, "push options");
+	delim(&body);
+	expect_invalid(&body, "push options");
+	wr_buf_clear(&body);
+	command(&body, ZERO, head, "refs/heads/x", "push-options");
+	flush(&body);
+	pkt(&body, "two\nlines\n");
+	flush(&body);
+	expect_invalid(&body, "one line");
+	wr_buf_clear(&body);
+	command(&body, ZERO, head, "refs/heads/x", "push-options");
+	flush(&body);
+	wr_buf_add(&body, "0007a\0b", 7);
+	flush(&body);
+	expect_invalid(&body, "one line");
 	wr_buf_clear(&body);
 	wr_buf_addz(&body, "0013push-cert");
 	wr_buf_addc(&body, '\0');
 	wr_buf_addz(&body, "atomic");
 	expect_invalid(&body, "signed");
 	wr_buf_clear(&body);
-	for (int i = 0; i < 3; i++)
-		command(&body, ZERO, head, i ? "refs/heads/x" : "refs/heads/y", i ? NULL : "report-status");
-	flush(&body);
-	expect_invalid(&body, "2 refs");
-	wr_buf_clear(&body);
 	pkt(&body, "shallow %.39s", head);
 	expect_invalid(&body, "40");
+	wr_buf_clear(&body);
+	command(&body, ZERO, head, "refs/heads/x", "report-status");
+	command(&body, ZERO, head, "refs/heads/y", "atomic");
+	flush(&body);
+	expect_invalid(&body, "first command");
 }
 
-/* A push from a shallow clone names its roots first; what matters is whether all is here, and it is. */
+/* Cut anywhere before the pack: no answer has begun, so that it can be a status. */
+static void cut_before_the_pack(void **state)
+{
+	const char *head = rev(&world, "HEAD");
+	BODY;
+
+	(void)state;
+	pkt(&body, "shallow %s\n", head);
+	command(&body, ZERO, head, "refs/heads/c1", CAPS " push-options");
+	command(&body, ZERO, head, "refs/heads/c2", NULL);
+	flush(&body);
+	pkt(&body, "an option");
+	flush(&body);
+	for (size_t len = body.len - 1; len > 0; len--) {
+		struct done d;
+
+		body.len = len;
+		push_with(&d, &body, 1000, WR_OK, 100);
+		assert_int_equal(d.code, WR_E_INVALID_REQUEST);
+		assert_int_equal(d.body.answer.len, 0);
+		done_fini(&d);
+	}
+	assert_string_equal(stored("refs/heads/c1"), ZERO);
+}
+
+static void expect_limit(const struct wr_buf *start, const char *words)
+{
+	const char *head = rev(&world, "HEAD");
+	struct wr_str rest;
+	struct wr_pkt p;
+	struct done d;
+	BODY;
+
+	wr_buf_adds(&body, wr_buf_str(start));
+	pack(&body, "");
+	push_with(&d, &body, 7, WR_OK, 2);
+	assert_int_equal(d.code, WR_OK);
+	assert_int_equal(d.body.rest.len, 0);
+	unband(&d);
+	rest = wr_buf_str(&d.report);
+	assert_int_equal(wr_pkt_next(&p, &rest, NULL), WR_OK);
+	assert_true(wr_str_starts(p.data, WR_S("unpack ")));
+	if (!strstr(d.result.pack_refused, words) || !strstr(d.people.ptr, d.result.pack_refused))
+		fail_msg("\"%s\" is not in \"%s\"", words, d.result.pack_refused);
+	assert_int_equal(d.result.accepted, 0);
+	assert_string_equal(stored("refs/heads/l0"), ZERO);
+	assert_string_equal(rev(&world, "HEAD"), head);
+	done_fini(&d);
+}
+
+/* git shows people the report, and of an HTTP error the status alone: so limits stand in the report. */
+static void limits(void **state)
+{
+	const char *head = rev(&world, "HEAD");
+	char name[5000];
+	struct done d;
+	BODY;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		command(&body, ZERO, head, i ? "refs/heads/l1" : "refs/heads/l0", i ? NULL : CAPS);
+	flush(&body);
+	expect_limit(&body, "2 refs");
+	wr_buf_clear(&body);
+	for (int i = 0; i < 4; i++)
+		pkt(&body, "shallow %s", head);
+	command(&body, ZERO, head, "refs/heads/l0", CAPS);
+	flush(&body);
+	expect_limit(&body, "3 shallow roots");
+	wr_buf_clear(&body);
+	command(&body, ZERO, head, "refs/heads/l0", CAPS " push-options");
+	flush(&body);
+	for (int i = 0; i < 3; i++)
+		pkt(&body, "option %d", i);
+	flush(&body);
+	expect_limit(&body, "2 push options");
+	wr_buf_clear(&body);
+	memset(name, 'x', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	memcpy(name, "refs/heads/", 11);
+	command(&body, ZERO, head, name, CAPS);
+	flush(&body);
+	expect_limit(&body, "4096 bytes");
+	wr_buf_clear(&body);
+	command(&body, ZERO, head, "refs/heads/l0", CAPS " push-options");
+	flush(&body);
+	name[4097] = '\0';
+	wr_buf_addz(&body, "1005");
+	wr_buf_add(&body, name, 4097);
+	flush(&body);
+	expect_limit(&body, "4096 bytes");
+	/* Who wants neither report nor bands is told by the status. */
+	wr_buf_clear(&body);
+	for (int i = 0; i < 3; i++)
+		command(&body, ZERO, head, "refs/heads/l0", i ? NULL : "atomic");
+	flush(&body);
+	push_with(&d, &body, 7, WR_OK, 2);
+	assert_int_equal(d.code, WR_E_INVALID_REQUEST);
+	assert_int_equal(d.body.answer.len, 0);
+	done_fini(&d);
+}
+
+static void options_are_counted(void **state)
+{
+	const char *head = rev(&world, "HEAD~2");
+	struct wr_str rest;
+	struct done d;
+	BODY;
+
+	(void)state;
+	command(&body, ZERO, head, "refs/heads/opted", "report-status-v2 side-band-64k push-options session-id=x what=ever");
+	flush(&body);
+	pkt(&body, "ci.skip\n");
+	pkt(&body, "%s", "");
+	flush(&body);
+	pack(&body, "");
+	push(&d, &body);
+	rest = wr_buf_str(&d.report);
+	expect(&rest, "unpack ok\n");
+	expect(&rest, "ok refs/heads/opted\n");
+	expect(&rest, "0000");
+	assert_int_equal(d.result.options, 2);
+	done_fini(&d);
+	/* Deletions too, behind which there is no pack. */
+	wr_buf_clear(&body);
+	command(&body, head, ZERO, "refs/heads/opted", CAPS " push-options");
+	flush(&body);
+	flush(&body);
+	push(&d, &body);
+	assert_int_equal(d.result.accepted, 1);
+	assert_int_equal(d.result.options, 0);
+	done_fini(&d);
+}
+
+/* Asked when all is here and nothing is stored; nobody is asked for what is refused anyway. */
+static void the_permission_is_asked_for_again(void **state)
+{
+	static const enum wr_code gone[] = {WR_E_UNAUTHORIZED, WR_E_REPO_ACCESS_DENIED, WR_E_REPO_NOT_FOUND};
+	const char *head = rev(&world, "HEAD~2");
+	struct wr_str rest;
+	struct done d;
+	BODY;
+
+	(void)state;
+	for (size_t i = 0; i < WR_ARRAY_LEN(gone); i++) {
+		wr_buf_clear(&body);
+		command(&body, ZERO, head, "refs/heads/p1", i ? CAPS : CAPS " atomic");
+		command(&body, head, ZERO, "refs/heads/silent", NULL);
+		flush(&body);
+		pack(&body, "");
+		permitted = gone[i];
+		asked = 0;
+		push(&d, &body);
+		rest = wr_buf_str(&d.report);
+		expect(&rest, "unpack ok\n");
+		expect(&rest, "ng refs/heads/p1 the permission to push was withdrawn while the push came in\n");
+		expect(&rest, "ng refs/heads/silent the permission to push was withdrawn while the push came in\n");
+		expect(&rest, "0000");
+		assert_int_equal(asked, 1);
+		assert_int_equal(d.result.refused, 2);
+		assert_string_equal(stored("refs/heads/p1"), ZERO);
+		assert_string_equal(stored("refs/heads/silent"), head);
+		done_fini(&d);
+	}
+	/* Without a report it is a status; trouble is one as well. */
+	for (size_t i = 0; i < 2; i++) {
+		permitted = i ? WR_E_INTERNAL : WR_E_REPO_ACCESS_DENIED;
+		wr_buf_clear(&body);
+		command(&body, ZERO, head, "refs/heads/p1", i ? CAPS : "atomic");
+		flush(&body);
+		pack(&body, "");
+		push_with(&d, &body, 999, WR_OK, 100);
+		assert_int_equal(d.code, permitted);
+		assert_int_equal(d.body.answer.len, 0);
+		assert_string_equal(stored("refs/heads/p1"), ZERO);
+		done_fini(&d);
+	}
+	permitted = WR_OK;
+	asked = 0;
+	wr_buf_clear(&body);
+	command(&body, ZERO, head, "refs/heads/p1", CAPS);
+	command(&body, ZERO, head, "refs/heads/p1", NULL);
+	flush(&body);
+	push(&d, &body);
+	assert_int_equal(asked, 0);
+	done_fini(&d);
+}
+
+/* A push from a shallow clone names its roots; what matters is whether all is here, and it is. */
 static void from_a_shallow_clone(void **state)
 {
 	const char *head = rev(&world, "HEAD");
@@ -492,11 +718,97 @@ static void from_a_shallow_clone(void **state)
 	(void)state;
 	pkt(&body, "shallow %s\n", rev(&world, "HEAD~1"));
 	command(&body, ZERO, head, "refs/heads/deep", CAPS);
+	pkt(&body, "shallow %s", rev(&world, "HEAD~2")); /* git reads them anywhere */
 	flush(&body);
 	pack(&body, "HEAD\\n^HEAD~2");
 	push(&d, &body);
 	assert_int_equal(d.result.accepted, 1);
 	assert_string_equal(stored("refs/heads/deep"), head);
+	done_fini(&d);
+}
+
+/* What lies behind the roots is not here: what builds on it is refused, the rest goes through unless all is atomic. */
+static void new_shallow_roots(void **state)
+{
+	const char *known = rev(&world, "HEAD");
+
+	(void)state;
+	sh(&world, NULL, "cd work; git checkout -q --orphan lonely");
+	for (unsigned i = 0; i < 3; i++)
+		commit(&world, i == 0 ? "s0" : i == 1 ? "s1" : "s2", 20 + i);
+	sh(&world, NULL, "cd work; git rev-parse HEAD~1 >.git/shallow");
+	for (int atomic = 0; atomic < 2; atomic++) {
+		struct wr_str rest;
+		struct done d;
+		BODY;
+
+		pkt(&body, "shallow %s\n", rev(&world, "HEAD~1"));
+		command(&body, ZERO, rev(&world, "HEAD"), "refs/heads/rootless", atomic ? CAPS " atomic" : CAPS);
+		command(&body, ZERO, known, "refs/heads/rooted", NULL);
+		command(&body, known, ZERO, "refs/heads/deep", NULL);
+		command(&body, ZERO, rev(&world, "HEAD"), "refs/heads/rootless2", NULL);
+		flush(&body);
+		pack(&body, "HEAD");
+		push(&d, &body);
+		rest = wr_buf_str(&d.report);
+		expect(&rest, "unpack ok\n");
+		expect(&rest, "ng refs/heads/rootless shallow update not allowed\n");
+		expect(&rest, atomic ? "ng refs/heads/rooted atomic push failure\n" : "ok refs/heads/rooted\n");
+		expect(&rest, atomic ? "ng refs/heads/deep atomic push failure\n" : "ok refs/heads/deep\n");
+		expect(&rest, "ng refs/heads/rootless2 shallow update not allowed\n");
+		expect(&rest, "0000");
+		assert_non_null(strstr(d.people.ptr, "--unshallow"));
+		assert_string_equal(stored("refs/heads/rootless"), ZERO);
+		assert_string_equal(stored("refs/heads/rooted"), atomic ? ZERO : known);
+		assert_string_equal(stored("refs/heads/deep"), atomic ? known : ZERO);
+		done_fini(&d);
+		if (!atomic) {
+			wr_buf_clear(&body);
+			command(&body, known, ZERO, "refs/heads/rooted", CAPS);
+			command(&body, ZERO, known, "refs/heads/deep", NULL);
+			flush(&body);
+			pack(&body, "");
+			push(&d, &body);
+			assert_int_equal(d.result.accepted, 2);
+			done_fini(&d);
+		}
+	}
+	sh(&world, NULL, "cd work; rm .git/shallow; git checkout -q main");
+}
+
+/* A pack that nobody asked for is read and dropped, whatever it is. */
+static void deletions_with_a_pack(void **state)
+{
+	const char *head = rev(&world, "HEAD~2");
+	struct done d;
+	BODY;
+
+	(void)state;
+	command(&body, head, ZERO, "refs/heads/silent", CAPS);
+	flush(&body);
+	for (int i = 0; i < 10000; i++)
+		wr_buf_addz(&body, "no pack at all");
+	push(&d, &body);
+	assert_int_equal(d.result.accepted, 1);
+	assert_string_equal(stored("refs/heads/silent"), ZERO);
+	done_fini(&d);
+}
+
+static void no_pack_where_one_is_needed(void **state)
+{
+	struct wr_str rest;
+	struct done d;
+	BODY;
+
+	(void)state;
+	command(&body, ZERO, rev(&world, "HEAD"), "refs/heads/none", CAPS);
+	flush(&body);
+	push(&d, &body);
+	rest = wr_buf_str(&d.report);
+	assert_true(d.result.pack_refused[0]);
+	expect(&rest, "unpack %s\n", d.result.pack_refused);
+	expect(&rest, "ng refs/heads/none unpacker error\n");
+	expect(&rest, "0000");
 	done_fini(&d);
 }
 
@@ -527,7 +839,14 @@ int main(void)
 		cmocka_unit_test(refused_pack_is_drained),
 		cmocka_unit_test(nothing_to_do),
 		cmocka_unit_test(invalid_requests),
+		cmocka_unit_test(cut_before_the_pack),
+		cmocka_unit_test(limits),
+		cmocka_unit_test(options_are_counted),
+		cmocka_unit_test(the_permission_is_asked_for_again),
 		cmocka_unit_test(from_a_shallow_clone),
+		cmocka_unit_test(new_shallow_roots),
+		cmocka_unit_test(deletions_with_a_pack),
+		cmocka_unit_test(no_pack_where_one_is_needed),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
