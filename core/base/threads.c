@@ -25,12 +25,23 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
+void wr_signals_block(sigset_t *old)
+{
+	static const int faults[] = {SIGBUS, SIGSEGV, SIGILL, SIGFPE, SIGABRT};
+	sigset_t all;
+
+	sigfillset(&all);
+	for (size_t i = 0; i < WR_ARRAY_LEN(faults); i++)
+		sigdelset(&all, faults[i]);
+	pthread_sigmask(SIG_SETMASK, &all, old);
+}
+
 enum wr_code wr_thread_start(pthread_t *out, const char *name, int niceness, void (*fn)(void *arg), void *arg,
 			     struct wr_error *err)
 {
 	struct start *s = malloc(sizeof *s);
 	pthread_attr_t attr;
-	sigset_t all, old;
+	sigset_t old;
 	int rc;
 
 	if (!s)
@@ -44,10 +55,7 @@ enum wr_code wr_thread_start(pthread_t *out, const char *name, int niceness, voi
 		return wr_fail_nomem(err);
 	}
 	pthread_attr_setstacksize(&attr, WR_THREAD_STACK);
-	sigfillset(&all);
-	/* A fault is the thread's own: its handler runs only where it is not blocked. */
-	sigdelset(&all, SIGBUS);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
+	wr_signals_block(&old);
 	rc = pthread_create(out, &attr, thread_main, s);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);

@@ -31,6 +31,7 @@
 #define WR_THREADS_H
 
 #include <pthread.h>
+#include <signal.h>
 
 #include "core/base/error.h"
 
@@ -40,6 +41,12 @@
 #else
 #define WR_THREAD_STACK ((size_t)1 << 20)
 #endif
+
+/*
+ * For who starts threads by other means: blocks what is main's. Faults are the thread's own, and their handlers run only
+ * where they are not blocked. *old is for pthread_sigmask(SIG_SETMASK).
+ */
+void wr_signals_block(sigset_t *old);
 
 /*
  * Starts a thread with all signals blocked (they are main's), the given name (cut at 15 characters) and niceness.

@@ -90,10 +90,9 @@ static enum wr_code start_library(struct wr_http *http, struct wr_error *err)
 		{MHD_OPTION_END, 0, NULL},
 	};
 	static struct MHD_OptionItem no_options[] = {{MHD_OPTION_END, 0, NULL}};
-	sigset_t all, old;
+	sigset_t old;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
+	wr_signals_block(&old);
 	http->daemon = MHD_start_daemon(
 		flags, 0, NULL, NULL, wr_exchange_request, http, MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL,
 		MHD_OPTION_URI_LOG_CALLBACK, wr_exchange_target, http, MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,
