@@ -77,11 +77,17 @@ $(FAULTS): tests/fault/disk_faults.c
 	@mkdir -p $(@D)
 	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE -fPIC -shared -pthread -o $@ $<
 
+# A client of tests/clients, and no part of what it tests: never instrumented.
+LIBGIT2_CLIENT := $(B)/tests/libgit2_client
+$(LIBGIT2_CLIENT): tests/clients/libgit2_client.c
+	@mkdir -p $(@D)
+	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE $(shell pkg-config --cflags libgit2) -o $@ $< $(shell pkg-config --libs libgit2)
+
 .PHONY: all unit fuzzers run test test-one test-real test-browsers test-fresh asan tsan fuzz-smoke fuzz-long crash-long \
-	powerloss-long model-long lint example bench clean help setup
+	powerloss-long model-long requests-long lint example bench clean help setup
 
 all: $(B)/warren
-unit: $(UNIT) $(FAULTS)
+unit: $(UNIT) $(FAULTS) $(LIBGIT2_CLIENT)
 fuzzers: $(FUZZ)
 
 run:
@@ -105,6 +111,7 @@ test-real: build/warren
 	python3 tests/real/run.py --warren build/release/warren
 test-browsers: build/warren
 	@bash config/setup.sh browsers
+	python3 tests/run.py --warren build/release/warren --suite clients/rounds --only jgit
 	python3 tests/browsers/run.py --warren build/release/warren
 
 # In a fresh Debian 12 (root, debootstrap): the README's commands, the printed block, make test; twice.
@@ -126,6 +133,8 @@ crash-long: $(B)/warren
 	$(call LONG,fault/killed,$(ROUNDS))
 model-long: $(B)/warren
 	$(call LONG,git/model,$(ROUNDS))
+requests-long: $(B)/warren
+	$(call LONG,git/requests,$(ROUNDS))
 powerloss-long: SESSIONS ?= 5
 powerloss-long: $(B)/warren $(FAULTS)
 	$(call LONG,fault/powerloss,$(SESSIONS))
@@ -159,7 +168,7 @@ help:
 	@echo "make run        install what is missing, build, serve on 127.0.0.1:8080"
 	@echo "make test       install what is missing, run every test (CI=true: sanitizers and fuzzing too)"
 	@echo "make test-one   the suite in one VARIANT (release, asan, tsan); ARGS go to tests/run.py"
-	@echo "make crash-long, powerloss-long, model-long  faults and random operations for a while: ROUNDS, SESSIONS, SEED"
+	@echo "make crash-long, powerloss-long, model-long, requests-long  faults and random operations for a while: ROUNDS, SESSIONS, SEED"
 	@echo "make test-real, test-browsers, fuzz-long, bench, lint, example, clean"
 
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -15,8 +15,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* All names of a push together. */
-#define MAX_NAMES (256u << 20)
+/* All names of a push together, by the refs that it may have: several times what people's are long. */
+#define NAMES_EACH 320
+#define NAMES_LEAST 65536
 /* No legal name is longer (core/git), and a longer one would not fit into the report's line. */
 #define MAX_NAME 4096
 #define MAX_OPTION 4096
@@ -74,7 +75,7 @@ static enum wr_code command_keep(struct wr_receive *rx, const struct wr_command 
 		pass_limit(rx, "A push may update %zu refs; push the others after these", max);
 	if (c->name.len > MAX_NAME)
 		pass_limit(rx, "The name of a ref may have %d bytes", MAX_NAME);
-	if (c->name.len > MAX_NAMES - rx->names.len)
+	if (c->name.len >= rx->names.max - rx->names.len)
 		pass_limit(rx, "The names of the refs are too long together; push fewer at once");
 	if (rx->limit[0])
 		return WR_OK;
@@ -205,7 +206,7 @@ enum wr_code wr_receive_parse(struct wr_receive **out, struct wr_source *src, co
 
 	if (!rx)
 		return wr_fail_nomem(err);
-	rx->names = (struct wr_buf)WR_BUF_INIT(MAX_NAMES + 1);
+	rx->names = (struct wr_buf)WR_BUF_INIT(NAMES_LEAST + limits->max_commands * NAMES_EACH);
 	if ((code = wr_pkt_reader_new(&rx->reader, src, err)) != WR_OK ||
 	    (code = commands_parse(rx, limits, err)) != WR_OK ||
 	    (rx->takes_options && (code = options_parse(rx, limits->max_options, err)) != WR_OK))

@@ -16,7 +16,8 @@
 struct wr_upload;
 
 struct wr_upload_limits {
-	size_t max_wants, max_haves, max_prefixes; /* object-info's ids count as wants */
+	size_t max_wants, max_haves; /* object-info's ids count as wants */
+	size_t max_prefixes;	     /* so many or more mean all refs */
 	size_t max_depth_lines;			   /* shallow and deepen-not */
 	size_t max_preamble; /* bytes of all lines besides those above: commands, capabilities, options, arguments */
 };

@@ -14,28 +14,32 @@ void wr_cut_fini(struct wr_cut *cut)
 	wr_oids_fini(&cut->roots);
 }
 
-/* The roots that the client named, as far as refs reach them: others cannot touch what it gets from here. */
+/*
+ * The roots that the client named, as far as refs reach them: others cannot touch what it gets from here. Of those each is
+ * needed, or the client would be taken for having what lies behind it.
+ */
 static enum wr_code known_roots(struct wr_oids *out, const struct wr_upload *up, const struct wr_snapshot *snap,
 				struct wr_error *err)
 {
 	WR_AUTO_S(wr_oidmap) seen = {0};
+	WR_AUTO_MEM bool *reached = calloc(up->shallows.len + 1, sizeof *reached);
+	enum wr_code code;
 
-	for (size_t i = 0; i < up->shallows.len; i++) {
-		enum wr_type type = WR_BLOB;
-		bool reached, added;
-		enum wr_code code = wr_reach_cheap(&reached, up->reach, &up->shallows.v[i], err);
+	if (!reached)
+		return wr_fail_nomem(err);
+	code = wr_reach_each(reached, up->reach, &up->shallows, err);
+	for (size_t i = 0; code == WR_OK && i < up->shallows.len; i++) {
+		enum wr_type type;
+		bool added;
 
-		if (code == WR_OK && reached)
-			code = wr_snapshot_stat(snap, &up->shallows.v[i], &type, NULL, err);
-		if (code != WR_OK)
-			return code;
-		if (type != WR_COMMIT)
+		if (!reached[i])
 			continue;
-		if ((code = wr_oidmap_add(&seen, &up->shallows.v[i], 0, &added, err)) != WR_OK ||
-		    (added && (code = wr_oids_add(out, &up->shallows.v[i], err)) != WR_OK))
-			return code;
+		code = wr_snapshot_stat(snap, &up->shallows.v[i], &type, NULL, err);
+		if (code == WR_OK && type == WR_COMMIT &&
+		    (code = wr_oidmap_add(&seen, &up->shallows.v[i], 0, &added, err)) == WR_OK && added)
+			code = wr_oids_add(out, &up->shallows.v[i], err);
 	}
-	return WR_OK;
+	return code;
 }
 
 /*

@@ -45,7 +45,7 @@ static enum wr_code ls_refs_line(struct wr_upload *up, struct wr_str line, struc
 		return code;
 	if (!wr_upload_after(&prefix, line, WR_S("ref-prefix ")))
 		return wr_upload_unexpected(up, line, err);
-	if (up->prefixes.len >= up->limits.max_prefixes)
+	if (up->prefixes.len + 1 >= up->limits.max_prefixes)
 		up->all_refs = true;
 	return up->all_refs ? WR_OK : wr_upload_add_name(&up->prefixes, prefix, err);
 }

@@ -158,6 +158,9 @@ def run_suite(name, args, totals):
     if args.times:
         for test, _, _, seconds in sorted(rows, key=lambda r: -r[3])[:args.times]:
             say(f"     {seconds:6.2f} s {name}.{test}")
+    for line in text.splitlines():
+        if line.startswith("note: "):
+            say(f"     {name}: {line[len('note: '):]}")
     results = [row[:3] for row in rows]
     if process.returncode != 0:
         results.append(("the suite itself", "failed", f"ended with {process.returncode}\n{text[-4000:]}"))

@@ -23,7 +23,7 @@ static enum wr_code parents_of(struct wr_oids *queue, struct wr_oidmap *seen, co
 }
 
 /* Breadth first: what a push builds on lies at most as far away as it has commits. */
-enum wr_code wr_descends(bool *out, const struct wr_incoming *in, const struct wr_snapshot *snap,
+enum wr_code wr_descends(bool *out, unsigned *budget, const struct wr_incoming *in, const struct wr_snapshot *snap,
 			 const struct wr_oid *of, const struct wr_oid *from, struct wr_error *err)
 {
 	WR_AUTO_S(wr_oidmap) seen = {0};
@@ -33,9 +33,10 @@ enum wr_code wr_descends(bool *out, const struct wr_incoming *in, const struct w
 	*out = false;
 	if ((code = wr_oidmap_add(&seen, of, 0, NULL, err)) != WR_OK || (code = wr_oids_add(&queue, of, err)) != WR_OK)
 		return code;
-	for (size_t i = 0; i < queue.len && i < MAX_COMMITS && !wr_oidmap_has(&seen, from); i++) {
+	for (size_t i = 0; i < queue.len && i < MAX_COMMITS && *budget > 0 && !wr_oidmap_has(&seen, from); i++) {
 		struct wr_oid oid = queue.v[i];
 
+		--*budget;
 		if ((code = parents_of(&queue, &seen, in, snap, &oid, err)) != WR_OK)
 			return code;
 	}

@@ -75,20 +75,38 @@ static void unmove_pack(const struct wr_folder *f, const char *name)
 
 /* ---- a record ---- */
 
+/* How the refs of a change move; many often move alike. */
+struct moves {
+	const struct wr_judge *j;
+	unsigned budget;
+	struct wr_oid old, new;
+	bool lossy;
+};
+
 /*
  * Whether a branch or tag may have left something behind that was in the closure. Where that cannot be told, the next
  * checkpoint finds out; a damaged history must not keep its branch from moving away.
  */
-static bool is_lossy(const struct wr_judge *j, const struct wr_ref_update *u)
+static bool loses(struct moves *m, const struct wr_oid *old, const struct wr_oid *new)
 {
 	enum wr_type type;
 	bool keeps;
 
+	return wr_oid_zero(new) || wr_snapshot_stat(m->j->now, old, &type, NULL, NULL) != WR_OK || type != WR_COMMIT ||
+	       wr_descends(&keeps, &m->budget, m->j->in, m->j->objects, new, old, NULL) != WR_OK || !keeps;
+}
+
+static bool is_lossy(struct moves *m, const struct wr_ref_update *u)
+{
 	if (wr_oid_zero(&u->before) ||
 	    (!wr_str_starts(u->name, WR_S("refs/heads/")) && !wr_str_starts(u->name, WR_S("refs/tags/"))))
 		return false;
-	return wr_oid_zero(&u->new) || wr_snapshot_stat(j->now, &u->before, &type, NULL, NULL) != WR_OK ||
-	       type != WR_COMMIT || wr_descends(&keeps, j->in, j->objects, &u->new, &u->before, NULL) != WR_OK || !keeps;
+	if (!wr_oid_eq(&m->old, &u->before) || !wr_oid_eq(&m->new, &u->new)) {
+		m->lossy = loses(m, &u->before, &u->new);
+		m->old = u->before;
+		m->new = u->new;
+	}
+	return m->lossy;
 }
 
 struct draft {
@@ -107,6 +125,8 @@ static void draft_fini(struct draft *d)
 /* What was accepted, and changes something. */
 static enum wr_code draft_updates(struct draft *d, const struct wr_judge *j, struct wr_error *err)
 {
+	struct moves moves = {.j = j, .budget = WR_DESCENDS_BUDGET};
+
 	d->updates = calloc(j->count ? j->count : 1, sizeof *d->updates);
 	if (!d->updates)
 		return wr_fail_nomem(err);
@@ -117,7 +137,7 @@ static enum wr_code draft_updates(struct draft *d, const struct wr_judge *j, str
 		if (u->result != WR_OK || wr_oid_eq(&u->new, &u->before))
 			continue;
 		*r = (struct wr_record_update){.name = u->name, .old = u->before, .new = u->new, .peeled = j->peeled[i]};
-		r->lossy = is_lossy(j, u);
+		r->lossy = is_lossy(&moves, u);
 		d->record.update_count++;
 	}
 	d->record.updates = d->updates;
@@ -245,23 +265,19 @@ static enum wr_code ready(struct round *r, struct wr_error *err)
 
 static enum wr_code apply(struct round *r, struct wr_change *change, struct wr_error *err)
 {
-	WR_AUTO_MEM struct wr_oid *peeled = calloc(change->count, sizeof *peeled);
-	WR_AUTO_MEM size_t *sorted = calloc(change->count, sizeof *sorted);
-	WR_AUTO_MEM bool *decided = calloc(change->count, sizeof *decided);
+	WR_AUTO_S(wr_judge) j = {.now = r->snap, .updates = change->updates, .count = change->count};
 	WR_AUTO(wr_snapshot) *with = NULL;
 	struct wr_incoming in = {.dir = -1};
 	DRAFT d = {.record = {.time_ms = wr_now_ms(), .author = change->author}};
-	struct wr_judge j;
 	enum wr_code code;
 
-	if (!peeled || !sorted || !decided)
-		return wr_fail_nomem(err);
 	if (change->objects && (code = wr_quarantine_seal(&in, change->objects, err)) != WR_OK)
 		return code;
 	if ((code = wr_snapshot_copy(&with, r->snap, err)) != WR_OK ||
 	    (in.pack && (code = wr_snapshot_add_member(with, in.pack, WR_ROLE_OTHER, NULL, err)) != WR_OK))
 		return code;
-	j = (struct wr_judge){r->snap, with, &in, change->updates, change->count, sorted, peeled, decided};
+	j.objects = with;
+	j.in = &in;
 	if ((code = wr_judge(&j, change->atomic, err)) != WR_OK || (code = draft_updates(&d, &j, err)) != WR_OK)
 		return code;
 	if (d.record.update_count == 0)

@@ -30,7 +30,13 @@ WR_MUST_CHECK enum wr_code wr_incoming_read(struct wr_object *out, const struct 
 /* Ends the collecting; objects that were added one by one are checked now. *in is borrowed from q. */
 WR_MUST_CHECK enum wr_code wr_quarantine_seal(struct wr_incoming *in, struct wr_quarantine *q, struct wr_error *err);
 
-/* One change while it is judged: what is asked for, over what there is. */
+/* What a tag leads to, over how many tags, itself included. */
+struct wr_peeled {
+	struct wr_oid oid;
+	unsigned tags;
+};
+
+/* One change while it is judged: what is asked for, over what there is; the rest is filled and owned by the judge. */
 struct wr_judge {
 	const struct wr_snapshot *now;
 	const struct wr_snapshot *objects; /* now, with the pack that came */
@@ -39,16 +45,25 @@ struct wr_judge {
 	size_t count;
 	size_t *sorted;	       /* indexes of updates by name */
 	struct wr_oid *peeled; /* of each update's new value */
-	bool *decided;
+	struct wr_oidmap tags; /* tags that were followed; the places of their ends */
+	struct wr_peeled *ends;
+	size_t ends_cap;
 };
-/* Fills the results of all updates, and sorted and peeled, which have room for count. An error is the store's. */
+/* Fills the results of all updates, sorted and peeled. count is not 0. An error is the store's. */
 WR_MUST_CHECK enum wr_code wr_judge(struct wr_judge *j, bool atomic, struct wr_error *err);
+void wr_judge_fini(struct wr_judge *j);
+WR_DEFINE_AUTO_S(wr_judge);
+/* Its last part: refuses what would make a ref a folder of another. judge_folders.c */
+WR_MUST_CHECK enum wr_code wr_judge_folders(struct wr_judge *j, struct wr_error *err);
+
+/* How much may be read, all together, to tell which branches lose something. */
+#define WR_DESCENDS_BUDGET 20000
 
 /*
  * Whether `of` is this commit or a descendant of it. false also where a short walk does not tell: the answer only decides
- * how much work comes later.
+ * how much work comes later. *budget: how many commits may still be read.
  */
-WR_MUST_CHECK enum wr_code wr_descends(bool *out, const struct wr_incoming *in, const struct wr_snapshot *snap,
+WR_MUST_CHECK enum wr_code wr_descends(bool *out, unsigned *budget, const struct wr_incoming *in, const struct wr_snapshot *snap,
 				       const struct wr_oid *of, const struct wr_oid *from, struct wr_error *err);
 
 #endif

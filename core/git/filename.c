@@ -136,6 +136,7 @@ bool wr_filename_odd(struct wr_str name)
 		return true;
 	switch ((uint8_t)name.ptr[0]) {
 	case '.':
+	case '~':
 	case 0xe2: /* where the characters that HFS+ ignores begin */
 	case 0xef:
 		return true;

@@ -155,6 +155,11 @@ static enum wr_code look(struct wr_fsck_tree *out, struct found *f, struct order
 	struct wr_tree_entry e;
 	enum wr_code code = WR_OK;
 
+	/* Git looks first whether the end can be that of an entry, and at nothing else then. */
+	if (rest.len > 0 && (rest.len < WR_OID_RAW + 3 || rest.ptr[rest.len - WR_OID_RAW - 1] != '\0')) {
+		f->malformed = true;
+		return WR_OK;
+	}
 	while (code == WR_OK && rest.len > 0) {
 		bool padded = rest.ptr[0] == '0';
 

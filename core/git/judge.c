@@ -68,23 +68,54 @@ static void check_old(struct wr_ref_update *u)
 		snprintf(u->reason, sizeof u->reason, "the ref has moved: expected %s, is %s", expected, is);
 }
 
-/* A tag's way to what it is about in the end. */
-static enum wr_code peel(struct wr_oid *out, const struct wr_judge *j, struct wr_oid oid, struct wr_error *err)
+static enum wr_code peeled_keep(struct wr_judge *j, const struct wr_oid *tag, struct wr_peeled end, struct wr_error *err)
 {
-	for (int i = 0; i < MAX_TAG_CHAIN; i++) {
-		WR_AUTO_S(wr_object) obj = {.data = NULL};
-		enum wr_type type;
-		enum wr_code code;
+	if (j->tags.len == j->ends_cap) {
+		size_t cap = j->ends_cap ? j->ends_cap * 2 : 8;
+		struct wr_peeled *v = reallocarray(j->ends, cap, sizeof *v);
 
+		if (!v)
+			return wr_fail_nomem(err);
+		j->ends = v;
+		j->ends_cap = cap;
+	}
+	j->ends[j->tags.len] = end;
+	return wr_oidmap_add(&j->tags, tag, (uint32_t)j->tags.len, NULL, err);
+}
+
+/*
+ * A tag's way to what it is about in the end. What others of the change found out before is known: a hundred thousand
+ * refs may name one long chain of tags.
+ */
+static enum wr_code peel(struct wr_oid *out, struct wr_judge *j, struct wr_oid oid, struct wr_error *err)
+{
+	struct wr_oid way[MAX_TAG_CHAIN];
+	struct wr_peeled end = {.tags = 0};
+	size_t n = 0;
+	enum wr_code code = WR_OK;
+
+	for (enum wr_type type = WR_TAG; type == WR_TAG;) {
+		WR_AUTO_S(wr_object) obj = {.data = NULL};
+		const uint32_t *known = wr_oidmap_slot(&j->tags, &oid);
+
+		if (known)
+			end = j->ends[*known - 1];
+		if (n + (known ? end.tags : 1) > MAX_TAG_CHAIN)
+			return wr_fail(err, WR_E_BAD_PACK, "a chain of more than %d tags", MAX_TAG_CHAIN);
+		if (known)
+			break;
+		way[n++] = oid;
 		if ((code = wr_incoming_read(&obj, j->in, j->objects, &oid, err)) != WR_OK ||
 		    (code = wr_tag_parse(&oid, &type, wr_str_n(obj.data, obj.size), err)) != WR_OK)
 			return code;
-		if (type != WR_TAG) {
-			*out = oid;
-			return WR_OK;
-		}
+		end.oid = oid;
 	}
-	return wr_fail(err, WR_E_BAD_PACK, "a chain of more than %d tags", MAX_TAG_CHAIN);
+	*out = end.oid;
+	while (n-- && code == WR_OK) {
+		end.tags++;
+		code = peeled_keep(j, &way[n], end, err);
+	}
+	return code;
 }
 
 /* A failure of the store ends the append; what the pusher can be told of, is the update's result. */
@@ -117,88 +148,6 @@ static enum wr_code check_new(struct wr_judge *j, size_t i, struct wr_error *err
 	return code;
 }
 
-/* ---- folders: refs/heads/a and refs/heads/a/b exclude each other ---- */
-
-/* The first of sorted[] whose name is not before this one. */
-static size_t first_update(const struct wr_judge *j, struct wr_str name)
-{
-	size_t lo = 0, hi = j->count;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (name_cmp(j->updates[j->sorted[mid]].name, name) < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
-}
-
-/* The update that decides whether this name exists, or NULL: then what exists now goes on existing. */
-static const struct wr_ref_update *decisive(const struct wr_judge *j, struct wr_str name)
-{
-	for (size_t k = first_update(j, name); k < j->count; k++) {
-		const struct wr_ref_update *u = &j->updates[j->sorted[k]];
-
-		if (!wr_str_eq(u->name, name))
-			return NULL;
-		if (j->decided[j->sorted[k]] && u->result == WR_OK)
-			return u;
-	}
-	return NULL;
-}
-
-static bool exists(const struct wr_judge *j, struct wr_str name)
-{
-	const struct wr_ref_update *u = decisive(j, name);
-
-	struct wr_ref ref;
-
-	return u ? !wr_oid_zero(&u->new) : wr_snapshot_find_ref(&ref, j->now, name);
-}
-
-static bool has_below(const struct wr_judge *j, const struct wr_ref_update *update)
-{
-	char folder[WR_REFNAME_MAX + 1];
-	struct wr_ref_cursor cursor;
-	struct wr_str below;
-	struct wr_ref ref;
-
-	memcpy(folder, update->name.ptr, update->name.len);
-	folder[update->name.len] = '/';
-	below = wr_str_n(folder, update->name.len + 1);
-	for (size_t k = first_update(j, below); k < j->count; k++) {
-		const struct wr_ref_update *u = &j->updates[j->sorted[k]];
-
-		if (!wr_str_starts(u->name, below))
-			break;
-		if (j->decided[j->sorted[k]] && u->result == WR_OK && !wr_oid_zero(&u->new))
-			return true;
-	}
-	wr_ref_cursor_init(&cursor, j->now, below);
-	while (wr_ref_cursor_next(&ref, &cursor) && wr_str_starts(ref.name, below))
-		if (exists(j, ref.name))
-			return true;
-	return false;
-}
-
-static void check_folders(struct wr_judge *j, struct wr_ref_update *u)
-{
-	for (size_t i = 0; i < u->name.len; i++) {
-		struct wr_str above = wr_str_n(u->name.ptr, i);
-
-		if (u->name.ptr[i] != '/' || !exists(j, above))
-			continue;
-		u->result = WR_E_REF_CONFLICT;
-		snprintf(u->reason, sizeof u->reason, "the ref %.*s is in the way",
-			 above.len > 100 ? 100 : (int)above.len, above.ptr);
-		return;
-	}
-	if (has_below(j, u))
-		refuse(u, WR_E_REF_CONFLICT, "refs below this name are in the way");
-}
-
 /* ---- all updates ---- */
 
 static void refuse_twins(struct wr_judge *j)
@@ -228,6 +177,10 @@ enum wr_code wr_judge(struct wr_judge *j, bool atomic, struct wr_error *err)
 {
 	enum wr_code code = WR_OK;
 
+	j->sorted = calloc(j->count, sizeof *j->sorted);
+	j->peeled = calloc(j->count, sizeof *j->peeled);
+	if (!j->sorted || !j->peeled)
+		return wr_fail_nomem(err);
 	for (size_t i = 0; i < j->count; i++) {
 		j->sorted[i] = i;
 		check_name(j, &j->updates[i]);
@@ -240,17 +193,17 @@ enum wr_code wr_judge(struct wr_judge *j, bool atomic, struct wr_error *err)
 		if (j->updates[i].result == WR_OK)
 			code = check_new(j, i, err);
 	}
-	/* Deletions make room, whatever their place in the change. */
-	for (size_t i = 0; i < j->count; i++)
-		j->decided[i] = j->updates[i].result == WR_OK && wr_oid_zero(&j->updates[i].new);
-	for (size_t i = 0; i < j->count; i++) {
-		struct wr_ref_update *u = &j->updates[i];
-
-		if (u->result == WR_OK && !wr_oid_zero(&u->new) && wr_oid_zero(&u->before))
-			check_folders(j, u);
-		j->decided[i] = true;
-	}
+	if (code == WR_OK)
+		code = wr_judge_folders(j, err);
 	if (code == WR_OK && atomic)
 		all_or_none(j);
 	return code;
+}
+
+void wr_judge_fini(struct wr_judge *j)
+{
+	free(j->sorted);
+	free(j->peeled);
+	free(j->ends);
+	wr_oidmap_fini(&j->tags);
 }

@@ -285,10 +285,10 @@ static enum wr_code find_or_doubt(struct wr_lost *lost, struct wr_snapshot *snap
 			   .err = &why};
 	enum wr_code code;
 
-	if ((code = wr_marks_init(&lost->marks, snap, err)) != WR_OK)
-		return code;
 	if (!snap->lost || !snap->stored)
 		return WR_OK;
+	if ((code = wr_marks_init(&lost->marks, snap, err)) != WR_OK)
+		return code;
 	code = find(&f);
 	finder_fini(&f);
 	if (code == WR_E_CANCELLED || code == WR_E_UNAVAILABLE) {

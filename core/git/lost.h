@@ -19,9 +19,9 @@
 
 struct wr_lost {
 	bool any;   /* there are suspects */
-	bool all;   /* nothing in the closure is certain; marks is empty */
+	bool all;   /* nothing in the closure is certain */
 	bool exact; /* no suspect is reached: nobody needs to look again */
-	struct wr_marks marks;
+	struct wr_marks marks; /* only where there are any */
 };
 void wr_lost_free(struct wr_lost *lost);
 

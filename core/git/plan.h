@@ -17,7 +17,10 @@
 struct wr_plan;
 
 struct wr_plan_request {
-	/* Objects of any type that a ref reaches, and commits or tags that the client has: checked by the caller (reach.h). */
+	/*
+	 * Objects of any type, and commits or tags that the client has: the caller has checked that refs reach all of
+	 * them (reach.h).
+	 */
 	const struct wr_oids *wants, *haves;
 	const struct wr_oids
 		*client_shallow; /* roots at which the client's history ends now; the haves' walk stops there */
@@ -31,8 +34,10 @@ struct wr_plan_request {
 	bool thin;			 /* deltas may refer to objects that the client has */
 	bool ofs_delta;			 /* the client reads OFS_DELTA entries */
 	/*
-	 * NULL, or what is left out (git rev-list --filter). Wants themselves always come, whatever the filter says. That
-	 * a client has a commit counts as its having all of the commit's tree, as git counts it.
+	 * NULL, or what is left out (git rev-list --filter). Wants themselves always come, whatever the filter says,
+	 * and so do tags by include_tag. That a client has a commit counts as its having all of the commit's tree, as
+	 * git counts it, but for trees and blobs that are wants. Thin deltas then stand only on what the filter lets
+	 * through.
 	 */
 	const struct wr_filter *filter;
 };

@@ -104,7 +104,7 @@ WR_MUST_CHECK enum wr_code wr_plan_add_item(struct wr_planner *p, const struct w
 /* The same of what is wanted by its own id: whatever the client is thought to have, it comes. */
 WR_MUST_CHECK enum wr_code wr_plan_add_wanted(struct wr_planner *p, const struct wr_oid *oid, bool *added);
 
-/* plan_trees.c: what the haves' trees hold is known; then wanted trees, and the trees and blobs of all, become items. */
+/* plan_trees.c: what the haves' trees hold is known; then wanted trees, and what trees of all hold, become items. */
 WR_MUST_CHECK enum wr_code wr_plan_add_trees(struct wr_planner *p);
 
 /*

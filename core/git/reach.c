@@ -1,5 +1,6 @@
 #include "core/git/reach.h"
 
+#include "core/git/closure.h"
 #include "core/git/graph.h"
 #include "core/git/lost.h"
 #include "core/git/parse.h"
@@ -12,9 +13,9 @@
 struct wr_reach {
 	struct wr_snapshot *snap;
 	const struct wr_cancel *cancel;
-	const struct wr_lost *lost; /* NULL: no question was asked yet */
-	struct wr_oidmap named;	    /* what shown refs name, tags peeled too */
-	bool has_young;
+	const struct wr_lost *lost; /* NULL: not asked for yet */
+	struct wr_oidmap named;	    /* what shown refs name, tags peeled too; made when first needed */
+	bool has_named, has_young;
 	struct wr_oidmap young; /* commits and tags that refs reach, but for certain ones */
 	uint64_t steps;
 };
@@ -174,21 +175,32 @@ static enum wr_code enter_tip(struct reaching *w, const struct wr_oid *tip)
 	return WR_OK;
 }
 
+/* Branches and tags that did not change since the checkpoint lead to nothing but what is certain. */
 static enum wr_code enter_refs(struct reaching *w)
 {
-	WR_AUTO_S(wr_oids) shallow = {NULL, 0, 0};
+	const struct wr_overlay *changed = w->r->snap->overlay;
+	bool skip = !w->whole && !w->r->lost->all;
 	size_t n;
 	const struct wr_ref *refs = wr_snapshot_refs(w->r->snap, &n);
 	enum wr_code code = WR_OK;
 
-	if (w->r->snap->stored)
-		code = wr_refsfile_shallow(&shallow, w->r->snap->stored, w->err);
-	if (code == WR_OK)
-		code = wr_graph_flag(&w->g, &shallow, STOP, w->err);
+	for (size_t i = 0; skip && changed && i < changed->count && code == WR_OK; i++)
+		if (!wr_oid_zero(&changed->v[i].oid) && wr_closure_is_head_or_tag(changed->v[i].name))
+			code = enter_tip(w, &changed->v[i].oid);
 	for (size_t i = 0; i < n && code == WR_OK; i++)
-		if (wr_ref_shown(&refs[i]))
+		if (wr_ref_shown(&refs[i]) && !(skip && wr_closure_is_head_or_tag(refs[i].name)))
 			code = enter_tip(w, &refs[i].oid);
 	return code;
+}
+
+static enum wr_code set_stops(struct reaching *w)
+{
+	WR_AUTO_S(wr_oids) shallow = {NULL, 0, 0};
+	enum wr_code code = WR_OK;
+
+	if (w->r->snap->stored)
+		code = wr_refsfile_shallow(&shallow, w->r->snap->stored, w->err);
+	return code == WR_OK ? wr_graph_flag(&w->g, &shallow, STOP, w->err) : code;
 }
 
 static enum wr_code enter_direct(struct reaching *w, const struct wr_oid *oid)
@@ -214,7 +226,7 @@ static enum wr_code walk(bool *whole, struct reaching *w)
 {
 	enum wr_code code = wr_marks_init(&w->marks, w->r->snap, w->err);
 
-	if (code == WR_OK)
+	if (code == WR_OK && (code = set_stops(w)) == WR_OK)
 		code = enter_refs(w);
 	while (code == WR_OK && w->heap.len && !w->trees.stop) {
 		struct wr_node n = w->g.nodes[wr_heap_pop(&w->heap, &w->g)];
@@ -245,42 +257,54 @@ static void reaching_init(struct reaching *w, struct wr_reach *r, struct wr_erro
 
 /* ---- answers ---- */
 
-static enum wr_code prepare(struct wr_reach *r, struct wr_error *err)
+static enum wr_code is_named(bool *out, struct wr_reach *r, const struct wr_oid *oid, struct wr_error *err)
 {
 	size_t n;
 	const struct wr_ref *refs = wr_snapshot_refs(r->snap, &n);
 	enum wr_code code = WR_OK;
 
-	if (r->lost)
-		return WR_OK;
-	for (size_t i = 0; i < n && code == WR_OK; i++) {
+	for (size_t i = 0; !r->has_named && i < n && code == WR_OK; i++) {
 		if (!wr_ref_shown(&refs[i]))
 			continue;
 		code = wr_oidmap_add(&r->named, &refs[i].oid, 0, NULL, err);
 		if (code == WR_OK && !wr_oid_zero(&refs[i].peeled))
 			code = wr_oidmap_add(&r->named, &refs[i].peeled, 0, NULL, err);
 	}
-	return code == WR_OK ? wr_lost_get(&r->lost, r->snap, r->cancel, err) : code;
+	if (code != WR_OK)
+		return code;
+	r->has_named = true;
+	*out = wr_oidmap_has(&r->named, oid);
+	return WR_OK;
 }
 
-static bool at_once(const struct wr_reach *r, const struct wr_oid *oid)
+static enum wr_code is_certain(bool *out, struct wr_reach *r, const struct wr_oid *oid, struct wr_error *err)
 {
-	bool certain = wr_lost_certain(r->lost, r->snap, oid);
+	enum wr_code code;
 
-	return wr_oidmap_has(&r->named, oid) || certain;
+	if (!r->lost && (code = wr_lost_get(&r->lost, r->snap, r->cancel, err)) != WR_OK)
+		return code;
+	*out = wr_lost_certain(r->lost, r->snap, oid);
+	return WR_OK;
+}
+
+/* What needs no walk over history; of the two ways the one first that costs less to prepare. */
+static enum wr_code at_once(bool *out, struct wr_reach *r, const struct wr_oid *oid, struct wr_error *err)
+{
+	enum wr_code code = r->snap->lost ? is_named(out, r, oid, err) : is_certain(out, r, oid, err);
+
+	if (code != WR_OK || *out)
+		return code;
+	return r->snap->lost ? is_certain(out, r, oid, err) : is_named(out, r, oid, err);
 }
 
 enum wr_code wr_reach_cheap(bool *out, struct wr_reach *reach, const struct wr_oid *oid, struct wr_error *err)
 {
 	struct reaching w;
 	bool whole;
-	enum wr_code code = prepare(reach, err);
+	enum wr_code code = at_once(out, reach, oid, err);
 
-	if (code != WR_OK)
+	if (code != WR_OK || *out)
 		return code;
-	*out = at_once(reach, oid);
-	if (*out)
-		return WR_OK;
 	if (!reach->has_young) {
 		reaching_init(&w, reach, err);
 		code = walk(&whole, &w);
@@ -329,11 +353,11 @@ static enum wr_code search_all(bool *yes, struct wr_reach *r, struct wr_oidmap *
 enum wr_code wr_reach_each(bool *yes, struct wr_reach *reach, const struct wr_oids *oids, struct wr_error *err)
 {
 	WR_AUTO_S(wr_oidmap) asked = {0};
-	enum wr_code code = prepare(reach, err);
+	enum wr_code code = WR_OK;
 
 	for (size_t i = 0; i < oids->len && code == WR_OK; i++) {
-		yes[i] = at_once(reach, &oids->v[i]);
-		if (!yes[i])
+		code = at_once(&yes[i], reach, &oids->v[i], err);
+		if (code == WR_OK && !yes[i])
 			code = wr_oidmap_add(&asked, &oids->v[i], (uint32_t)i, NULL, err);
 	}
 	if (code != WR_OK || asked.len == 0 || (code = search_all(yes, reach, &asked, err)) != WR_OK)

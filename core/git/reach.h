@@ -26,8 +26,9 @@ void wr_reach_free(struct wr_reach *reach);
 WR_DEFINE_AUTO(wr_reach);
 
 /*
- * For haves and shallow lines: commits and tags only. false also where only a walk over all history would tell; a pack
- * then is larger than it need be. Constant work after the first call.
+ * For haves: commits and tags only. false also where only a walk over all history would tell; a pack then is larger than
+ * it need be. Shallow lines need more (wr_reach_each()): not to know one, where its children are known, would take the
+ * client for having all that lies behind it. Constant work after the first call.
  */
 WR_MUST_CHECK enum wr_code wr_reach_cheap(bool *out, struct wr_reach *reach, const struct wr_oid *oid,
 					  struct wr_error *err);
@@ -39,7 +40,7 @@ WR_MUST_CHECK enum wr_code wr_reach_cheap(bool *out, struct wr_reach *reach, con
 WR_MUST_CHECK enum wr_code wr_reach_all(size_t *first_bad, struct wr_reach *reach, const struct wr_oids *oids,
 					struct wr_error *err);
 
-/* The same for each: yes[i] says whether oids->v[i] is reached. */
+/* The same for each, and for shallow lines: yes[i] says whether oids->v[i] is reached. */
 WR_MUST_CHECK enum wr_code wr_reach_each(bool *yes, struct wr_reach *reach, const struct wr_oids *oids,
 					 struct wr_error *err);
 

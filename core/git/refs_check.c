@@ -391,6 +391,9 @@ static enum wr_code check_tree(bool *sound, struct wr_refs_check *check, const s
 	return code;
 }
 
+/* What git itself wants of a tag before it asks for its parts; there is no message id for it. */
+#define TAG_MIN 64
+
 static enum wr_code check_tag(struct wr_refs_check *check, const struct wr_oid *oid, struct wr_str bytes,
 			      struct wr_error *err)
 {
@@ -403,6 +406,8 @@ static enum wr_code check_tag(struct wr_refs_check *check, const struct wr_oid *
 		wr_fsck_tag(&fault, bytes, check->rules);
 		if (fault.id != WR_FSCK_SOUND)
 			return wr_fsck_fail(oid, &fault, err);
+		if (bytes.len < TAG_MIN)
+			return bad(oid, WR_TAG, "it is shorter than any tag that git reads", err);
 	}
 	if (wr_tag_parse(&target, &type, bytes, &why) != WR_OK)
 		return malformed(oid, WR_TAG, &why, err);

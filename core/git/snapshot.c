@@ -6,6 +6,7 @@
 #include <assert.h>
 
 #include "core/git/lost.h"
+#include "core/git/parse.h"
 
 /* ---- overlays ---- */
 
@@ -26,8 +27,7 @@ static int name_cmp(struct wr_str a, struct wr_str b)
 	return c ? c : (a.len > b.len) - (a.len < b.len);
 }
 
-/* The first whose name is not before this one. */
-static size_t overlay_lower(const struct wr_overlay *o, struct wr_str name, bool *exact)
+size_t wr_overlay_lower(const struct wr_overlay *o, struct wr_str name, bool *exact)
 {
 	size_t lo = 0, hi = o ? o->count : 0;
 
@@ -216,7 +216,7 @@ enum wr_code wr_snapshot_apply(struct wr_snapshot *snap, const struct wr_record_
 bool wr_snapshot_find_ref(struct wr_ref *out, const struct wr_snapshot *snap, struct wr_str name)
 {
 	bool exact;
-	size_t i = overlay_lower(snap->overlay, name, &exact);
+	size_t i = wr_overlay_lower(snap->overlay, name, &exact);
 
 	if (exact) {
 		if (wr_oid_zero(&snap->overlay->v[i].oid))
@@ -238,16 +238,31 @@ void wr_ref_cursor_init(struct wr_ref_cursor *c, const struct wr_snapshot *snap,
 
 	c->snap = snap;
 	c->stored = snap->stored ? wr_refsfile_lower(snap->stored, from, &exact) : 0;
-	c->over = overlay_lower(snap->overlay, from, &exact);
+	c->stored_end = snap->stored ? wr_refsfile_count(snap->stored) : 0;
+	c->over = wr_overlay_lower(snap->overlay, from, &exact);
+	c->over_end = snap->overlay ? snap->overlay->count : 0;
+}
+
+void wr_ref_cursor_below(struct wr_ref_cursor *c, const struct wr_snapshot *snap, struct wr_str folder)
+{
+	char behind[WR_REFNAME_MAX + 1];
+	bool exact;
+
+	assert(folder.len > 0 && folder.len <= sizeof behind && folder.ptr[folder.len - 1] == '/');
+	wr_ref_cursor_init(c, snap, folder);
+	memcpy(behind, folder.ptr, folder.len);
+	behind[folder.len - 1]++;
+	if (snap->stored)
+		c->stored_end = wr_refsfile_lower(snap->stored, wr_str_n(behind, folder.len), &exact);
+	c->over_end = wr_overlay_lower(snap->overlay, wr_str_n(behind, folder.len), &exact);
 }
 
 bool wr_ref_cursor_next(struct wr_ref *out, struct wr_ref_cursor *c)
 {
 	const struct wr_overlay *o = c->snap->overlay;
-	size_t stored_count = c->snap->stored ? wr_refsfile_count(c->snap->stored) : 0;
 
 	for (;;) {
-		bool has_stored = c->stored < stored_count, has_over = o && c->over < o->count;
+		bool has_stored = c->stored < c->stored_end, has_over = c->over < c->over_end;
 		struct wr_ref ref;
 		int cmp;
 

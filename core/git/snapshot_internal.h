@@ -35,6 +35,8 @@ struct wr_overlay {
 	size_t text_len;
 };
 void wr_overlay_unref(struct wr_overlay *o);
+/* The first whose name is not before this one; NULL is an empty one. */
+size_t wr_overlay_lower(const struct wr_overlay *o, struct wr_str name, bool *exact);
 
 struct wr_snapshot {
 	atomic_uint users;
@@ -78,10 +80,18 @@ WR_MUST_CHECK enum wr_code wr_snapshot_flatten(struct wr_snapshot *snap, struct 
 /* Refs in byte order of their names, from a name on, without a flat list. */
 struct wr_ref_cursor {
 	const struct wr_snapshot *snap;
-	size_t stored, over;
+	size_t stored, stored_end, over, over_end;
 };
 void wr_ref_cursor_init(struct wr_ref_cursor *c, const struct wr_snapshot *snap, struct wr_str from);
+/* Only those below a folder ("refs/heads/a/", at most WR_REFNAME_MAX + 1 bytes); none behind them is looked at. */
+void wr_ref_cursor_below(struct wr_ref_cursor *c, const struct wr_snapshot *snap, struct wr_str folder);
 bool wr_ref_cursor_next(struct wr_ref *out, struct wr_ref_cursor *c);
+
+/*
+ * The ref whose name is a folder of this one: refs/heads/a for refs/heads/a/b/c. Its length, or 0. Folders shorter than
+ * `from` bytes are not looked at. ref_above.c.
+ */
+size_t wr_snapshot_ref_above(const struct wr_snapshot *snap, struct wr_str name, size_t from);
 
 /* ---- objects.c ---- */
 

@@ -222,6 +222,16 @@ static void add_headers(struct wr_request *req, struct MHD_Response *response)
 		MHD_add_response_header(response, "Connection", "close");
 }
 
+/*
+ * The library is about to close the connection where its loop does not go on to the clean-up: the socket would stay open
+ * until the connection's timeout (0.9.75, MHD_connection_handle_idle() and epoll). Those with a timeout of their own are
+ * looked at in each turn of the loop.
+ */
+static void close_soon(struct wr_request *req)
+{
+	MHD_set_connection_option(req->connection, MHD_CONNECTION_OPTION_TIMEOUT, 1u);
+}
+
 static ssize_t read_answer(void *cls, uint64_t pos, char *buf, size_t max)
 {
 	struct wr_request *req = cls;
@@ -230,11 +240,11 @@ static ssize_t read_answer(void *cls, uint64_t pos, char *buf, size_t max)
 	(void)pos;
 	if (n > 0)
 		atomic_fetch_add(&req->bytes_out, (uint64_t)n);
-	else if (n == WR_PIPE_END)
-		return MHD_CONTENT_READER_END_OF_STREAM;
-	else if (n == WR_PIPE_BROKEN)
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	return n;
+	if (n >= 0)
+		return n;
+	if (n == WR_PIPE_BROKEN || !req->http_1_1)
+		close_soon(req);
+	return n == WR_PIPE_END ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
 static void free_answer(void *cls)

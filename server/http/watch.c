@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -10,6 +11,8 @@
 #define SPARE_MS 1000	   /* the least that a connection without a request is given */
 #define SPARE_AT_ONCE 16
 #define DRAIN_PATIENCE_MS 1000
+#define CROWD ((size_t)64)
+#define GIVE_BACK_MS 5000
 
 /*
  * Connections are shut down here and nowhere else. libmicrohttpd closes a socket only after wr_watch_connection() has
@@ -354,9 +357,32 @@ static void look(struct wr_http *http, struct polled *p, int64_t now, int64_t dt
 	pthread_mutex_unlock(&http->lock);
 }
 
+struct crowd {
+	size_t most;    /* requests at once since memory was given back last */
+	int64_t next_ms; /* when it may be again */
+};
+
+/* malloc keeps what many requests at once needed; when they have gone the system gets it back. */
+static void give_back(struct wr_http *http, struct crowd *crowd, int64_t now)
+{
+	size_t running;
+
+	pthread_mutex_lock(&http->lock);
+	running = http->running;
+	pthread_mutex_unlock(&http->lock);
+	if (running > crowd->most)
+		crowd->most = running;
+	if (crowd->most < CROWD || running > crowd->most / 4 || now < crowd->next_ms)
+		return;
+	malloc_trim(0);
+	crowd->most = running;
+	crowd->next_ms = now + GIVE_BACK_MS;
+}
+
 void wr_watch_main(void *arg)
 {
 	struct wr_http *http = arg;
+	struct crowd crowd = {.most = 0};
 	struct polled p = {.fds = NULL};
 	struct pollfd stop = {.fd = http->watch_stop, .events = POLLIN};
 	int64_t last = wr_mono_ms();
@@ -370,6 +396,7 @@ void wr_watch_main(void *arg)
 		if (rc < 0 && errno != EINTR)
 			break;
 		look(http, &p, now, now - last);
+		give_back(http, &crowd, now);
 		last = now;
 	}
 	free(p.fds);

@@ -1,57 +1,63 @@
-// isomorphic-git under Node: node isomorphic.mjs TEST. REPO is the repository's URL, TOKEN the password, TMP an own folder.
-import assert from "node:assert/strict";
+// isomorphic-git under Node, driven by tests/clients/rounds.py: verbs and arguments come as lines split by tabs, an answer is a line.
 import fs from "node:fs";
 import { createRequire } from "node:module";
+import readline from "node:readline";
 
 const require = createRequire(`${process.env.MODULES}/none.js`);
 const git = require("isomorphic-git");
 const http = require("isomorphic-git/http/node");
-const { REPO: url, TOKEN: password, TMP } = process.env;
-const onAuth = () => ({ username: "x-access-token", password });
-const onAuthFailure = () => ({ cancel: true });
-const author = { name: "Iso", email: "iso@example.com" };
-const common = (dir) => ({ fs, http, dir, onAuth, onAuthFailure });
 
-async function commitFile(dir, name, text) {
-  fs.writeFileSync(`${dir}/${name}`, text);
-  await git.add({ fs, dir, filepath: name });
-  return git.commit({ fs, dir, author, message: `adds ${name}` });
+/** The URL without its login, and the answers to a challenge. */
+function remote(text) {
+  const url = new URL(text);
+  const { username, password } = url;
+  url.username = url.password = "";
+  return { url: url.href, onAuth: () => ({ username, password }), onAuthFailure: () => ({ cancel: true }) };
 }
+const split = (spec) => [spec.startsWith("+"), ...spec.replace(/^\+/, "").split(":")];
 
-const tests = {
-  async round() {
-    const dir = `${TMP}/iso`;
-    await git.clone({ ...common(dir), url });
-    assert.equal((await git.log({ fs, dir })).length, 2);
-    assert.equal(fs.readFileSync(`${dir}/d1/f1`, "utf8"), "changed");
-    const oid = await commitFile(dir, "from-isomorphic", "hello\n");
-    const pushed = await git.push({ ...common(dir), url, ref: "main" });
-    assert.equal(pushed.ok, true, JSON.stringify(pushed));
-    await git.branch({ fs, dir, ref: "side" });
-    assert.equal((await git.push({ ...common(dir), url, ref: "side" })).ok, true);
-    const refs = await git.listServerRefs({ http, onAuth, url, protocolVersion: 2 });
-    assert.equal(refs.find((r) => r.ref === "refs/heads/main").oid, oid);
-
-    const shallow = `${TMP}/shallow`;
-    await git.clone({ ...common(shallow), url, depth: 1, singleBranch: true, ref: "main" });
-    assert.equal((await git.log({ fs, dir: shallow })).length, 1);
-    await git.fetch({ ...common(shallow), url, depth: 10, ref: "main", singleBranch: true });
-    assert.equal((await git.log({ fs, dir: shallow })).length, 3);
-    await git.push({ ...common(dir), url, ref: "main", remoteRef: "refs/heads/gone" });
-    await git.push({ ...common(dir), url, ref: "main", remoteRef: "refs/heads/gone", delete: true });
-    const after = await git.listServerRefs({ http, onAuth, url });
-    assert.deepEqual(after.map((r) => r.ref).filter((r) => r.startsWith("refs/heads/")), ["refs/heads/main", "refs/heads/side"]);
+const verbs = {
+  async clone(url, dir, depth) {
+    await git.clone({ fs, http, dir, ...remote(url), ...(depth !== "0" && { depth: Number(depth), singleBranch: true }) });
+    await git.setConfig({ fs, dir, path: "remote.origin.url", value: remote(url).url });
   },
-
-  async refused() {
-    const dir = `${TMP}/refused`;
-    await git.clone({ ...common(dir), url });
-    await commitFile(dir, "more", "x");
-    await assert.rejects(git.push({ ...common(dir), url, ref: "main" }), (e) => e.code === "HttpError" && e.data.statusCode === 403);
-    await assert.rejects(git.clone({ fs, http, dir: `${TMP}/none`, url, onAuth: () => ({ username: "x", password: "wrong" }), onAuthFailure }),
-      (e) => e.code === "UserCanceledError" || e.data?.statusCode === 401);
+  async fetch(dir, url, ...specs) {
+    for (const [, source, target] of specs.map(split)) {
+      const { fetchHead } = await git.fetch({ fs, http, dir, ...remote(url), ref: source, remoteRef: source, singleBranch: true, tags: false });
+      await git.writeRef({ fs, dir, ref: target, value: fetchHead, force: true });
+    }
+  },
+  async deepen(dir, url, ref, depth) {
+    await git.fetch({ fs, http, dir, ...remote(url), ref, remoteRef: ref, depth: Number(depth), singleBranch: true });
+  },
+  async push(dir, url, ...specs) {
+    const said = [];
+    for (const [force, source, target] of specs.map(split)) {
+      const options = source ? { ref: source, force } : { ref: "HEAD", delete: true };
+      try {
+        const result = await git.push({ fs, http, dir, ...remote(url), remoteRef: target, ...options });
+        said.push(`${target}=${result.refs[target]?.ok ? "ok" : JSON.stringify(result)}`);
+      } catch (e) {
+        if (e.code !== "GitPushError") throw e;
+        said.push(`${target}=${e.message}`);
+      }
+    }
+    return said;
+  },
+  async ls(url) {
+    const { onAuth, onAuthFailure, url: plain } = remote(url);
+    const refs = await git.listServerRefs({ http, url: plain, onAuth, onAuthFailure });
+    return refs.map(({ ref, oid }) => `${ref}=${oid}`);
   },
 };
 
-await tests[process.argv[2]]();
-console.log("done");
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const [verb, ...args] = line.split("\t");
+  let answer;
+  try {
+    answer = ["ok", ...((await verbs[verb](...args)) ?? [])];
+  } catch (e) {
+    answer = ["error", `${e.code ?? e.name}: ${e.message} ${JSON.stringify(e.data ?? {})}`];
+  }
+  console.log(answer.map((text) => text.replace(/[\t\n]/g, " ")).join("\t"));
+}

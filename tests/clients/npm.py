@@ -1,4 +1,4 @@
-"""The clients that people use: the npm package freestyle with its CLI, isomorphic-git under Node."""
+"""The npm package freestyle and its CLI."""
 import json
 import os
 import re
@@ -97,25 +97,3 @@ def cli_creates_lists_and_deletes(t):
     expect(re.search(r"Total: 0\b|[Nn]o .*repositor", cli(t, account, "git", "list")), "an empty list")
     out = cli(t, account, "git", "delete", repo_id, status=1)
     expect("REPOSITORY_NOT_FOUND" in out and "TraceId" in out, "an error with its trace id", out)
-
-
-@test
-def isomorphic_git_in_node(t):
-    account = t.account
-    repo = account.repo()
-    identity = account.identity(write=repo)
-    work = t.git.init(t.path("work"))
-    t.git.commit(work, {f"d{i}/f{i}": f"{i}\n" * 100 for i in range(20)}, "one")
-    t.git.commit(work, {"d1/f1": "changed"}, "two")
-    t.git("tag", "-a", "-m", "tag", "v1", cwd=work)
-    t.git("push", "-q", repo.url(), "main", "v1", cwd=work)
-    secret = identity.secret()
-    run(t, "isomorphic.mjs", "round", REPO=f"{t.server.url}/{repo.id}", TOKEN=secret)
-    refs = t.git.remote_refs(repo.url())
-    expect(refs["refs/heads/main"] != t.git.rev(work), "its push arrived")
-    copy = t.git.mirror(repo.url(), t.path("after"))
-    t.git("fsck", "--full", cwd=copy)
-    same(t.git("show", "main:from-isomorphic", cwd=copy), "hello\n", "its file")
-    same(refs["refs/heads/side"], refs["refs/heads/main"], "its branch")
-    run(t, "isomorphic.mjs", "refused", REPO=f"{t.server.url}/{repo.id}", TOKEN=account.identity(read=repo).secret())
-    same(t.git.remote_refs(repo.url()), refs, "a reader's push changes nothing")

@@ -132,9 +132,9 @@ def tree(*entries):
     return b"".join(mode.encode() + b" " + name.encode() + b"\0" + bytes.fromhex(i) for mode, name, i in entries)
 
 
-def commit(tree_id, *parents, message="x"):
+def commit(tree_id, *parents, message="x", date=1700000000):
     text = f"tree {tree_id}\n" + "".join(f"parent {p}\n" for p in parents)
-    return (text + f"author A <a@example.com> 1700000000 +0000\ncommitter A <a@example.com> 1700000000 +0000\n\n{message}\n").encode()
+    return (text + f"author A <a@example.com> {date} +0000\ncommitter A <a@example.com> {date} +0000\n\n{message}\n").encode()
 
 
 def small(message="x", content=b"hello\n"):

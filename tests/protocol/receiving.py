@@ -5,58 +5,11 @@ import http.client
 import struct
 import zlib
 
-from harness import expect, same, test, wait_for
+from harness import expect, same, test
 from harness import pkt
 from harness.pkt import (BLOB, COMMIT, FLUSH, OFS_DELTA, REF_DELTA, TAG, TREE, ZERO, delta, entry, entry_header, pack, push_body,
                          report, reseal, small)
-
-TYPE = {"Content-Type": "application/x-git-receive-pack-request"}
-
-
-class World:
-    """A repository with one commit, pushed raw, and another commit to push."""
-
-    def __init__(self, t, server=None):
-        account = (server or t.server).account()
-        self.server, self.repo, self.api = account.server, account.repo(), account.api
-        self.base, self.base_objects = small("base", b"base content, long enough to be a delta's base\n" * 3)
-        self.expect_ok(self.base, "refs/heads/main", pack([entry(k, d) for k, d in self.base_objects]))
-        self.tip, self.objects = small("tip", b"tip content\n")
-        self.entries = [entry(k, d) for k, d in self.objects]
-        self.good = pack(self.entries)
-
-    def post(self, body, **headers):
-        sent = {**TYPE, **{k.replace("_", "-"): v for k, v in headers.items()}}
-        return self.api.post(f"/{self.repo.id}.git/git-receive-pack", body, headers=sent)
-
-    def push(self, tip, ref, pack_bytes, old=ZERO):
-        return self.post(push_body([(old, tip, ref)], pack_bytes))
-
-    def expect_ok(self, tip, ref, pack_bytes, old=ZERO):
-        reply = self.push(tip, ref, pack_bytes, old)
-        same(reply.status, 200, f"status with {reply.body[:200]!r}")
-        same(report(reply.body), ("ok", {ref: "ok"}), "report")
-
-    def refs(self):
-        body = self.api.get(f"/{self.repo.id}/info/refs?service=git-receive-pack").body
-        rows = [r.split("\0")[0] for r in pkt.lines(body)[2:] if r]
-        return {name: oid for oid, name in (r.split(" ", 1) for r in rows) if oid != ZERO}
-
-    def folder(self):
-        """The repository's files, and what pushes under way have left."""
-        own = {k: n for k, n in self.server.files("repos").items() if self.repo.id in k}
-        return own, set(self.server.files("run"))
-
-    def refused(self, what, reply, refs, files):
-        """Said to the client, and nothing is left of it."""
-        if reply.status == 200:
-            unpack, results = report(reply.body)
-            expect(unpack != "ok" or (results and all(r != "ok" for r in results.values())), f"{what}: refused", reply.body)
-        else:
-            expect(reply.status in (400, 413), f"{what}: status", reply.status, reply.body)
-        same(self.refs(), refs, f"{what}: refs")
-        same(self.folder()[0], files[0], f"{what}: files of the repository")
-        wait_for(lambda: self.folder()[1] <= files[1], f"{what}: the spool's removal", 20)
+from harness.pushes import TYPE, World
 
 
 @test
@@ -68,9 +21,10 @@ def the_advertisement(t):
     same(rows[:2], ["# service=git-receive-pack", None], "the service line; version 2 means version 0 for pushes")
     first, capabilities = rows[2].split("\0")
     same(first, f"{w.base} refs/heads/main", "refs without HEAD")
-    for word in ("report-status", "delete-refs", "side-band-64k", "quiet", "atomic", "ofs-delta", "object-format=sha1"):
+    for word in ("report-status", "report-status-v2", "delete-refs", "side-band-64k", "quiet", "atomic", "ofs-delta",
+                 "push-options", "object-format=sha1"):
         expect(word in capabilities.split(), f"capability {word}", capabilities)
-    expect("push-cert" not in capabilities and "push-options" not in capabilities, "what is not there is not announced")
+    expect("push-cert" not in capabilities, "what is not there is not announced")
 
 
 @test

@@ -5,8 +5,8 @@
 
 #define UPLOAD_CAPS                                                                                                    \
 	"multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative "       \
-	"no-progress include-tag multi_ack_detailed allow-tip-sha1-in-want allow-reachable-sha1-in-want no-done "
-#define RECEIVE_CAPS "report-status delete-refs side-band-64k quiet atomic ofs-delta "
+	"no-progress include-tag multi_ack_detailed allow-tip-sha1-in-want allow-reachable-sha1-in-want no-done filter "
+#define RECEIVE_CAPS "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options "
 #define COMMON_CAPS "object-format=sha1 agent=warren/" WR_VERSION "\n"
 #define ZERO "0000000000000000000000000000000000000000"
 
@@ -113,9 +113,10 @@ static void version_2(void **state)
 	expect(&rest, "version 2\n");
 	expect(&rest, "agent=warren/" WR_VERSION "\n");
 	expect(&rest, "ls-refs=unborn\n");
-	expect(&rest, "fetch=shallow wait-for-done\n");
+	expect(&rest, "fetch=shallow wait-for-done filter ref-in-want sideband-all\n");
 	expect(&rest, "server-option\n");
 	expect(&rest, "object-format=sha1\n");
+	expect(&rest, "object-info\n");
 	expect(&rest, "0000");
 	assert_int_equal(rest.len, 0);
 }

@@ -71,9 +71,10 @@ static void served(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
 		struct wr_filter f = {1, 2, 3};
+		enum wr_code code = wr_filter_parse(&f, wr_str(table[i].spec), NULL);
 
-		if (wr_filter_parse(&f, wr_str(table[i].spec), NULL) != WR_OK || f.blob_limit != table[i].f.blob_limit ||
-		    f.tree_depth != table[i].f.tree_depth || f.types != table[i].f.types)
+		if (code != WR_OK || f.blob_limit != table[i].f.blob_limit || f.tree_depth != table[i].f.tree_depth ||
+		    f.types != table[i].f.types)
 			fail_msg("%s: %llu %llu %u", table[i].spec, (unsigned long long)f.blob_limit,
 				 (unsigned long long)f.tree_depth, f.types);
 	}
@@ -93,7 +94,8 @@ static void refuse(struct wr_str spec, const char *why)
 	wr_error_fini(&err);
 }
 
-#define KNOWN "blob:none, blob:limit=<n>[kmg], tree:<depth>, object:type=<type> and combine:<filter>+<filter> are served"
+#define KNOWN                                                                                                          \
+	"blob:none, blob:limit=<n>[kmg], tree:<depth>, object:type=<type> and combine:<filter>+<filter> are served here"
 
 static void refused(void **state)
 {

@@ -88,8 +88,8 @@ static void make_world(struct fx *f, struct world *w, unsigned commits)
 		unsigned from = i > 1 ? i - 1 - (i > 4 ? chance(f, 4) : 0) : 0;
 		unsigned with = i > 6 && chance(f, 4) == 0 ? 1 + chance(f, i - 1) : 0;
 
-		wr_buf_printf(&in, "commit refs/heads/b%u\nmark :%u\ncommitter C <c@example.org> %u +0000\ndata 2\nm\n", i,
-			      i, 1700000000 + i * 100);
+		wr_buf_printf(&in, "commit refs/heads/b%u\nmark :%u\ncommitter C <c@example.org> %u +0000\ndata 2\nm\n",
+			      i, i, 1700000000 + i * 100);
 		if (from)
 			wr_buf_printf(&in, "from :%u\n", from);
 		if (with && with != from)
@@ -103,18 +103,20 @@ static void make_world(struct fx *f, struct world *w, unsigned commits)
 	   "git init -q --bare work; cd work; git fast-import --quiet < ../import; git config advice.nestedTag false; "
 	   "git tag -am x t1 b1; git tag -am x t2 b%u; git tag -am x t3 t2; git tag -am x t4 t3; git tag light b2; "
 	   "git tag -am x tree b%u^{tree}; git tag -am x tree2 tree; "
-	   "git ls-tree -r b%u | grep blob | cut -c13-52 | head -3 | while read b; do git tag -am x of-$b $b; "
-	   "git tag -am x on-$b of-$b; git update-ref refs/x/blob-$b $b; done; "
-	   "git ls-tree -rt b%u | grep tree | cut -c13-52 | tail -3 | while read t; do git update-ref refs/x/tree-$t $t; done; "
-	   "git for-each-ref refs/heads --format='%%(refname)' | while read r; do git merge-base --is-ancestor $r b%u && "
-	   "test $r != refs/heads/b%u && git update-ref -d $r || true; done; git repack -adfq --depth=30 --window=30",
+	   "git ls-tree -r b%u | grep blob | cut -c13-52 | sort -u | head -3 | while read b; do "
+	   "git tag -am x of-$b $b; git tag -am x on-$b of-$b; git update-ref refs/x/blob-$b $b; done; "
+	   "git ls-tree -rt b%u | grep tree | cut -c13-52 | tail -3 | while read t; do "
+	   "git update-ref refs/x/tree-$t $t; done; "
+	   "git for-each-ref refs/heads --format='%%(refname)' | while read r; do "
+	   "git merge-base --is-ancestor $r b%u && test $r != refs/heads/b%u && git update-ref -d $r || true; done; "
+	   "git repack -adfq --depth=30 --window=30",
 	   commits / 2, commits / 3, commits, commits, commits, commits);
 	push_all(f, "work");
 	sh_out(f, &text, "git -C work rev-list --all");
 	oids_of(&w->commits, &text);
 	sh_out(f, &text,
-	       "git -C work rev-list --objects --all --no-object-names | git -C work cat-file --batch-check | grep -v ' "
-	       "commit '");
+	       "cd work; git rev-list --objects --all --no-object-names | git cat-file --batch-check | "
+	       "grep -v ' commit '");
 	oids_of(&w->others, &text);
 	assert_ok(wr_snapshot_take(&w->snap, f->repo, &f->err));
 }
@@ -259,7 +261,8 @@ static void expect(struct fx *f, struct wr_oidmap *out, const struct asked *a)
 	for (unsigned i = 0; i < a->count; i++) {
 		WR_AUTO_S(wr_oidmap) part = {0};
 
-		set_of(f, &part, "for i in %s; do git -C work rev-list --objects --no-object-names --filter=%s $i; done",
+		set_of(f, &part,
+		       "for i in %s; do git -C work rev-list --objects --no-object-names --filter=%s $i; done",
 		       a->want_words, a->parts[i]);
 		keep_common(out, &part);
 	}
@@ -374,8 +377,8 @@ static void tags_go_along(void **state)
 static void make_client(struct fx *f, const struct asked *a)
 {
 	sh(f,
-	   "rm -rf client; git init -q --bare client; for i in %s; do echo $i; done | git -C work pack-objects --revs -q "
-	   "--stdout %s%s | git -C client index-pack --stdin >/dev/null",
+	   "rm -rf client; git init -q --bare client; for i in %s; do echo $i; done | git -C work pack-objects "
+	   "--revs -q --stdout %s%s | git -C client index-pack --stdin >/dev/null",
 	   a->have_words, a->count ? "--filter=" : "", a->spec);
 }
 
@@ -396,7 +399,8 @@ static void one_fetch(struct fx *f, const struct world *w)
 	WR_AUTO_S(wr_oidmap) direct = {0};
 	WR_AUTO_S(wr_oidmap) held = {0};
 	WR_AUTO_S(wr_oidmap) old = {0};
-	struct wr_plan_request req = {.wants = &a.wants, .haves = &a.haves, .client_shallow = &none, .filter = &a.filter};
+	struct wr_plan_request req = {
+		.wants = &a.wants, .haves = &a.haves, .client_shallow = &none, .filter = &a.filter};
 	struct wr_oid which;
 
 	random_request(f, &a, w, true);
@@ -408,8 +412,8 @@ static void one_fetch(struct fx *f, const struct world *w)
 	set_of(f, &old, "git -C work rev-list %s", a.have_words);
 	set_of(f, &held, "git -C work rev-list --objects --no-object-names %s", a.have_words);
 	set_of(f, &direct,
-	       "cd work; for i in %s; do git rev-parse $i^{}; done | git cat-file --batch-check | grep -v ' commit ' || "
-	       "true",
+	       "cd work; for i in %s; do git rev-parse $i^{}; done | git cat-file --batch-check | "
+	       "grep -v ' commit ' || true",
 	       a.want_words);
 	assert_within(&ours, &right, &a, "too much");
 	assert_within(&direct, &ours, &a, "a tree or blob that is wanted does not come");
@@ -462,8 +466,9 @@ static void one_shallow(struct fx *f, const struct world *w)
 		WR_AUTO_S(wr_oidmap) part = {0};
 
 		sh(f,
-		   "rm -rf theirs; git -C work config uploadpack.allowFilter true; git -C work update-ref refs/heads/pick %s; "
-		   "git clone -q --bare --no-tags --single-branch -b pick --depth %u --filter=%s file://$PWD/work theirs",
+		   "rm -rf theirs; git -C work config uploadpack.allowFilter true; "
+		   "git -C work update-ref refs/heads/pick %s; git clone -q --bare --no-tags --single-branch -b pick "
+		   "--depth %u --filter=%s file://$PWD/work theirs",
 		   a.want_words, depth, a.parts[i]);
 		/* Its clone lets tags go along. */
 		set_of(f, i ? &part : &right,
@@ -510,8 +515,8 @@ static void the_least_depth_counts(void **state)
 	struct wr_plan_request req = {.wants = &wants, .haves = &none, .client_shallow = &none, .filter = &filter};
 	struct wr_oid tip, old, inner, leaf;
 
-	sh(f, "git init -q work; cd work; mkdir -p a/b/c; echo x >a/b/c/leaf; git add .; git commit -qm deep; git mv a/b/c c; "
-	      "git commit -qm up; mkdir -p a/b; git mv c a/b/c; git commit -qm 'deep again'");
+	sh(f, "git init -q work; cd work; mkdir -p a/b/c; echo x >a/b/c/leaf; git add .; git commit -qm deep; "
+	      "git mv a/b/c c; git commit -qm up; mkdir -p a/b; git mv c a/b/c; git commit -qm 'deep again'");
 	push_all(f, "work");
 	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
 	sh_oid(f, &tip, "git -C work rev-parse HEAD");
@@ -521,7 +526,7 @@ static void the_least_depth_counts(void **state)
 	for (uint64_t depth = 0; depth < 6; depth++)
 		for (unsigned all = 0; all < 2; all++) {
 			WR_AUTO(wr_plan) *plan = NULL;
-			/* In the history c is in a folder's place at one time; in the first commit only three below it. */
+			/* The first commit has c three levels down, the second one at the top. */
 			uint64_t at = all ? 1 : 3;
 
 			wants.len = 0;
@@ -574,8 +579,9 @@ static void bases_that_were_left_out(void **state)
 	struct wr_oid oid;
 
 	/* git makes the smaller and older one the delta. */
-	sh(f, "git init -q work; cd work; seq 1 400 >f; git add f; git commit -qm large; git branch large; seq 1 390 >f; "
-	      "git commit -qam small; git repack -adfq; git verify-pack -v .git/objects/pack/*.idx | grep "
+	sh(f, "git init -q work; cd work; seq 1 400 >f; git add f; git commit -qm large; git branch large; "
+	      "seq 1 390 >f; git commit -qam small; git repack -adfq; "
+	      "git verify-pack -v .git/objects/pack/*.idx | grep "
 	      "\"$(git rev-parse HEAD:f) blob\" | grep -q \"$(git rev-parse large:f)\"");
 	push_all(f, "work");
 	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
@@ -594,8 +600,8 @@ static void bases_that_were_left_out(void **state)
 		}
 		plan_to(f, snap, &req);
 		sh(f,
-		   "rm -rf client; git init -q --bare client; git -C work rev-parse large | git -C work pack-objects --revs -q "
-		   "--stdout --filter=blob:limit=%llu | git -C client index-pack --stdin >/dev/null; "
+		   "rm -rf client; git init -q --bare client; git -C work rev-parse large | git -C work pack-objects "
+		   "--revs -q --stdout --filter=blob:limit=%llu | git -C client index-pack --stdin >/dev/null; "
 		   "git -C client index-pack --fix-thin --stdin <out.pack >/dev/null; "
 		   "test $(git -C client cat-file -s $(git -C work rev-parse HEAD:f)) = 1452",
 		   (unsigned long long)(limits[i] == UINT64_MAX ? 1000000 : limits[i]));

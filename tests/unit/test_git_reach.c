@@ -434,6 +434,38 @@ static void no_work_tells_what_is_stored(void **state)
 	}
 }
 
+/* Base and tails answer at once; and what came since then is all that is looked at for what nobody reaches. */
+static void what_the_checkpoint_knew_costs_nothing(void **state)
+{
+	struct ck *c = *state;
+	static const char *const known[] = {"main~7", "main~7^{tree}", "main~20:d/b", "main~1"};
+	WR_AUTO(wr_reach) *r = NULL;
+	char files[64];
+	bool yes;
+
+	for (int i = 0; i < 30; i++) {
+		snprintf(files, sizeof files, "a %d d/b %d", i, i);
+		commit(c, "main", i ? "main" : NULL, files);
+	}
+	push_rev(c, "refs/heads/main", "main");
+	push_rev(c, "refs/heads/other", "main~1");
+	push_rev(c, "refs/tags/other", "main~5");
+	checkpoint(c);
+	commit(c, "main", "main", "a 30 d/b 29");
+	push_rev(c, "refs/heads/main", "main");
+	assert_ok(wr_reach_new(&r, c->snap, NULL, NULL));
+	for (size_t i = 0; i < WR_ARRAY_LEN(known); i++) {
+		struct wr_oid oid = rev(c, known[i]);
+		const struct wr_oids one = {&oid, 1, 1};
+
+		assert_ok(wr_reach_each(&yes, r, &one, NULL));
+		assert_true(yes);
+	}
+	assert_int_equal(wr_reach_steps(r), 0);
+	assert_in_range(cost(c, &nobodys, false), 1, 8);
+	assert_in_range(cost(c, &nobodys, true), 1, 3);
+}
+
 /* Of many questions all are answered by one walk, and it ends with the last answer. */
 static void many_at_once_and_the_youngest_first(void **state)
 {
@@ -827,6 +859,7 @@ int main(void)
 		T(submodules_are_not_followed),
 		T(shallow_roots),
 		T(no_work_tells_what_is_stored),
+		T(what_the_checkpoint_knew_costs_nothing),
 		T(many_at_once_and_the_youngest_first),
 		T(cancelling),
 		T(what_is_lost_may_be_damaged),

@@ -164,6 +164,94 @@ static void test_slow_clients_are_dropped(void **state)
 		close(fds[i]);
 }
 
+/* Uploads that stand still hold no thread, however many they are, and end well when they go on. */
+static void test_standing_uploads(void **state)
+{
+	struct reply r;
+	int fds[20];
+
+	(void)state;
+	cfg.lanes_git_threads = 2;
+	start();
+	for (size_t i = 0; i < WR_ARRAY_LEN(fds); i++) {
+		fds[i] = dial();
+		say(fds[i], "POST /upload HTTP/1.1\r\n" H "Content-Length: 10\r\n" E "01234");
+	}
+	for (int i = 0; i < 5; i++)
+		expect("GET /stream/100 HTTP/1.1\r\n" H E, 200, NULL);
+	assert_int_equal(atomic_load(&uploads_begun), 0);
+	for (size_t i = 0; i < WR_ARRAY_LEN(fds); i++) {
+		say(fds[i], "56789");
+		receive(fds[i], &r, false);
+		assert_int_equal(r.status, 200);
+		assert_non_null(strstr(r.body.ptr, "\"len\":10"));
+		reply_fini(&r);
+		close(fds[i]);
+	}
+}
+
+/* The lane is full when the upload has filled its ring: 503 behind its body, and the connection goes on. */
+static void test_upload_meets_a_full_lane(void **state)
+{
+	char *body = calloc(1, 600000);
+	struct reply r;
+	int stuck[2], late;
+
+	(void)state;
+	cfg.lanes_epoll_threads = 1;
+	cfg.lanes_git_threads = 1;
+	cfg.lanes_queue = 1;
+	start();
+	set_hold(true);
+	late = dial();
+	say(late, "POST /upload HTTP/1.1\r\n" H "Content-Length: 600000\r\n" E "x");
+	expect("GET /ok HTTP/1.1\r\n" H E, 200, NULL);
+	for (int i = 0; i < 2; i++) {
+		stuck[i] = dial();
+		say(stuck[i], "GET /progress HTTP/1.1\r\n" H E);
+		if (i == 0)
+			wait_holding(1);
+	}
+	/* The one event thread answers these after it has put the second into the lane. */
+	for (int i = 0; i < 2; i++)
+		expect("GET /ok HTTP/1.1\r\n" H E, 200, NULL);
+	assert_true(send_bytes(late, body, 599999));
+	receive(late, &r, false);
+	assert_int_equal(r.status, 503);
+	reply_fini(&r);
+	say(late, "GET /ok HTTP/1.1\r\n" H E);
+	receive(late, &r, false);
+	assert_int_equal(r.status, 200);
+	reply_fini(&r);
+	set_hold(false);
+	for (int i = 0; i < 2; i++) {
+		receive(stuck[i], &r, false);
+		assert_int_equal(r.status, 200);
+		reply_fini(&r);
+		close(stuck[i]);
+	}
+	close(late);
+	free(body);
+}
+
+/* What is announced and not sent takes nothing from those who send. */
+static void test_promised_bodies(void **state)
+{
+	int fds[8];
+
+	(void)state;
+	cfg.http_max_buffered = 100000;
+	start();
+	for (size_t i = 0; i < WR_ARRAY_LEN(fds); i++) {
+		fds[i] = dial();
+		say(fds[i], "POST /bytes HTTP/1.1\r\n" H "Content-Length: 50000\r\n" E "x");
+	}
+	for (int i = 0; i < 5; i++)
+		expect("POST /bytes HTTP/1.1\r\n" H "Content-Length: 10\r\n" E "0123456789", 200, "\"len\":10");
+	for (size_t i = 0; i < WR_ARRAY_LEN(fds); i++)
+		close(fds[i]);
+}
+
 /* Who waits for us is not slow. */
 static void test_patient_client_is_kept(void **state)
 {
@@ -226,6 +314,84 @@ static void test_connection_limit(void **state)
 	reply_fini(&r);
 	close(fds[1]);
 	close(fds[2]);
+}
+
+/* All places are taken by clients that ask nothing, or half: they make room. */
+static void test_idle_connections_make_room(void **state)
+{
+	int fds[6];
+
+	(void)state;
+	cfg.http_max_connections = 3;
+	start();
+	for (size_t i = 0; i < WR_ARRAY_LEN(fds); i++) {
+		fds[i] = dial();
+		if (i % 3)
+			say(fds[i], i % 3 == 1 ? "GET /ok" : "GET /ok HTTP/1.1\r\nHost: x\r\n");
+	}
+	expect("GET /ok HTTP/1.1\r\n" H E, 200, NULL);
+	assert_true(server_closes(fds[0]));
+	for (size_t i = 0; i < WR_ARRAY_LEN(fds); i++)
+		close(fds[i]);
+}
+
+/* ... but nobody's request is cut for another's. */
+static void test_requests_make_no_room(void **state)
+{
+	struct reply r;
+	int fds[3];
+
+	(void)state;
+	cfg.http_max_connections = 2;
+	start();
+	set_hold(true);
+	for (int i = 0; i < 2; i++) {
+		fds[i] = dial();
+		say(fds[i], "GET /hold HTTP/1.1\r\n" H E);
+		wait_holding(i + 1);
+	}
+	fds[2] = dial();
+	say(fds[2], "GET /ok HTTP/1.1\r\n" H E);
+	poll(NULL, 0, 1500); /* longer than an idle connection is spared */
+	set_hold(false);
+	for (int i = 0; i < 3; i++) {
+		receive(fds[i], &r, false);
+		assert_int_equal(r.status, 200);
+		reply_fini(&r);
+	}
+	for (int i = 0; i < 3; i++)
+		close(fds[i]);
+	assert_int_equal(atomic_load(&cancelled_seen), 0);
+}
+
+static void test_connections_of_an_address(void **state)
+{
+	struct reply r;
+	int fds[3];
+
+	(void)state;
+	cfg.http_max_per_address = 2;
+	start();
+	for (int i = 0; i < 2; i++) {
+		fds[i] = dial();
+		say(fds[i], "GET /ok HTTP/1.1\r\n" H E);
+		receive(fds[i], &r, false);
+		assert_int_equal(r.status, 200);
+		reply_fini(&r);
+	}
+	fds[2] = dial();
+	assert_true(server_closes(fds[2]));
+	close(fds[2]);
+	/* The others are served, and their places are free again after them. */
+	for (int i = 0; i < 2; i++) {
+		say(fds[i], "GET /ok HTTP/1.1\r\n" H "Connection: close\r\n" E);
+		receive(fds[i], &r, false);
+		assert_int_equal(r.status, 200);
+		reply_fini(&r);
+		assert_true(server_closes(fds[i]));
+		close(fds[i]);
+	}
+	expect("GET /ok HTTP/1.1\r\n" H E, 200, NULL);
 }
 
 /* libmicrohttpd's threads lock themselves up at its own limit: it must never be met, however many come at once. */
@@ -303,6 +469,31 @@ static void test_drain(void **state)
 }
 
 /* Everything at once under way, and nobody cooperates: drain and stop come to an end all the same. */
+/* What is refused anyway, or not even asked, does not hold up the end. */
+static void test_drain_waits_for_no_half_request(void **state)
+{
+	int half, refused;
+	int64_t began;
+
+	(void)state;
+	cfg.server_stop_timeout = 600000;
+	cfg.http_header_timeout = cfg.http_min_rate_window = 600000;
+	start();
+	half = dial();
+	say(half, "GET /ok HTTP/1.1\r\nHost: x\r\n");
+	refused = dial();
+	say(refused, "POST /nowhere HTTP/1.1\r\n" H "Content-Length: 10000\r\n" E "x");
+	expect("GET /ok HTTP/1.1\r\n" H E, 200, NULL);
+	began = wr_mono_ms();
+	wr_http_drain(http);
+	/* Any of the timeouts would be ten minutes; and a body that is refused is waited for half a minute. */
+	assert_true(wr_mono_ms() - began < WAIT_MS);
+	assert_true(server_closes(half));
+	assert_true(server_closes(refused));
+	close(half);
+	close(refused);
+}
+
 static void test_stop_with_everything_under_way(void **state)
 {
 	static const char *const requests[] = {
@@ -572,11 +763,18 @@ int main(int argc, char **argv)
 		T(test_full_lane),
 		T(test_memory_bound),
 		T(test_slow_clients_are_dropped),
+		T(test_standing_uploads),
+		T(test_upload_meets_a_full_lane),
+		T(test_promised_bodies),
 		T(test_patient_client_is_kept),
 		T(test_request_timeout),
 		T(test_connection_limit),
+		T(test_idle_connections_make_room),
+		T(test_requests_make_no_room),
+		T(test_connections_of_an_address),
 		T(test_crowd),
 		T(test_drain),
+		T(test_drain_waits_for_no_half_request),
 		T(test_stop_with_everything_under_way),
 		T(test_many_clients),
 		T(test_listen_addresses),

@@ -189,6 +189,33 @@ static void writer_gathers(void **state)
 	assert_int_equal(out.len, 21 + 60000);
 }
 
+/* With a band in front of each line; special packets have none. */
+static void writer_bands(void **state)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	WR_AUTO_S(wr_buf) out = WR_BUF_INIT(1 << 20);
+	struct counting sink = {{.write = counting_write}, &out, 0, 1000};
+	WR_AUTO_S(wr_pkt_writer) w;
+
+	(void)state;
+	wr_pkt_writer_init(&w, &sink.base, &err);
+	wr_pkt_write(&w, WR_S("x"));
+	wr_pkt_writer_alive(&w); /* there is no place for it */
+	assert_int_equal(sink.writes, 0);
+	w.band = 1;
+	wr_pkt_printf(&w, "%s\n", "done");
+	wr_pkt_write(&w, WR_S(""));
+	wr_pkt_delim(&w);
+	wr_pkt_writer_alive(&w);
+	assert_int_equal(sink.writes, 1); /* and all before it is on its way */
+	assert_true(w.sent);
+	w.band = 3;
+	wr_pkt_write(&w, WR_S("no"));
+	wr_pkt_flush(&w);
+	assert_int_equal(wr_pkt_writer_send(&w), WR_OK);
+	assert_true(wr_str_eqz(wr_buf_str(&out), "0005x000a\1done\n0005\00100010005\0020007\3no0000"));
+}
+
 static void writer_failure_sticks(void **state)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
@@ -350,6 +377,7 @@ int main(void)
 		cmocka_unit_test(longest_packet),
 		cmocka_unit_test(source_failure_is_kept),
 		cmocka_unit_test(writer_gathers),
+		cmocka_unit_test(writer_bands),
 		cmocka_unit_test(writer_failure_sticks),
 		cmocka_unit_test(bands),
 		cmocka_unit_test(long_pieces),

@@ -1,6 +1,9 @@
 /* smart-http/upload: version 2 byte by byte; real git judges the packs. */
 #include "tests/unit/upload_fixture.h"
 
+#include "core/base/clock.h"
+#include "smart-http/upload_internal.h"
+
 /* ---- version 2 ---- */
 
 static void ls_refs(void **state)
@@ -508,6 +511,83 @@ static void sideband_all(void **state)
 	expect_end(&a);
 }
 
+/* ---- long work, and errors in the middle ---- */
+
+static bool left(void *arg)
+{
+	return *(bool *)arg;
+}
+
+static void long_work_is_heard_of(void **state)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	WR_AUTO_S(wr_buf) out = WR_BUF_INIT(4096);
+	bool gone = false;
+	struct wr_cancel outer = {left, &gone};
+	struct wr_upload_watch watch;
+	struct wr_buf_sink sink;
+	WR_AUTO_S(wr_pkt_writer) w;
+
+	(void)state;
+	wr_buf_sink_init(&sink, &out);
+	wr_pkt_writer_init(&w, &sink.base, &err);
+	wr_upload_watch_init(&watch, &outer, &w);
+	/* Without bands there is no place for it. */
+	watch.last_ms -= WR_SIDEBAND_ALIVE_MS;
+	assert_false(watch.base.fn(watch.base.arg));
+	assert_int_equal(out.len, 0);
+	w.band = 1;
+	wr_pkt_write(&w, WR_S("x"));
+	watch.last_ms = wr_mono_ms() + 1000000;
+	assert_false(watch.base.fn(watch.base.arg));
+	assert_int_equal(out.len, 0);
+	watch.last_ms -= 1000000 + WR_SIDEBAND_ALIVE_MS;
+	assert_false(watch.base.fn(watch.base.arg));
+	assert_true(wr_str_eqz(wr_buf_str(&out), "0006\1x0005\2"));
+	gone = true;
+	assert_true(watch.base.fn(watch.base.arg));
+	/* A client to which nothing can be written has left, too. */
+	gone = false;
+	out.max = out.len;
+	watch.last_ms -= 1000000;
+	assert_true(watch.base.fn(watch.base.arg));
+}
+
+/* What fails once the answer has begun is told in it; before that it becomes an HTTP status. */
+static void errors_in_the_middle(void **state)
+{
+	static const struct {
+		char band;
+		const char *words;
+	} rows[] = {{0, "0006x\n0016ERR Internal error"}, {1, "0007\1x\n0013\3Internal error"}};
+
+	(void)state;
+	for (size_t i = 0; i < WR_ARRAY_LEN(rows); i++) {
+		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+		WR_AUTO_S(wr_buf) out = WR_BUF_INIT(4096);
+		struct wr_upload up = {.told = false};
+		struct wr_buf_sink sink;
+		WR_AUTO_S(wr_pkt_writer) w;
+
+		wr_buf_sink_init(&sink, &out);
+		wr_pkt_writer_init(&w, &sink.base, &err);
+		w.band = rows[i].band;
+		assert_int_equal(wr_fail(&err, WR_E_INTERNAL, "secret"), WR_E_INTERNAL);
+		wr_pkt_write(&w, WR_S("x\n"));
+		assert_int_equal(wr_upload_tell(&up, &w, WR_OK), WR_OK);
+		assert_int_equal(wr_upload_tell(&up, &w, WR_E_INTERNAL), WR_E_INTERNAL);
+		assert_false(wr_upload_told(&up));
+		assert_int_equal(out.len, 0);
+		assert_int_equal(wr_pkt_writer_send(&w), WR_OK);
+		assert_int_equal(wr_upload_tell(&up, &w, WR_E_CANCELLED), WR_E_CANCELLED);
+		assert_false(wr_upload_told(&up));
+		assert_int_equal(wr_upload_tell(&up, &w, WR_E_INTERNAL), WR_E_INTERNAL);
+		assert_true(wr_upload_told(&up));
+		assert_true(wr_str_eqz(wr_buf_str(&out), rows[i].words));
+		assert_int_equal(err.code, WR_E_INTERNAL);
+	}
+}
+
 /* ---- object-info ---- */
 
 static void object_info(void **state)
@@ -762,6 +842,8 @@ int main(void)
 		cmocka_unit_test(want_refs_while_negotiating),
 		cmocka_unit_test(unknown_refs),
 		cmocka_unit_test(sideband_all),
+		cmocka_unit_test(long_work_is_heard_of),
+		cmocka_unit_test(errors_in_the_middle),
 		cmocka_unit_test(object_info),
 		cmocka_unit_test(v2_filter),
 		cmocka_unit_test(invalid_v2),

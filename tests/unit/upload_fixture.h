@@ -18,7 +18,7 @@ static struct world world;
 __attribute__((unused)) static char A[41], B[41], C[41], D[41], E[41], S[41], X[41], V1[41], V2[41], BLOB[41];
 
 static const struct wr_upload_limits limits = {
-	.max_wants = 100, .max_haves = 100, .max_prefixes = 4, .max_depth_lines = 100, .max_preamble = 1000};
+	.max_wants = 100, .max_haves = 100, .max_prefixes = 5, .max_depth_lines = 100, .max_preamble = 1000};
 
 struct answer {
 	struct wr_buf out;
