@@ -1,6 +1,6 @@
 #include "core/git/modules.h"
 
-#include "core/base/buf.h"
+#include "core/git/gitconfig.h"
 
 /* ---- what may stand there ---- */
 
@@ -128,184 +128,27 @@ bool wr_module_url_ok(struct wr_str url)
 	return !curl_url(&url) || curl_url_ok(url);
 }
 
-/* ---- git's configuration files ---- */
+/* ---- what stands there ---- */
 
-struct reader {
-	struct wr_str s;
-	size_t pos;
-	bool ended;		  /* a line end was made up behind the last byte */
-	struct wr_buf section;	  /* "submodule.name": what stands between brackets */
-	struct wr_buf key, value; /* of one entry */
-	bool has_value;		  /* "key" alone has none */
-	bool first;		  /* no entry of the section was looked at yet */
+struct look {
 	const struct wr_fsck_rules *rules;
 	struct wr_fault *fault;
 };
 
-/* A byte, or "\r\n" as one line end. */
-static int next_char(struct reader *r)
-{
-	unsigned char c;
-
-	if (r->pos == r->s.len) {
-		r->ended = true;
-		return '\n';
-	}
-	c = (unsigned char)r->s.ptr[r->pos++];
-	if (c == '\r' && r->pos < r->s.len && r->s.ptr[r->pos] == '\n')
-		c = (unsigned char)r->s.ptr[r->pos++];
-	return c;
-}
-
-static bool is_space(int c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-static bool is_letter(int c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool is_key_char(int c)
-{
-	return is_letter(c) || (c >= '0' && c <= '9') || c == '-';
-}
-
-static char lower(int c)
-{
-	return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-}
-
 /* What git sees of bytes that it keeps as a string of C. */
-static struct wr_str c_string(const struct wr_buf *b)
+static struct wr_str c_string(struct wr_str s)
 {
-	struct wr_str s = wr_buf_str(b);
-
 	s.len = find(s, '\0');
 	return s;
 }
 
-/* The rest of [section "subsection"]; c is the space behind the section. */
-static bool read_subsection(struct reader *r, int c)
-{
-	while (is_space(c)) {
-		if (c == '\n')
-			return false;
-		c = next_char(r);
-	}
-	if (c != '"')
-		return false;
-	wr_buf_addc(&r->section, '.');
-	while ((c = next_char(r)) != '"') {
-		if (c == '\n' || (c == '\\' && (c = next_char(r)) == '\n'))
-			return false;
-		wr_buf_addc(&r->section, (char)c);
-	}
-	return next_char(r) == ']';
-}
-
-/* Behind "[". */
-static bool read_section(struct reader *r)
-{
-	wr_buf_clear(&r->section);
-	r->first = true;
-	for (;;) {
-		int c = next_char(r);
-
-		if (r->ended)
-			return false;
-		if (c == ']')
-			return r->section.len > 0;
-		if (is_space(c))
-			return read_subsection(r, c);
-		if (!is_key_char(c) && c != '.')
-			return false;
-		wr_buf_addc(&r->section, lower(c));
-	}
-}
-
-/* A backslash and what follows it. */
-static bool read_escape(struct reader *r)
-{
-	int c = next_char(r);
-
-	switch (c) {
-	case '\n':
-		return true;
-	case 't':
-		c = '\t';
-		break;
-	case 'b':
-		c = '\b';
-		break;
-	case 'n':
-		c = '\n';
-		break;
-	case '\\':
-	case '"':
-		break;
-	default:
-		return false;
-	}
-	wr_buf_addc(&r->value, (char)c);
-	return true;
-}
-
-/* Behind "=", to the end of the line, or of the lines that backslashes join. */
-static bool read_value(struct reader *r)
-{
-	bool quoted = false, comment = false;
-	size_t spaces = 0;
-
-	for (;;) {
-		int c = next_char(r);
-
-		if (c == '\n')
-			return !quoted;
-		if (comment)
-			continue;
-		if (is_space(c) && !quoted) {
-			spaces += r->value.len > 0;
-			continue;
-		}
-		if (!quoted && (c == ';' || c == '#')) {
-			comment = true;
-			continue;
-		}
-		for (; spaces > 0; spaces--)
-			wr_buf_addc(&r->value, ' ');
-		if (c == '"')
-			quoted = !quoted;
-		else if (c != '\\')
-			wr_buf_addc(&r->value, (char)c);
-		else if (!read_escape(r))
-			return false;
-	}
-}
-
-/* "key", "key = value"; c is its first letter. */
-static bool read_entry(struct reader *r, int c)
-{
-	wr_buf_clear(&r->key);
-	wr_buf_clear(&r->value);
-	do {
-		wr_buf_addc(&r->key, lower(c));
-		c = next_char(r);
-	} while (!r->ended && is_key_char(c));
-	while (c == ' ' || c == '\t')
-		c = next_char(r);
-	r->has_value = c == '=';
-	return c == '\n' || (r->has_value && read_value(r));
-}
-
 /* Notes a fault with the words that it is about, as far as a terminal and a line of the report take them. */
-static bool note(struct reader *r, enum wr_fsck_id id, struct wr_str about)
+static bool note(const struct look *l, enum wr_fsck_id id, struct wr_str about)
 {
-	char *out = r->fault->about;
-	size_t n = sizeof r->fault->about - 1;
+	char *out = l->fault->about;
+	size_t n = sizeof l->fault->about - 1;
 
-	if (!wr_fsck_note(r->fault, r->rules, id))
+	if (!wr_fsck_note(l->fault, l->rules, id))
 		return false;
 	n = about.len < n ? about.len : n;
 	for (size_t i = 0; i < n; i++)
@@ -315,15 +158,15 @@ static bool note(struct reader *r, enum wr_fsck_id id, struct wr_str about)
 }
 
 /* Whose entry it is, and its key; false where it is nobody's. A NUL in the section cuts it, and with it the key. */
-static bool split(struct wr_str *name, struct wr_str *key, const struct reader *r)
+static bool split(struct wr_str *name, struct wr_str *key, const struct wr_gitconfig_entry *e)
 {
-	struct wr_str section = c_string(&r->section);
-	bool cut = section.len < r->section.len;
+	struct wr_str section = c_string(e->section);
+	bool cut = section.len < e->section.len;
 
 	if (!drop(&section, WR_S("submodule.")))
 		return false;
 	*name = section;
-	*key = wr_buf_str(&r->key);
+	*key = e->key;
 	if (cut) {
 		const char *dot = section.len ? memrchr(section.ptr, '.', section.len) : NULL;
 
@@ -336,72 +179,33 @@ static bool split(struct wr_str *name, struct wr_str *key, const struct reader *
 }
 
 /* Whether a fault was noted. */
-static bool look_at(struct reader *r)
+static bool look_at(void *arg, const struct wr_gitconfig_entry *e)
 {
-	struct wr_str name, key, value = c_string(&r->value);
-	bool first = r->first;
+	struct wr_str name, key, value = c_string(e->value);
+	const struct look *l = arg;
 
-	r->first = false;
-	if (!split(&name, &key, r))
+	if (!split(&name, &key, e))
 		return false;
 	/* The name is the same for all entries of a section, of which there may be a million. */
-	if (first && !wr_module_name_ok(name) && note(r, WR_FSCK_GITMODULES_NAME, name))
+	if (e->first && !wr_module_name_ok(name) && note(l, WR_FSCK_GITMODULES_NAME, name))
 		return true;
-	if (!r->has_value)
+	if (!e->has_value)
 		return false;
 	if (wr_str_eqz(key, "url"))
-		return !wr_module_url_ok(value) && note(r, WR_FSCK_GITMODULES_URL, value);
+		return !wr_module_url_ok(value) && note(l, WR_FSCK_GITMODULES_URL, value);
 	if (wr_str_eqz(key, "path"))
-		return value.len && value.ptr[0] == '-' && note(r, WR_FSCK_GITMODULES_PATH, value);
+		return value.len && value.ptr[0] == '-' && note(l, WR_FSCK_GITMODULES_PATH, value);
 	if (wr_str_eqz(key, "update"))
-		return value.len && value.ptr[0] == '!' && note(r, WR_FSCK_GITMODULES_UPDATE, value);
+		return value.len && value.ptr[0] == '!' && note(l, WR_FSCK_GITMODULES_UPDATE, value);
 	return false;
-}
-
-static bool in_memory(const struct reader *r)
-{
-	return wr_buf_ok(&r->section) && wr_buf_ok(&r->key) && wr_buf_ok(&r->value);
-}
-
-/* To the end, the first fault, or the first byte that cannot be understood. */
-static void read_all(struct reader *r)
-{
-	bool comment = false;
-
-	while (in_memory(r)) {
-		int c = next_char(r);
-
-		if (c == '\n' && r->ended)
-			return;
-		if (c == '\n')
-			comment = false;
-		if (comment || is_space(c))
-			continue;
-		if (c == '#' || c == ';')
-			comment = true;
-		else if (c == '[' ? !read_section(r) : !is_letter(c) || !read_entry(r, c) || look_at(r))
-			return;
-	}
 }
 
 enum wr_code wr_modules_check(struct wr_fault *out, struct wr_str bytes, const struct wr_fsck_rules *rules,
 			      struct wr_error *err)
 {
-	struct reader r = {.s = bytes,
-			   .section = WR_BUF_INIT(bytes.len + 1),
-			   .key = WR_BUF_INIT(bytes.len + 1),
-			   .value = WR_BUF_INIT(bytes.len + 1),
-			   .rules = rules,
-			   .fault = out};
-	bool ok;
+	struct look look = {rules, out};
+	bool whole;
 
 	*out = (struct wr_fault){.id = WR_FSCK_SOUND};
-	if (wr_str_starts(bytes, WR_S("\xef\xbb\xbf"))) /* Windows editors write this mark */
-		r.pos = 3;
-	read_all(&r);
-	ok = in_memory(&r);
-	wr_buf_fini(&r.section);
-	wr_buf_fini(&r.key);
-	wr_buf_fini(&r.value);
-	return ok ? WR_OK : wr_fail_nomem(err);
+	return wr_gitconfig_read(&whole, bytes, look_at, &look, err);
 }
