@@ -8,6 +8,7 @@
  */
 #include "core/git/index_internal.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 
@@ -73,7 +74,7 @@ enum wr_code wr_index_spill(struct wr_indexer *x)
 struct wr_refs_check wr_index_check(const struct wr_indexer *x, const struct wr_refs_check *before)
 {
 	return (struct wr_refs_check){
-		.snap = x->snap, .before = before, .rules = x->rules.fsck, .roots = x->rules.roots};
+		.snap = x->snap, .before = before, .rules = x->rules.fsck, .roots = x->rules.roots, .alone = x->in_place};
 }
 
 /* The objects that came, as answers to what the objects refer to. */
@@ -96,6 +97,16 @@ static enum wr_code add_special(struct wr_oidmap *all, const struct wr_oidmap *s
 	return code;
 }
 
+static enum wr_code add_faulty(struct wr_oidmap *all, const struct wr_oidmap *faulty, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < faulty->cap && code == WR_OK; i++)
+		if (faulty->values[i])
+			code = wr_oidmap_add(all, &faulty->keys[i], 0, NULL, err);
+	return code;
+}
+
 /* Each thread and pass kept a list of its own. */
 static enum wr_code check_all(struct wr_indexer *x)
 {
@@ -110,6 +121,8 @@ static enum wr_code check_all(struct wr_indexer *x)
 		code = wr_refs_check_end(checks[i], true, x->main.err);
 	for (size_t i = 0; i < WR_ARRAY_LEN(checks) && code == WR_OK; i++)
 		code = add_special(&x->special, &checks[i]->special, x->main.err);
+	for (size_t i = 0; i < WR_ARRAY_LEN(checks) && code == WR_OK; i++)
+		code = add_faulty(&x->faulty, &checks[i]->faulty, x->main.err);
 	return code;
 }
 
@@ -159,7 +172,8 @@ static enum wr_code run(struct wr_intake *out, struct wr_indexer *x)
 	if ((code = check_all(x)) != WR_OK || (code = finish(out, x)) != WR_OK)
 		return code;
 	out->special = x->special;
-	x->special = (struct wr_oidmap){.cap = 0};
+	out->faulty = x->faulty;
+	x->special = x->faulty = (struct wr_oidmap){.cap = 0};
 	return WR_OK;
 }
 
@@ -170,6 +184,7 @@ static void indexer_fini(struct wr_indexer *x)
 	wr_refs_check_fini(&x->read_check);
 	wr_refs_check_fini(&x->help_check);
 	wr_oidmap_fini(&x->special);
+	wr_oidmap_fini(&x->faulty);
 	EVP_MD_CTX_free(x->sha);
 	if (x->fd >= 0)
 		close(x->fd);
@@ -181,6 +196,22 @@ static void indexer_fini(struct wr_indexer *x)
 	free(x->taken);
 	free(x->rows);
 	free(x->outside);
+}
+
+static enum wr_code index_any(struct wr_intake *out, struct wr_indexer *x, struct wr_error *err)
+{
+	enum wr_code code;
+
+	x->main = (struct wr_index_worker){.x = x, .err = err, .check = wr_index_check(x, NULL)};
+	x->sha = EVP_MD_CTX_new();
+	if (!x->sha)
+		code = wr_fail_nomem(err);
+	else if (EVP_DigestInit_ex(x->sha, EVP_sha1(), NULL) != 1)
+		code = wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
+	else
+		code = run(out, x);
+	indexer_fini(x);
+	return code;
 }
 
 enum wr_code wr_index_pack(struct wr_intake *out, const struct wr_index_folder *folder, const char *name,
@@ -198,18 +229,52 @@ enum wr_code wr_index_pack(struct wr_intake *out, const struct wr_index_folder *
 			       .rules = *rules,
 			       .progress = progress,
 			       .cancel = cancel};
-	enum wr_code code;
 
-	x.main = (struct wr_index_worker){.x = &x, .err = err, .check = wr_index_check(&x, NULL)};
-	x.sha = EVP_MD_CTX_new();
-	if (!x.sha)
-		code = wr_fail_nomem(err);
-	else if (EVP_DigestInit_ex(x.sha, EVP_sha1(), NULL) != 1)
-		code = wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
-	else
-		code = run(out, &x);
-	indexer_fini(&x);
-	return code;
+	return index_any(out, &x, err);
+}
+
+/* ---- packs that are there already ---- */
+
+struct file_source {
+	struct wr_source base;
+	int fd;
+};
+
+static enum wr_code read_file(struct wr_source *base, void *buf, size_t cap, size_t *got, struct wr_error *err)
+{
+	const struct file_source *src = (const struct file_source *)base;
+	ssize_t n;
+
+	do
+		n = read(src->fd, buf, cap);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return wr_fail_errno(err, "read a pack");
+	*got = (size_t)n;
+	return WR_OK;
+}
+
+enum wr_code wr_index_stored(struct wr_intake *out, int dir, const char *name, const struct wr_index_limits *limits,
+			     const struct wr_index_rules *rules, const struct wr_progress *progress,
+			     const struct wr_cancel *cancel, struct wr_error *err)
+{
+	struct file_source src = {{read_file}, -1};
+	char file[NAME_MAX + 1];
+	struct wr_indexer x = {.name = name,
+			       .dir = dir,
+			       .fd = -1,
+			       .src = &src.base,
+			       .limits = limits,
+			       .rules = *rules,
+			       .progress = progress,
+			       .cancel = cancel,
+			       .in_place = true};
+
+	snprintf(file, sizeof file, "%s.pack", name);
+	x.fd = src.fd = openat(dir, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (x.fd < 0)
+		return wr_fail_errno(err, "open %s", file);
+	return index_any(out, &x, err);
 }
 
 void wr_intake_fini(struct wr_intake *intake)
@@ -217,5 +282,6 @@ void wr_intake_fini(struct wr_intake *intake)
 	free(intake->objects);
 	free(intake->bytes);
 	wr_oidmap_fini(&intake->special);
+	wr_oidmap_fini(&intake->faulty);
 	*intake = (struct wr_intake){.count = 0};
 }

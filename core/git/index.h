@@ -49,6 +49,7 @@ struct wr_intake {
 	struct wr_record_object *objects;
 	uint8_t *bytes;
 	struct wr_oidmap special; /* blobs that the rules want to see, as wr_fsck_tree() notes them */
+	struct wr_oidmap faulty;  /* a set; wr_index_stored() only */
 };
 #define WR_THIN_DEPTH 200
 void wr_intake_fini(struct wr_intake *intake);
@@ -69,5 +70,15 @@ WR_MUST_CHECK enum wr_code wr_index_pack(struct wr_intake *out, const struct wr_
 					 const struct wr_index_limits *limits, const struct wr_index_rules *rules,
 					 const struct wr_progress *progress, const struct wr_cancel *cancel,
 					 struct wr_error *err);
+
+/*
+ * A pack that lies in the folder (an open descriptor) already, whole and with all bases of its deltas: it is not changed
+ * but flushed, and gets its .idx and .rev, whose names must be free. Each object is checked by itself: what it refers to
+ * is not looked for, and what breaks the rules is no error but noted. max_memory does not count.
+ */
+WR_MUST_CHECK enum wr_code wr_index_stored(struct wr_intake *out, int dir, const char *name,
+					   const struct wr_index_limits *limits, const struct wr_index_rules *rules,
+					   const struct wr_progress *progress, const struct wr_cancel *cancel,
+					   struct wr_error *err);
 
 #endif

@@ -94,7 +94,8 @@ struct wr_indexer {
 	const struct wr_cancel *cancel;
 	struct wr_index_worker main;
 	struct wr_refs_check read_check, help_check; /* of the first pass; of the second thread when it has ended */
-	struct wr_oidmap special;		     /* of all checks, in the end */
+	struct wr_oidmap special, faulty;	     /* of all checks, in the end */
+	bool in_place;				     /* the file is there already, and stays as it is */
 
 	/* The stream: [pos, len) of in is not used yet. In memory mode in holds the pack from its beginning. */
 	uint8_t *in;

@@ -71,13 +71,13 @@ enum wr_code wr_index_drain(struct wr_indexer *x)
 	if (x->pos == 0)
 		return WR_OK;
 	if ((!x->ended && (code = add_sum(x)) != WR_OK) ||
-	    (code = wr_file_write_all(x->fd, x->in, x->pos, x->main.err)) != WR_OK)
+	    (!x->in_place && (code = wr_file_write_all(x->fd, x->in, x->pos, x->main.err)) != WR_OK))
 		return code;
 	x->base += x->pos;
 	x->len -= x->pos;
 	memmove(x->in, x->in + x->pos, x->len);
 	x->pos = 0;
-	if (x->base - x->pushed >= PUSH_BYTES) {
+	if (!x->in_place && x->base - x->pushed >= PUSH_BYTES) {
 		(void)sync_file_range(x->fd, (off_t)x->pushed, (off_t)(x->base - x->pushed), SYNC_FILE_RANGE_WRITE);
 		x->pushed = x->base;
 	}
@@ -110,6 +110,8 @@ static enum wr_code make_room(struct wr_indexer *x)
 	if (too_large_for_memory(x) && ((code = wr_index_spill(x)) != WR_OK ||
 					(x->cap < IN_SIZE && (code = grow(x, IN_SIZE)) != WR_OK)))
 		return code;
+	if (x->fd >= 0 && x->cap == 0)
+		return grow(x, IN_SIZE);
 	if (x->fd >= 0)
 		return x->cap - x->len < x->cap / 4 ? wr_index_drain(x) : WR_OK;
 	if (x->len < x->cap)

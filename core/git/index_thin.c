@@ -177,6 +177,8 @@ enum wr_code wr_index_complete(struct wr_indexer *x)
 
 	if (x->resolved == x->delta_count)
 		return WR_OK;
+	if (x->in_place)
+		return missing_base(x);
 	if (x->fd >= 0 && (code = reopen(x)) != WR_OK)
 		return code;
 	/*

@@ -24,6 +24,7 @@ void wr_refs_check_fini(struct wr_refs_check *check)
 {
 	wr_oidmap_fini(&check->seen);
 	wr_oidmap_fini(&check->special);
+	wr_oidmap_fini(&check->faulty);
 	free(check->known);
 	check->known = NULL;
 }
@@ -110,6 +111,8 @@ static enum wr_code refer(struct wr_refs_check *check, const struct wr_oid *oid,
 	enum wr_type is;
 	enum wr_code code;
 
+	if (check->alone)
+		return WR_OK;
 	/* Of what only roots need another check does not see to it that it comes. */
 	if (!noted || (((*noted - 1) & ROOTLESS) && !rootless))
 		noted = slot = wr_oidmap_slot(&check->seen, oid);
@@ -414,9 +417,8 @@ static enum wr_code check_tag(struct wr_refs_check *check, const struct wr_oid *
 	return refer(check, &target, type, false, err);
 }
 
-enum wr_code wr_refs_check_object_like(bool *sound, struct wr_refs_check *check, const struct wr_oid *oid,
-				       enum wr_type type, struct wr_str bytes, const struct wr_refs_like *like,
-				       struct wr_error *err)
+static enum wr_code check_any(bool *sound, struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,
+			      struct wr_str bytes, const struct wr_refs_like *like, struct wr_error *err)
 {
 	*sound = true;
 	switch (type) {
@@ -430,6 +432,25 @@ enum wr_code wr_refs_check_object_like(bool *sound, struct wr_refs_check *check,
 		break;
 	}
 	return WR_OK;
+}
+
+enum wr_code wr_refs_check_object_like(bool *sound, struct wr_refs_check *check, const struct wr_oid *oid,
+				       enum wr_type type, struct wr_str bytes, const struct wr_refs_like *like,
+				       struct wr_error *err)
+{
+	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+	enum wr_code code;
+
+	if (!check->alone)
+		return check_any(sound, check, oid, type, bytes, like, err);
+	code = check_any(sound, check, oid, type, bytes, like, &why);
+	if (code == WR_E_BAD_PACK) {
+		*sound = false;
+		return wr_oidmap_add(&check->faulty, oid, 0, NULL, err);
+	}
+	if (code != WR_OK && err)
+		wr_error_move(err, &why);
+	return code;
 }
 
 enum wr_code wr_refs_check_object(struct wr_refs_check *check, const struct wr_oid *oid, enum wr_type type,

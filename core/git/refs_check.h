@@ -31,6 +31,12 @@ struct wr_refs_check {
 	size_t limit;		     /* more missing ones than this cannot all come: no need to remember further */
 	struct wr_oidmap special;    /* blobs to look at, as wr_fsck_tree() notes them */
 	struct wr_refs_known *known; /* some that the snapshot has, looked at lately */
+	/*
+	 * What objects refer to is somebody else's question, and what is wrong with one is no error: it is noted in faulty.
+	 * snap may be NULL then.
+	 */
+	bool alone;
+	struct wr_oidmap faulty; /* a set */
 };
 void wr_refs_check_fini(struct wr_refs_check *check);
 WR_DEFINE_AUTO_S(wr_refs_check);
