@@ -20,6 +20,7 @@
 #define ANSWER_MAX (64 * 1024 * 1024)
 #define CLIENT_MS 5000
 #define SERVER_MS 60000
+#define YIELD_MS 1000
 #define BEAT_MS 5000
 #define COMMANDS_MAX 8
 
@@ -171,6 +172,27 @@ static bool stopping(void *arg)
 	return poll(&(struct pollfd){.fd = c->stop, .events = POLLIN}, 1, 0) > 0;
 }
 
+static bool is_yield(const json_t *command)
+{
+	const char *cmd = json_string_value(json_object_get(command, "cmd"));
+
+	return cmd && strcmp(cmd, "repo.yield") == 0;
+}
+
+/* Not an administrator's: nothing is changed by it. */
+static enum wr_code yield(json_t **out, struct wr_control *c, json_t *command, struct wr_error *err)
+{
+	const char *repo = json_string_value(json_object_get(json_object_get(command, "args"), "repo"));
+	char id[WR_UUID_LEN + 1];
+
+	if (!repo || !wr_uuid_parse(wr_str(repo), id))
+		return wr_fail(err, WR_E_INVALID_REQUEST, "repo.yield takes a repository's id");
+	if (c->git)
+		wr_git_yield(c->git, id);
+	*out = json_object();
+	return *out ? WR_OK : wr_fail_nomem(err);
+}
+
 static enum wr_code run_command(json_t **out, struct wr_control *c, int fd, struct wr_error *err)
 {
 	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(COMMAND_MAX + 4096);
@@ -186,6 +208,11 @@ static enum wr_code run_command(json_t **out, struct wr_control *c, int fd, stru
 	command = json_loadb(line.ptr, line.len, JSON_REJECT_DUPLICATES, NULL);
 	if (!command)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "a command is one line of JSON");
+	if (is_yield(command)) {
+		code = yield(out, c, command, err);
+		json_decref(command);
+		return code;
+	}
 	code = wr_admin_run(out, c->db, c->git, c->reaper, command, &cancel, err);
 	WR_LOG(WR_INFO, NULL, ADMIN, WR_STR("command", json_string_value(json_object_get(command, "cmd"))),
 	       WR_STR("result", wr_code_wire(code)));
@@ -451,7 +478,9 @@ static enum wr_code take_answer(json_t **out, struct wr_str line, struct wr_erro
 	return code;
 }
 
-enum wr_code wr_control_call(json_t **out, const char *data, json_t *command, bool *no_server, struct wr_error *err)
+/* patience_ms: without a sign of life. */
+static enum wr_code call(json_t **out, const char *data, json_t *command, int64_t patience_ms, bool *no_server,
+			 struct wr_error *err)
 {
 	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(ANSWER_MAX);
 	WR_AUTO_FD int fd = -1;
@@ -462,9 +491,25 @@ enum wr_code wr_control_call(json_t **out, const char *data, json_t *command, bo
 	code = connect_to(&fd, data, no_server, err);
 	if (code != WR_OK || *no_server)
 		return code;
-	server = (struct end){fd, -1, wr_mono_ms() + SERVER_MS, SERVER_MS};
+	server = (struct end){fd, -1, wr_mono_ms() + patience_ms, patience_ms};
 	code = write_line(&server, command, err);
 	if (code == WR_OK)
 		code = read_line(&line, &server, err);
 	return code == WR_OK ? take_answer(out, wr_buf_str(&line), err) : code;
+}
+
+enum wr_code wr_control_call(json_t **out, const char *data, json_t *command, bool *no_server, struct wr_error *err)
+{
+	return call(out, data, command, SERVER_MS, no_server, err);
+}
+
+void wr_control_ask_yield(const char *data, const char *repo_id)
+{
+	json_t *command = json_pack("{s:s, s:{s:s}}", "cmd", "repo.yield", "args", "repo", repo_id), *out = NULL;
+	bool no_server;
+
+	/* Who asks waits for the lock, and asks again; why an answer does not come is not his to judge. */
+	if (command && call(&out, data, command, YIELD_MS, &no_server, NULL) == WR_OK)
+		json_decref(out);
+	json_decref(command);
 }

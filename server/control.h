@@ -1,7 +1,8 @@
 /*
  * server/control.h: how commands reach the running server: <data>/control.sock, mode 0600.
  * One line each way: a command (server/admin.h) of at most 64 KB, then {"ok": ...} or
- * {"error": {code, message, detail}}, with spaces in front of it every few seconds while the command runs.
+ * {"error": {code, message, detail}}, with spaces in front of it every few seconds while the command runs. One command is
+ * for other server processes only: repo.yield {repo}, which gives a repository back for them to open (core/git/git.h).
  * Ownership: wr_control_start()/wr_control_stop() by the program; what it is given outlives it.
  * Threads:   one of its own that listens ("wr-control"), and one for each of up to 8 commands at a time ("wr-command");
  *            more wait their turn. wr_control_call() from any.
@@ -21,6 +22,9 @@ WR_MUST_CHECK enum wr_code wr_control_start(struct wr_control **out, const char 
 					    struct wr_git *git, struct wr_reaper *reaper, struct wr_error *err);
 /* Finishes the commands that run, or breaks long ones off. NULL is allowed. */
 void wr_control_stop(struct wr_control *control);
+
+/* Another process takes over: {"cmd": "repo.yield", "args": {"repo": id}} of who has control.sock, for a second at most. */
+void wr_control_ask_yield(const char *data, const char *repo_id);
 
 /*
  * Has the running server do a command; *out is a new reference. *no_server = true, and WR_OK without *out, where nobody

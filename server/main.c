@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/auth/repos.h"
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "server/admin.h"
 #include "server/app.h"
@@ -20,6 +22,10 @@
 #include "server/reaper.h"
 #include "server/supervisor.h"
 
+/* Connections that idle are left open for so long at a hand-over. */
+#define LINGER_MS 5000
+#define HAND_OVER_TICK_MS 50
+
 static int complain(const struct wr_error *err)
 {
 	fprintf(stderr, "warren: %s\n", err->detail[0] ? err->detail : wr_error_text(err));
@@ -29,6 +35,15 @@ static int complain(const struct wr_error *err)
 static enum wr_code default_branch(void *db, char *out, size_t cap, const char *id, struct wr_error *err)
 {
 	return wr_repo_default_branch(out, cap, db, id, err);
+}
+
+/* Set when this process hands over: then another one has control.sock, and perhaps what this one still needs. */
+static atomic_bool handing_over;
+
+static void ask_owner(void *data, const char *id)
+{
+	if (atomic_load(&handing_over))
+		wr_control_ask_yield(data, id);
 }
 
 /* No engine takes events yet, so the database only counts them. events NULL: a command, after which nothing goes on. */
@@ -49,6 +64,8 @@ static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, s
 		.default_branch = default_branch,
 		.default_branch_arg = db,
 		.no_keeper = events == NULL,
+		.ask_owner = events ? ask_owner : NULL,
+		.ask_owner_arg = cfg->server_data,
 	};
 
 	if (events)
@@ -130,6 +147,42 @@ struct service {
 	struct wr_listener listener;
 };
 
+/*
+ * Another worker accepts, and takes over one repository after the other. What comes on open connections is served; those
+ * on which nothing comes for a while are closed like any that idles. Clones may go on for as long as a request may. The
+ * signal that ends this earlier, or SIGUSR1.
+ */
+static int hand_over(struct parts *p, const struct wr_config *cfg)
+{
+	int64_t began = wr_mono_ms(), linger = (int64_t)cfg->http_idle_timeout;
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct timespec tick = {.tv_nsec = HAND_OVER_TICK_MS * 1000000};
+	size_t running = 1;
+	sigset_t stops;
+
+	WR_LOG(WR_INFO, NULL, HANDING_OVER);
+	if (linger > LINGER_MS)
+		linger = LINGER_MS;
+	atomic_store(&handing_over, true);
+	wr_http_hand_over(p->http);
+	/* Without its thread a repository is given back when it is used next, or asked for by the process's end. */
+	if (wr_git_hand_over(p->app.git, &err) != WR_OK)
+		wr_log_error(NULL, WR_EV_SERVER_WARNING, &err);
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGTERM);
+	sigaddset(&stops, SIGINT);
+	sigaddset(&stops, SIGHUP);
+	while (wr_http_open(p->http, &running) && (running || wr_mono_ms() - began < linger)) {
+		int sig = sigtimedwait(&stops, NULL, &tick);
+
+		if (sig > 0)
+			return sig;
+		if (wr_mono_ms() - began > (int64_t)cfg->http_request_timeout)
+			break;
+	}
+	return SIGUSR1;
+}
+
 /* One worker: until it is told to stop. */
 static int work(void *arg, const struct wr_worker_link *link)
 {
@@ -156,9 +209,15 @@ static int work(void *arg, const struct wr_worker_link *link)
 	sigaddset(&stops, SIGTERM);
 	sigaddset(&stops, SIGINT);
 	sigaddset(&stops, SIGHUP);
+	sigaddset(&stops, SIGUSR1);
 	while (sigwait(&stops, &sig) != 0)
 		continue;
-	WR_LOG(WR_INFO, NULL, SERVER_DRAINING, WR_STR("signal", sig == SIGTERM ? "TERM" : sig == SIGINT ? "INT" : "HUP"));
+	if (sig == SIGUSR1)
+		sig = hand_over(&p, service->cfg);
+	WR_LOG(WR_INFO, NULL, SERVER_DRAINING, WR_STR("signal", sig == SIGTERM	? "TERM"
+								 : sig == SIGINT ? "INT"
+								 : sig == SIGHUP ? "HUP"
+										 : "USR1"));
 	wr_http_drain(p.http);
 	stop(&p);
 	WR_LOG(WR_INFO, NULL, SERVER_STOPPED);

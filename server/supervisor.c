@@ -188,7 +188,7 @@ static void look_at_pipe(struct service *v)
 	v->announced = true;
 	if (v->old) {
 		WR_LOG(WR_INFO, NULL, UPGRADE_ENDS, WR_INT("worker", v->worker), WR_INT("old", v->old));
-		kill(v->old, SIGTERM);
+		kill(v->old, SIGUSR1);
 	}
 }
 
@@ -278,8 +278,10 @@ static enum wr_code take_signals(struct service *v)
 	sigemptyset(&set);
 	for (size_t i = 0; i < WR_ARRAY_LEN(mine); i++)
 		sigaddset(&set, mine[i]);
-	/* What arrives while nobody reads waits; a worker inherits the mask, and waits for the first three itself. */
+	/* What arrives while nobody reads waits; a worker inherits the mask, and waits for some of them itself. */
+	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigdelset(&set, SIGUSR1);
 	v->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return v->signals >= 0 ? WR_OK : wr_fail_errno(v->err, "signalfd");
 }

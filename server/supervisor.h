@@ -5,7 +5,8 @@
  * row are blamed on (core/base/suspects.h). It has one thread, opens no repository and reads nothing that a client sent.
  *   SIGTERM, SIGINT, SIGHUP   closes the socket, lets the worker finish, ends with its status
  *   SIGUSR2                   becomes the program that its file is now, with the same process id, socket and lock; that one
- *                             starts a worker beside the old one, which finishes when the new one is ready
+ *                             starts a worker beside the old one, which gets SIGUSR1 when the new one is ready: it hands
+ *                             over, serves what it has begun, and ends
  *   the worker dies           starts the next one at once; one that dies young ever later, at most after 5 s
  * A worker whose supervisor is gone gets SIGTERM from the kernel.
  * Ownership: what it is given is the caller's and outlives it.
@@ -35,7 +36,10 @@ struct wr_takeover {
 void wr_takeover_read(struct wr_takeover *out);
 
 struct wr_supervisor {
-	/* Runs in a child process, with the stop signals blocked for its sigwait; its value is the child's exit status. */
+	/*
+	 * Runs in a child process, with the stop signals and SIGUSR1 blocked for its sigwait; its value is the child's exit
+	 * status.
+	 */
 	int (*work)(void *arg, const struct wr_worker_link *link);
 	/* The service ends: nobody shall connect any more. */
 	void (*close)(void *arg);

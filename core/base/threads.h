@@ -15,6 +15,8 @@
  * | reaper (wr-reaper)          | 1                      | disk, SQLite                                              |
  * | events (wr-events)          | 1                      | SQLite's writer, mapped journals; never a repository      |
  * | events (wr-events-disk)     | 1                      | disk, a repository's lock and turn, SQLite                |
+ * | hand-over (wr-hand-over)    | 1, beside a newer      | SQLite's writer                                           |
+ * |                             | process                |                                                           |
  * | keeper (wr-keeper)          | 1, niced               | disk, a repository's turn, CPU for seconds                |
  * | index (wr-index)            | 1 beside a large push  | CPU; it ends with the push                                |
  * | control (wr-control)        | 1                      | its socket, by deadlines; SQLite's writer                 |

@@ -337,10 +337,12 @@ static enum wr_code finish_first(struct round *r, struct wr_error *err)
 	if (code == WR_OK) {
 		wr_repo_place_begin(r->repo);
 		code = wr_folder_finish(r->made, &unknown, r->built, r->repo->git, r->repo->id, err);
-		if (code == WR_OK)
+		if (code == WR_OK) {
+			wr_events_opened(r->repo->git->events, r->repo, true);
 			wr_repo_place_end(r->repo, WR_STEAL(r->made), wr_snapshot_ref_more(r->snap));
-		else
+		} else {
 			wr_repo_place_end(r->repo, NULL, NULL);
+		}
 	}
 	if (code != WR_OK) {
 		if (unknown)
@@ -423,13 +425,9 @@ static void work(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn
 
 enum wr_code wr_git_append(struct wr_git_repo *repo, struct wr_change *change, struct wr_error *err)
 {
-	WR_AUTO(wr_snapshot) *opened = NULL;
 	struct wr_turn turn = {.change = change, .err = err}, *last;
 	enum wr_code code;
 
-	/* Opened before the turn, because opening sweeps what a first push may be building in its turn. */
-	if ((code = wr_repo_current(&opened, NULL, repo, err)) != WR_OK)
-		return code;
 	wr_events_expect(repo->git->events, repo);
 	if ((code = wr_repo_turn_wait(repo, &turn, err)) != WR_OK)
 		return code;

@@ -11,6 +11,7 @@
 #define QUIET_MS 10000 /* until a mark is taken back */
 #define GAP_MS 100     /* between two rounds of handing over */
 #define RETRY_MS 3000  /* after a failure */
+#define LEAVE_MS 1000  /* for what is left before the folder is closed */
 
 /* ---- lists ---- */
 
@@ -47,8 +48,25 @@ void wr_events_enqueue(struct wr_events *ev, struct wr_event_list *l, struct wr_
 	pthread_cond_signal(&ev->work);
 }
 
+static void leave(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	wr_events_push(&ev->leaving, repo);
+	pthread_cond_signal(&ev->work);
+}
+
+void wr_events_mark_anew(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	repo->events.remark = false;
+	repo->events.state = WR_MARKING;
+	wr_events_enqueue(ev, &ev->marking, repo);
+}
+
 void wr_events_rest(struct wr_events *ev, struct wr_git_repo *repo)
 {
+	if (repo->events.leaving) {
+		leave(ev, repo);
+		return;
+	}
 	repo->events.idle = true;
 	repo->events.idle_ms = wr_mono_ms();
 	wr_events_push(&ev->idle, repo);
@@ -65,6 +83,10 @@ void wr_events_rouse(struct wr_events *ev, struct wr_git_repo *repo)
 
 void wr_events_put_off(struct wr_events *ev, struct wr_git_repo *repo)
 {
+	if (repo->events.leaving) {
+		leave(ev, repo);
+		return;
+	}
 	if (!ev->later.first)
 		ev->later_at = wr_mono_ms() + ev->retry_ms;
 	wr_events_push(&ev->later, repo);
@@ -77,7 +99,7 @@ static void ask(struct wr_events *ev, struct wr_git_repo *repo)
 {
 	struct wr_repo_events *e = &repo->events;
 
-	if (ev->stopping)
+	if (ev->stopping || e->leaving)
 		return;
 	if (e->state == WR_UNMARKING)
 		e->wanted = true;
@@ -93,7 +115,9 @@ void wr_events_expect(struct wr_events *ev, struct wr_git_repo *repo)
 	if (!ev)
 		return;
 	pthread_mutex_lock(&ev->mutex);
-	ask(ev, repo);
+	/* What is handed over is likely another's by now, whose mark stays. */
+	if (repo->events.open || !atomic_load(&ev->git->handing_over))
+		ask(ev, repo);
 	pthread_mutex_unlock(&ev->mutex);
 }
 
@@ -104,19 +128,25 @@ static struct timespec in_ms(int64_t ms)
 	return (struct timespec){at / 1000, at % 1000 * 1000000};
 }
 
+/* Whether records may be written. */
+static bool is_marked(const struct wr_repo_events *e)
+{
+	return e->state == WR_MARKED && (e->mine || !e->open);
+}
+
 static enum wr_code wait_marked(struct wr_events *ev, struct wr_git_repo *repo, struct wr_error *err)
 {
 	struct timespec until = in_ms(WAIT_MS);
 	unsigned failures = repo->events.failures;
 
-	while (repo->events.state != WR_MARKED) {
+	while (!is_marked(&repo->events)) {
 		if (repo->events.failures != failures)
 			return wr_fail(err, repo->events.failed, "repository %s: %s", repo->id, ev->said);
 		if (ev->stopping)
 			return wr_fail(err, WR_E_UNAVAILABLE, "the server stops");
 		ask(ev, repo);
 		if (pthread_cond_timedwait(&ev->moved, &ev->mutex, &until) == ETIMEDOUT &&
-		    repo->events.state != WR_MARKED)
+		    !is_marked(&repo->events))
 			return wr_fail(err, WR_E_UNAVAILABLE, "repository %s waits for its mark", repo->id);
 	}
 	return WR_OK;
@@ -150,7 +180,7 @@ void wr_events_added(struct wr_events *ev, struct wr_git_repo *repo, uint64_t se
 	if (seq > e->newest)
 		e->newest = seq;
 	/* Else a crash from here on would leave a record that no start looks for. */
-	if (e->state != WR_MARKED)
+	if (!is_marked(e))
 		code = wait_marked(ev, repo, &err);
 	e->waited = false;
 	e->last_ms = wr_mono_ms();
@@ -161,6 +191,69 @@ void wr_events_added(struct wr_events *ev, struct wr_git_repo *repo, uint64_t se
 	pthread_mutex_unlock(&ev->mutex);
 	if (code != WR_OK)
 		wr_log_error(NULL, WR_EV_JOB_FAILED, &err);
+}
+
+void wr_events_opened(struct wr_events *ev, struct wr_git_repo *repo, bool made)
+{
+	struct wr_repo_events *e = &repo->events;
+	bool alone;
+
+	if (!ev)
+		return;
+	/* Of a folder that another process may be about to make as well nobody knows whose mark came last. */
+	alone = made && !atomic_load(&ev->git->handing_over) && !wr_git_others(ev->git);
+	pthread_mutex_lock(&ev->mutex);
+	e->open = true;
+	e->mine = alone && e->state == WR_MARKED;
+	if (!alone) {
+		e->epoch++;
+		e->remark = e->state == WR_MARKED;
+		/* With each mark comes a look into the journal. */
+		if (e->remark && e->idle) {
+			wr_events_rouse(ev, repo);
+			wr_events_mark_anew(ev, repo);
+		}
+		ev->later_at = 0;
+		pthread_cond_signal(&ev->work);
+	}
+	pthread_mutex_unlock(&ev->mutex);
+}
+
+/* Asks "wr-events" to let go of it, and waits for that: in whichever list it is, it comes by there soon. */
+static void wait_left(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	struct timespec until = in_ms(LEAVE_MS);
+	struct wr_repo_events *e = &repo->events;
+
+	e->leaving = WR_LEAVES;
+	if (e->idle) {
+		wr_events_rouse(ev, repo);
+		leave(ev, repo);
+	}
+	ev->later_at = ev->next_round = 0;
+	pthread_cond_signal(&ev->work);
+	while (e->state != WR_UNMARKED) {
+		if (e->leaving == WR_LEAVES_NOW)
+			pthread_cond_wait(&ev->moved, &ev->mutex);
+		else if (pthread_cond_timedwait(&ev->moved, &ev->mutex, &until) == ETIMEDOUT)
+			e->leaving = WR_LEAVES_NOW;
+	}
+}
+
+void wr_events_leave(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	struct wr_repo_events *e = &repo->events;
+
+	if (!ev)
+		return;
+	pthread_mutex_lock(&ev->mutex);
+	if (e->state != WR_UNMARKED)
+		wait_left(ev, repo);
+	e->leaving = WR_STAYS;
+	e->epoch++;
+	e->open = e->mine = e->known = e->look = e->remark = e->waited = e->failing = false;
+	e->delivered = e->newest = 0;
+	pthread_mutex_unlock(&ev->mutex);
 }
 
 uint64_t wr_events_delivered(struct wr_events *ev, struct wr_git_repo *repo)

@@ -16,6 +16,10 @@
  * Nothing is lost and nothing comes twice because of three things. A record is written only while the row is marked, so
  * a start finds every repository that may have something left. Each mark is followed by one look into the journal, so
  * what an earlier owner left is handed over first. And the row counts in the transaction that hands over.
+ *
+ * With several processes on one data folder a mark counts only where it was set while this process had the folder's lock,
+ * or before the folder was: so whoever opens the folder marks the row anew before it writes, and nobody takes back a mark
+ * behind which another's records may stand. That of a process that has ended is found by those that live on.
  */
 #ifndef WR_EVENTS_H
 #define WR_EVENTS_H
@@ -71,6 +75,11 @@ struct wr_repo_events {
 	enum { WR_UNMARKED, WR_MARKING, WR_MARKED, WR_UNMARKING } state;
 	char token[WR_EVENT_TOKEN + 1]; /* while marked */
 	bool known;			/* delivered is: it was marked before */
+	bool open;			/* the folder is, between wr_events_opened() and wr_events_leave() */
+	bool mine;			/* the mark stands since the folder was opened, or made, here */
+	bool remark;			/* a new mark is to take the place of the old one */
+	enum { WR_STAYS, WR_LEAVES, WR_LEAVES_NOW } leaving; /* its folder is about to be closed; NOW: as things are */
+	uint64_t epoch, mark_epoch;	/* counts openings and closings; and what it was when the mark was asked for */
 	bool look;			/* the journal may hold more than newest says */
 	bool wanted;			/* a mark, while the old one is taken back */
 	bool waited;			/* somebody was told of the mark, and no record came since */
@@ -107,6 +116,17 @@ WR_MUST_CHECK enum wr_code wr_events_wait(struct wr_events *events, struct wr_gi
  * Where those minutes passed meanwhile, it waits for a new mark.
  */
 void wr_events_added(struct wr_events *events, struct wr_git_repo *repo, uint64_t seq);
+/*
+ * The folder was opened, or made, and is locked; before anybody sees it. What was known of the repository counts no more:
+ * another process may have had it.
+ */
+void wr_events_opened(struct wr_events *events, struct wr_git_repo *repo, bool made);
+/*
+ * The folder is about to be closed for another process; within the turn. What is left to be handed over is, for up to a
+ * second, and the mark taken back; else it stays, for whoever opens the folder next. Then nothing is known of it here.
+ * Blocks on the database.
+ */
+void wr_events_leave(struct wr_events *events, struct wr_git_repo *repo);
 /*
  * How far the repository's events are handed over for certain; UINT64_MAX where there is no sink, 0 while it is not
  * known. Asking makes it known: a mark is asked for, and wr_repo_sweep_journals() called when it came.

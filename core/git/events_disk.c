@@ -89,8 +89,12 @@ void wr_events_run_disk(struct wr_events *ev)
 	pthread_mutex_lock(&ev->mutex);
 	while (!ev->closing) {
 		if (!done && wr_mono_ms() >= next) {
+			bool others;
+
 			pthread_mutex_unlock(&ev->mutex);
-			done = open_marked(ev, first);
+			/* What another process leaves marked when it ends, however it does, is found by the pass after that. */
+			others = wr_git_others(ev->git);
+			done = atomic_load(&ev->git->handing_over) || (open_marked(ev, first) && !others);
 			first = false;
 			pthread_mutex_lock(&ev->mutex);
 			next = wr_mono_ms() + ev->retry_ms;

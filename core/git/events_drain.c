@@ -35,6 +35,10 @@ static void take(struct wr_events *ev, struct batch *b)
 		uint64_t from = repo->events.delivered;
 
 		ev->busy--;
+		if (repo->events.remark && !repo->events.leaving) {
+			wr_events_mark_anew(ev, repo);
+			continue;
+		}
 		b->repos[b->n] = repo;
 		b->newest[b->n] = repo->events.newest;
 		b->v[b->n++] = (struct wr_delivery){.repo_id = repo->id, .from = from, .to = from, .event_seq = from};
@@ -102,9 +106,15 @@ static bool settle(struct wr_events *ev, struct batch *b, size_t i)
 		return true;
 	}
 	e->delivered = v->event_seq;
+	if (e->remark && !e->leaving) {
+		wr_events_mark_anew(ev, repo);
+		return true;
+	}
 	/* Somebody else moved the row, or there may be more than was read at once. */
 	e->look = got && (e->look || v->event_seq != v->to);
-	if (e->look || (got && e->delivered < b->newest[i]))
+	if (e->leaving == WR_LEAVES_NOW)
+		wr_events_put_off(ev, repo);
+	else if (e->look || (got && e->delivered < b->newest[i]))
 		wr_events_enqueue(ev, &ev->round, repo);
 	else if (e->delivered < b->newest[i])
 		wr_events_put_off(ev, repo);

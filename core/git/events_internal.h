@@ -10,7 +10,7 @@
  *      ^------------------------------------------------------------------------------------- sink.unmark <----'
  *
  * In every state but the first, one reference to the handle is held, and the repository is in at most one list: marking
- * (MARKING), queue, round, idle (MARKED), later (either), or in none while "wr-events" works on it. Only that thread
+ * (MARKING), queue, round, idle (MARKED), later, leaving (either), or in none while "wr-events" works on it. Only that thread
  * moves it on from there and gives the reference back.
  */
 #ifndef WR_EVENTS_INTERNAL_H
@@ -37,6 +37,7 @@ struct wr_events {
 	struct wr_event_list round;   /* in this round */
 	struct wr_event_list later;   /* tried and failed */
 	struct wr_event_list idle;    /* all handed over; in the order of idle_ms */
+	struct wr_event_list leaving; /* somebody waits for its end here */
 	struct wr_git_repo *sweeps;   /* journals may go */
 	size_t busy;		      /* in marking, queue and round */
 	size_t idle_count;
@@ -53,6 +54,8 @@ struct wr_events {
 void wr_events_push(struct wr_event_list *l, struct wr_git_repo *repo);
 struct wr_git_repo *wr_events_pop(struct wr_event_list *l); /* NULL: empty */
 
+/* A new mark is to take the place of the one that it has, for which it is in no list. */
+void wr_events_mark_anew(struct wr_events *ev, struct wr_git_repo *repo);
 /* To marking, queue or round. */
 void wr_events_enqueue(struct wr_events *ev, struct wr_event_list *l, struct wr_git_repo *repo);
 void wr_events_put_off(struct wr_events *ev, struct wr_git_repo *repo);

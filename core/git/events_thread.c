@@ -35,9 +35,14 @@ static void marked(struct wr_events *ev, struct wr_git_repo *repo, const char *t
 	e->state = WR_MARKED;
 	e->known = true;
 	e->look = true;
+	e->mine = e->open && e->epoch == e->mark_epoch;
 	e->delivered = event_seq;
 	e->last_ms = wr_mono_ms();
-	wr_events_enqueue(ev, &ev->queue, repo);
+	/* Opened meanwhile, and before that it may have been another's. */
+	if (e->open && !e->mine && !e->leaving)
+		wr_events_mark_anew(ev, repo);
+	else
+		wr_events_enqueue(ev, &ev->queue, repo);
 }
 
 /* Waiters are told. False: the handle goes; else there are records, which need their mark all the same. */
@@ -49,7 +54,7 @@ static bool not_marked(struct wr_events *ev, struct wr_git_repo *repo, enum wr_c
 	e->failed = code;
 	if (code == WR_E_NOT_THERE)
 		wr_events_forget(repo);
-	else if (!ev->stopping && e->newest > e->delivered)
+	else if (!ev->stopping && !e->leaving && e->newest > e->delivered)
 		wr_events_put_off(ev, repo);
 	else
 		e->state = WR_UNMARKED;
@@ -66,8 +71,16 @@ static void mark(struct wr_events *ev)
 	size_t n = 0, gone = 0;
 	enum wr_code code;
 
-	while (n < MARKS_MAX && (repos[n] = wr_events_pop(&ev->marking)))
+	while (n < MARKS_MAX && (repos[n] = wr_events_pop(&ev->marking))) {
+		if (repos[n]->events.leaving) {
+			ev->busy--;
+			wr_events_put_off(ev, repos[n]);
+			continue;
+		}
+		repos[n]->events.mine = false;
+		repos[n]->events.mark_epoch = repos[n]->events.epoch;
 		n++;
+	}
 	if (n == 0)
 		return;
 	pthread_mutex_unlock(&ev->mutex);
@@ -94,8 +107,12 @@ static void try_again(struct wr_events *ev)
 {
 	struct wr_git_repo *repo;
 
-	while ((repo = wr_events_pop(&ev->later)))
-		wr_events_enqueue(ev, repo->events.state == WR_MARKING ? &ev->marking : &ev->queue, repo);
+	while ((repo = wr_events_pop(&ev->later))) {
+		if (repo->events.remark)
+			wr_events_mark_anew(ev, repo);
+		else
+			wr_events_enqueue(ev, repo->events.state == WR_MARKING ? &ev->marking : &ev->queue, repo);
+	}
 }
 
 static int64_t quiet(const struct wr_events *ev)
@@ -113,21 +130,45 @@ static void unmark(struct wr_events *ev, struct wr_git_repo *repo)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	struct wr_repo_events *e = &repo->events;
-	enum wr_code code;
+	bool mine = e->mine, open = e->open;
 
 	e->state = WR_UNMARKING;
 	pthread_mutex_unlock(&ev->mutex);
-	/* A mark that stays because of an error costs the next start a look, and no more. */
-	code = ev->sink->unmark(ev->sink->arg, repo->id, e->token, &err);
-	if (code != WR_OK)
+	/*
+	 * A mark that stays costs the next start a look, and no more: because of an error, or because it took the place of
+	 * another process's, which still counts on it.
+	 */
+	if ((mine || (!open && !wr_git_others(ev->git))) &&
+	    ev->sink->unmark(ev->sink->arg, repo->id, e->token, &err) != WR_OK)
 		wr_events_log_failure(repo->id, &err);
 	pthread_mutex_lock(&ev->mutex);
 	e->state = WR_UNMARKED;
-	if (e->wanted) {
+	pthread_cond_broadcast(&ev->moved);
+	if (e->wanted && !e->leaving) {
 		e->wanted = false;
 		e->state = WR_MARKING;
 		wr_events_enqueue(ev, &ev->marking, repo);
 	} else {
+		e->wanted = false;
+		wr_events_unref_all(ev, &repo, 1);
+	}
+}
+
+/* Somebody waits to close their folders. */
+static void let_leave(struct wr_events *ev)
+{
+	struct wr_git_repo *repo;
+
+	while ((repo = wr_events_pop(&ev->leaving))) {
+		struct wr_repo_events *e = &repo->events;
+
+		if (e->state == WR_MARKED && !e->look && !e->failing && e->delivered >= e->newest &&
+		    !wr_repo_uncertain(repo)) {
+			unmark(ev, repo);
+			continue;
+		}
+		e->state = WR_UNMARKED;
+		pthread_cond_broadcast(&ev->moved);
 		wr_events_unref_all(ev, &repo, 1);
 	}
 }
@@ -152,7 +193,7 @@ static int64_t due(const struct wr_events *ev)
 {
 	int64_t at = INT64_MAX;
 
-	if (ev->stopping || ev->marking.first || ev->round.first)
+	if (ev->stopping || ev->marking.first || ev->round.first || ev->leaving.first)
 		return 0;
 	if (ev->queue.first)
 		at = ev->next_round;
@@ -213,6 +254,7 @@ static void finish(struct wr_events *ev)
 	let_go(ev, &ev->queue);
 	let_go(ev, &ev->later);
 	let_go(ev, &ev->idle);
+	let_go(ev, &ev->leaving);
 	pthread_cond_broadcast(&ev->moved);
 }
 
@@ -225,6 +267,7 @@ void wr_events_run(struct wr_events *ev)
 		if (ev->later.first && wr_mono_ms() >= ev->later_at)
 			try_again(ev);
 		wr_events_drain(ev);
+		let_leave(ev);
 		unmark_quiet(ev);
 	}
 	finish(ev);

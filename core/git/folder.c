@@ -13,6 +13,10 @@
 #include "core/git/git_internal.h"
 
 #define LOCK_WAIT_MS 2000
+#define ASK_AFTER_MS 20
+#define ASK_AGAIN_MS 100
+/* How often a folder may go away while it is being opened. */
+#define MOVES_MAX 8
 #define MAX_HINT 64
 
 static enum wr_code open_dir(int *out, int dir, const char *path, struct wr_error *err)
@@ -33,23 +37,39 @@ static void pack_name(char out[WR_PACK_NAME + 1], const uint8_t id[WR_PACK_ID])
 
 /* ---- the lock ---- */
 
-/* Of the open file description: it dies with its process, and with the descriptor. */
-static enum wr_code take_lock(struct wr_folder *f, const char *id, struct wr_error *err)
+/* Whether the path still leads to this folder: another process may have removed it since it was opened. */
+static bool in_place(const char *path, int dir)
 {
-	int64_t deadline = wr_mono_ms() + LOCK_WAIT_MS;
+	struct stat mine, there;
 
-	f->lock = openat(f->warren, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (f->lock < 0)
-		return wr_fail_errno(err, "repository %s: open warren/lock", id);
+	return fstat(dir, &mine) == 0 && lstat(path, &there) == 0 && mine.st_ino == there.st_ino &&
+	       mine.st_dev == there.st_dev;
+}
+
+/*
+ * Of the open file description: it dies with its process, and with the descriptor. Who has it and does not use it is
+ * asked for it now and then.
+ */
+static enum wr_code wait_for_lock(int fd, bool *held, const struct wr_git *git, const char *id, struct wr_error *err)
+{
+	int64_t began = wr_mono_ms(), ask_at = began + ASK_AFTER_MS;
+
 	for (;;) {
 		struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+		int64_t now;
 
-		if (fcntl(f->lock, F_OFD_SETLK, &lock) == 0)
+		if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
 			return WR_OK;
 		if (errno != EAGAIN && errno != EACCES)
 			return wr_fail_errno(err, "repository %s: lock", id);
-		if (wr_mono_ms() >= deadline)
+		now = wr_mono_ms();
+		*held = now >= began + LOCK_WAIT_MS;
+		if (*held)
 			return wr_fail(err, WR_E_UNAVAILABLE, "repository %s belongs to another process", id);
+		if (now >= ask_at && git->cfg.ask_owner) {
+			git->cfg.ask_owner(git->cfg.ask_owner_arg, id);
+			ask_at = wr_mono_ms() + ASK_AGAIN_MS;
+		}
 		nanosleep(&(struct timespec){.tv_nsec = 2 * 1000 * 1000}, NULL);
 	}
 }
@@ -562,24 +582,70 @@ static void sweep_unclean(struct wr_folder *f, const struct wr_snapshot *snap, c
 		WR_LOG(WR_INFO, NULL, REPO_SWEPT, WR_STR("repo", id), WR_INT("files", removed));
 }
 
-enum wr_code wr_folder_open(struct wr_folder **out, struct wr_snapshot **snap, const struct wr_git *git, const char *id,
-			    struct wr_error *err)
+/* Its folders and its lock. *absent: there is none. Whatever fails, it may be because the folder goes away meanwhile. */
+static enum wr_code enter(struct wr_folder *f, bool *absent, bool *held, const char *path, const struct wr_git *git,
+			  const char *id, struct wr_error *err)
+{
+	enum wr_code code;
+
+	f->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	*absent = f->dir < 0 && errno == ENOENT;
+	if (*absent)
+		return WR_OK;
+	if (f->dir < 0)
+		return wr_fail_errno(err, "open repository %s", id);
+	if ((code = open_dir(&f->warren, f->dir, "warren", err)) != WR_OK)
+		return code;
+	f->lock = openat(f->warren, "lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (f->lock < 0 && errno == ENOENT && in_place(path, f->dir))
+		f->lock = openat(f->warren, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (f->lock < 0)
+		return wr_fail_errno(err, "repository %s: open warren/lock", id);
+	return wait_for_lock(f->lock, held, git, id, err);
+}
+
+static void close_all(struct wr_folder *f)
+{
+	int *fds[] = {&f->warren, &f->dir, &f->lock};
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(fds); i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+/* Until what is locked is what lies in the repository's place. */
+static enum wr_code enter_in_place(struct wr_folder *f, bool *absent, bool *held, const struct wr_git *git, const char *id,
+				   struct wr_error *err)
+{
+	char path[PATH_MAX];
+	enum wr_code code = wr_repo_path(path, git, id, ".git", err);
+
+	for (unsigned i = 0; code == WR_OK && i < MOVES_MAX; i++) {
+		code = enter(f, absent, held, path, git, id, err);
+		if (*absent || *held || f->dir < 0 || in_place(path, f->dir))
+			return code;
+		close_all(f);
+		if (err)
+			wr_error_fini(err);
+		code = WR_OK;
+	}
+	return code == WR_OK ? wr_fail(err, WR_E_UNAVAILABLE, "repository %s does not stay in its place", id) : code;
+}
+
+enum wr_code wr_folder_open(struct wr_folder **out, struct wr_snapshot **snap, bool *held, const struct wr_git *git,
+			    const char *id, struct wr_error *err)
 {
 	struct wr_folder *f = folder_new();
-	char path[PATH_MAX];
 	enum wr_code code;
 	bool absent = false;
 
+	*held = false;
 	if (!f)
 		return wr_fail_nomem(err);
-	if ((code = wr_repo_path(path, git, id, ".git", err)) == WR_OK) {
-		f->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-		absent = f->dir < 0 && errno == ENOENT;
-		if (f->dir < 0 && !absent)
-			code = wr_fail_errno(err, "open repository %s", id);
-	}
-	if (code == WR_OK && !absent && (code = open_dir(&f->warren, f->dir, "warren", err)) == WR_OK &&
-	    (code = take_lock(f, id, err)) == WR_OK && (code = read_folder(snap, f, git, id, err)) == WR_OK) {
+	code = enter_in_place(f, &absent, held, git, id, err);
+	if (code == WR_OK && !absent && (code = read_folder(snap, f, git, id, err)) == WR_OK) {
 		if (!f->damaged && !f->to_copy && !was_clean(f, (*snap)->journals[(*snap)->journal_count - 1]))
 			sweep_unclean(f, *snap, git, id);
 	}
@@ -589,6 +655,35 @@ enum wr_code wr_folder_open(struct wr_folder **out, struct wr_snapshot **snap, c
 	}
 	*out = f;
 	return WR_OK;
+}
+
+enum wr_code wr_folder_seize(int *lock, const struct wr_git *git, const char *id, struct wr_error *err)
+{
+	char path[PATH_MAX], file[PATH_MAX];
+	bool held = false;
+	enum wr_code code = wr_repo_path(path, git, id, ".git", err);
+
+	if (code == WR_OK)
+		code = wr_repo_path(file, git, id, ".git/warren/lock", err);
+	for (unsigned i = 0; code == WR_OK && i < MOVES_MAX; i++) {
+		WR_AUTO_FD int fd = open(file, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		struct stat mine, there;
+
+		/* One that cannot be locked for being damaged is nobody's. */
+		if (fd < 0 && errno != EMFILE && errno != ENFILE) {
+			*lock = -1;
+			return WR_OK;
+		}
+		if (fd < 0)
+			return wr_fail_errno(err, "open %s", file);
+		if ((code = wait_for_lock(fd, &held, git, id, err)) == WR_OK && fstat(fd, &mine) == 0 &&
+		    lstat(file, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) {
+			*lock = fd;
+			fd = -1;
+			return WR_OK;
+		}
+	}
+	return code == WR_OK ? wr_fail(err, WR_E_UNAVAILABLE, "repository %s does not stay in its place", id) : code;
 }
 
 void wr_folder_close(struct wr_folder *f, const struct wr_snapshot *snap, bool clean)
@@ -625,28 +720,35 @@ static enum wr_code fill(struct wr_folder *f, struct wr_error *err)
 enum wr_code wr_folder_make(struct wr_folder **out, char built[PATH_MAX], const struct wr_git *git, const char *id,
 			    struct wr_error *err)
 {
-	char path[PATH_MAX], suffix[32] = ".new-";
+	char path[PATH_MAX], begun[PATH_MAX], suffix[32] = ".new-";
 	struct wr_folder *f;
 	enum wr_code code;
+	int n;
 
 	wr_random_text(suffix + 5, 12);
+	n = snprintf(begun, sizeof begun, "%s/%s", git->run.path, suffix + 1);
+	if (n < 0 || (size_t)n >= sizeof begun)
+		return wr_fail(err, WR_E_INTERNAL, "path too long: %s", suffix);
 	if ((code = wr_repo_shard(path, git, id, err)) != WR_OK || (code = wr_file_mkdirs(path, err)) != WR_OK ||
 	    (code = wr_repo_path(built, git, id, suffix, err)) != WR_OK)
 		return code;
 	f = folder_new();
 	if (!f)
 		return wr_fail_nomem(err);
-	if (mkdir(built, 0700) < 0) {
+	if (mkdir(begun, 0700) < 0) {
 		folder_free(f);
-		return wr_fail_errno(err, "mkdir %s", built);
+		return wr_fail_errno(err, "mkdir %s", begun);
 	}
-	code = open_dir(&f->dir, AT_FDCWD, built, err);
+	/* Begun where nobody looks for it: in its shard it is locked, or left by who died. */
+	code = open_dir(&f->dir, AT_FDCWD, begun, err);
 	if (code == WR_OK)
 		code = fill(f, err);
+	if (code == WR_OK && rename(begun, built) < 0)
+		code = wr_fail_errno(err, "rename %s", begun);
 	if (code == WR_OK)
 		*out = f;
 	else
-		wr_folder_abort(f, built);
+		wr_folder_abort(f, begun);
 	return code;
 }
 
@@ -695,7 +797,9 @@ enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *bu
 	if (code != WR_OK)
 		return code;
 	if (rename(built, path) < 0)
-		return wr_fail_errno(err, "rename %s", built);
+		return errno == EEXIST || errno == ENOTEMPTY
+			       ? wr_fail(err, WR_E_UNAVAILABLE, "repository %s: another process made it first", id)
+			       : wr_fail_errno(err, "rename %s", built);
 	code = wr_repo_sync_shard(git, id, err);
 	if (code != WR_OK && rename(path, built) < 0)
 		*unknown = true;

@@ -37,10 +37,13 @@ struct wr_folder {
 };
 
 /*
- * Takes the lock, reads what is there, recovers it after an unclean end. *out stays NULL when there is no folder.
+ * Takes the lock, reads what is there, recovers it after an unclean end. *out stays NULL when there is no folder. *held:
+ * it is WR_E_UNAVAILABLE because another process has the lock.
  */
-WR_MUST_CHECK enum wr_code wr_folder_open(struct wr_folder **out, struct wr_snapshot **snap, const struct wr_git *git,
-					  const char *id, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_folder_open(struct wr_folder **out, struct wr_snapshot **snap, bool *held,
+					  const struct wr_git *git, const char *id, struct wr_error *err);
+/* Only the lock, as a descriptor to close; -1 where there is nothing to lock. For removing the folder. */
+WR_MUST_CHECK enum wr_code wr_folder_seize(int *lock, const struct wr_git *git, const char *id, struct wr_error *err);
 
 /* clean: everything of the last journal of snap is flushed, so that the next opening may believe the file. */
 void wr_folder_close(struct wr_folder *f, const struct wr_snapshot *snap, bool clean);
@@ -61,7 +64,10 @@ WR_MUST_CHECK enum wr_code wr_folder_start(struct wr_folder *f, struct wr_snapsh
  */
 WR_MUST_CHECK enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
 					   const struct wr_git *git, const char *id, struct wr_error *err);
-/* *unknown: a flush failed after the rename, and the rename could not be taken back. */
+/*
+ * WR_E_UNAVAILABLE where another process was faster. *unknown: a flush failed after the rename, and the rename could not
+ * be taken back.
+ */
 WR_MUST_CHECK enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built,
 					    const struct wr_git *git, const char *id, struct wr_error *err);
 void wr_folder_abort(struct wr_folder *f, const char *built);

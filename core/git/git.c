@@ -1,7 +1,5 @@
 #include "core/git/git.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <git2/global.h>
 
 #include "core/base/file.h"
@@ -12,26 +10,6 @@
 #define FIRST_BUCKETS 256
 
 /* ---- opening and closing ---- */
-
-/* Spools of a process that is gone: one process at a time uses a data folder. */
-static enum wr_code clean_run(const struct wr_git *git, struct wr_error *err)
-{
-	char path[PATH_MAX];
-	enum wr_code code;
-	struct dirent *e;
-	DIR *d;
-
-	if ((code = wr_git_path(path, git->data, "run", err)) != WR_OK || (code = wr_file_mkdirs(path, err)) != WR_OK)
-		return code;
-	d = opendir(path);
-	if (!d)
-		return wr_fail_errno(err, "open folder %s", path);
-	while (code == WR_OK && (e = readdir(d)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			code = wr_file_remove(dirfd(d), e->d_name, err);
-	closedir(d);
-	return code;
-}
 
 enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, struct wr_error *err)
 {
@@ -50,6 +28,7 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 		free(git);
 		return wr_fail(err, WR_E_INTERNAL, "libgit2 does not start");
 	}
+	git->run.lock = -1;
 	git->cfg = *cfg;
 	git->cfg.fsck_ignore = NULL; /* is in fsck now */
 	git->fsck = fsck;
@@ -65,7 +44,7 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 		code = wr_fail_nomem(err);
 	else if ((code = wr_git_path(repos, git->data, "repos", err)) == WR_OK &&
 		 (code = wr_file_mkdirs(repos, err)) == WR_OK)
-		code = clean_run(git, err);
+		code = wr_run_enter(&git->run, git->data, err);
 	if (code == WR_OK && git->cfg.events)
 		code = wr_events_start(&git->events, git, git->cfg.events, err);
 	if (code == WR_OK && !git->cfg.no_keeper)
@@ -91,6 +70,7 @@ void wr_git_close(struct wr_git *git)
 {
 	if (!git)
 		return;
+	wr_handover_stop(git->handover);
 	wr_keeper_stop(git->keeper);
 	wr_events_stop(git->events);
 	for (size_t i = 0; git->table && i < git->buckets; i++) {
@@ -101,6 +81,7 @@ void wr_git_close(struct wr_git *git)
 			repo_free(repo);
 		}
 	}
+	wr_run_leave(&git->run);
 	pthread_mutex_destroy(&git->mutex);
 	free(git->table);
 	free(git->data);
@@ -256,7 +237,7 @@ void wr_git_repo_unref(struct wr_git_repo *repo)
 			/* Stays, without its files, so that no request that is still under way brings it back. */
 			close_it = true;
 			repo->users++;
-		} else if (!repo->snap) {
+		} else if (!repo->snap || atomic_load(&git->handing_over)) {
 			out = repo;
 		} else {
 			idle_add(git, repo);
@@ -331,6 +312,32 @@ void wr_git_kill(struct wr_git *git, const char *id)
 	pthread_mutex_unlock(&git->mutex);
 	if (was_idle)
 		wr_git_repo_unref(repo);
+	/* The process that has it by now asks the row before its next record, and finds it deleted. */
+	if (atomic_load(&git->handing_over) && git->cfg.ask_owner)
+		git->cfg.ask_owner(git->cfg.ask_owner_arg, id);
+}
+
+void wr_git_yield(struct wr_git *git, const char *id)
+{
+	struct wr_git_repo *repo;
+
+	pthread_mutex_lock(&git->mutex);
+	repo = table_find(git, id);
+	if (repo && is_idle(git, repo))
+		idle_drop(git, repo);
+	if (repo)
+		repo->users++;
+	pthread_mutex_unlock(&git->mutex);
+	if (!repo)
+		return;
+	atomic_store(&repo->wanted, true);
+	wr_repo_try_give_back(repo);
+	wr_git_repo_unref(repo);
+}
+
+bool wr_git_others(struct wr_git *git)
+{
+	return wr_run_others(&git->run);
 }
 
 enum wr_code wr_git_repo_open(struct wr_git_repo **out, struct wr_git *git, const char *id, struct wr_error *err)

@@ -5,7 +5,8 @@
  * Threads:   all functions from any thread.
  * Blocks on: disk (the first opening of a repository), a short mutex.
  *
- * Layout: <data>/repos/ab/cd/UUID.git, nothing at all before the first push. One process at a time uses a data folder.
+ * Layout: <data>/repos/ab/cd/UUID.git, nothing at all before the first push. Several processes may use a data folder; each
+ * repository is one process's at a time, who gives it back when it closes the repository, is asked to, or hands over.
  * What engines see of a repository is in snapshot.h (refs, objects), walk.h, plan.h (packs to send) and append.h
  * (quarantine, ref updates); nothing else of the store leaks.
  */
@@ -42,6 +43,12 @@ struct wr_git_config {
 	int64_t (*now_ms)(void *arg);
 	void *now_arg;
 	bool no_keeper; /* no thread that checkpoints by itself (a command without a server) */
+	/*
+	 * NULL, or asks another process to give this repository back: called now and then by who waits for its lock. May
+	 * block for a second.
+	 */
+	void (*ask_owner)(void *arg, const char *id);
+	void *ask_owner_arg;
 };
 
 /* Errors: WR_E_INVALID_REQUEST for a value of cfg that makes no sense (fsck_ignore names an unknown id). */
@@ -69,7 +76,7 @@ void wr_git_kill(struct wr_git *git, const char *id);
 
 /*
  * Removes the folder of a killed repository (or of one that was never opened by this process). Absent is success.
- * Errors: WR_E_INTERNAL; may be called again.
+ * Errors: WR_E_UNAVAILABLE while another process has it; WR_E_INTERNAL; may be called again.
  */
 WR_MUST_CHECK enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *err);
 
@@ -109,12 +116,16 @@ WR_MUST_CHECK enum wr_code wr_git_repo_maintain(struct wr_maintained *out, struc
 						struct wr_error *err);
 
 /*
- * Another process takes over (docs/design.md, "Hand-over"): from now on each repository is given back as soon as its last
- * write has ended, and taken again only for writes that began here before. Readers finish on what they hold. Returns at
- * once; wr_git_handed_over() says how many this process still owns.
+ * Another process takes over (docs/design.md, "Hand-over"): from now on each repository is given back as soon as nobody has
+ * its turn, taken again where a request here still needs it, and given back again. Readers finish on what they hold.
+ * Returns at once; wr_git_owned() says how many this process still owns.
  */
-void wr_git_hand_over(struct wr_git *git);
+WR_MUST_CHECK enum wr_code wr_git_hand_over(struct wr_git *git, struct wr_error *err);
 size_t wr_git_owned(struct wr_git *git);
+/* Another process asks for this one: it is given back as soon as nobody has its turn. Does not wait for that. */
+void wr_git_yield(struct wr_git *git, const char *id);
+/* Whether another process uses the data folder just now. */
+bool wr_git_others(struct wr_git *git);
 
 /* A checkpoint now, also where none is due; waits for its end. *did: false where there was nothing to do. */
 WR_MUST_CHECK enum wr_code wr_git_repo_checkpoint(bool *did, struct wr_git_repo *repo, struct wr_error *err);

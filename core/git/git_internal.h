@@ -14,9 +14,11 @@
 #include "core/git/folder.h"
 #include "core/git/fsck.h"
 #include "core/git/git.h"
+#include "core/git/run.h"
 #include "core/git/snapshot_internal.h"
 
 struct wr_keeper;
+struct wr_handover;
 
 struct wr_git {
 	char *data;
@@ -30,6 +32,9 @@ struct wr_git {
 	size_t idle;
 	struct wr_events *events; /* NULL: nobody wants them */
 	struct wr_keeper *keeper; /* NULL: none */
+	struct wr_run run;
+	atomic_bool handing_over;
+	struct wr_handover *handover; /* NULL: not begun */
 };
 
 /* A change that waits for the turn of a repository; on the waiter's stack. */
@@ -55,7 +60,13 @@ struct wr_git_repo {
 	struct wr_turn *turns, *turns_end; /* the first one runs */
 	bool turn_taken;
 	struct wr_folder *folder; /* NULL: not open. The turn's; set together with snap */
-	pthread_mutex_t keeping;  /* one checkpoint at a time; taken before the turn */
+	/*
+	 * One checkpoint at a time, and none across a closing of the folder: another process may then have it. Taken before
+	 * the turn; within a turn only tried.
+	 */
+	pthread_mutex_t keeping;
+	atomic_bool wanted; /* another process waits for it */
+	_Atomic int64_t given_ms; /* monotonic: when it was given back last; 0: never */
 	int64_t heal_ms;	  /* no healing before this (monotonic); under mutex */
 	struct wr_repo_events events;
 	enum { WR_KEEP_NOT, WR_KEEP_LATER, WR_KEEP_NOW } queued; /* this and the next two: under the keeper's mutex */
@@ -99,6 +110,18 @@ void wr_repo_place_end(struct wr_git_repo *repo, struct wr_folder *folder, struc
 WR_MUST_CHECK enum wr_code wr_repo_open_folders(int *packs, int *warren, uint64_t *number, struct wr_git_repo *repo,
 						struct wr_error *err);
 
+/*
+ * Whether it is to be given back as soon as possible: checkpoints end then, and whoever passes the turn on, or has loaded
+ * it without one, gives it back before (repo_give.c).
+ */
+bool wr_repo_wanted(const struct wr_git_repo *repo);
+/* Where it is wanted, and the caller has the turn; and where nobody has it. */
+void wr_repo_give_back(struct wr_git_repo *repo);
+void wr_repo_try_give_back(struct wr_git_repo *repo);
+
+/* Ends the thread of a hand-over; before the events'. NULL-safe. */
+void wr_handover_stop(struct wr_handover *handover);
+
 /* Closes the folder, and lets go of what is in memory. clean: as wr_folder_close(). */
 void wr_repo_close_folder(struct wr_git_repo *repo, bool clean);
 
@@ -115,6 +138,8 @@ struct wr_turn *wr_repo_turn_more(struct wr_git_repo *repo, struct wr_turn *last
 void wr_repo_turn_pass(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn *last);
 /* A turn for something else than a change. */
 WR_MUST_CHECK enum wr_code wr_repo_turn_begin(struct wr_git_repo *repo, struct wr_turn *turn, struct wr_error *err);
+/* The same where nobody has it or waits for it; else false. */
+bool wr_repo_turn_try(struct wr_git_repo *repo, struct wr_turn *turn);
 void wr_repo_turn_end(struct wr_git_repo *repo, struct wr_turn *turn);
 
 /*

@@ -29,6 +29,7 @@ struct wr_keeper {
 		struct wr_git_repo *first, *last;
 	} now, later; /* later: by keep_at */
 	bool stop;
+	bool runs; /* the thread does; of who starts and ends it */
 	pthread_t thread;
 };
 
@@ -105,8 +106,22 @@ static enum wr_code end(struct wr_git_repo *repo, const struct wr_checkpoint *c,
 	return code;
 }
 
+struct breaking_off {
+	const struct wr_git_repo *repo;
+	const struct wr_cancel *cancel; /* the caller's; may be NULL */
+};
+
+static bool break_off(void *arg)
+{
+	const struct breaking_off *b = arg;
+
+	return wr_repo_wanted(b->repo) || (b->cancel && b->cancel->fn && b->cancel->fn(b->cancel->arg));
+}
+
 enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_cancel *cancel, struct wr_error *err)
 {
+	struct breaking_off off = {repo, cancel};
+	const struct wr_cancel either = {break_off, &off};
 	WR_AUTO_S(wr_checkpoint) c = {0};
 	WR_AUTO(wr_snapshot) *snap = NULL;
 	int64_t began = wr_mono_ms();
@@ -124,12 +139,13 @@ enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_
 	if (code == WR_OK && snap)
 		code = wr_repo_open_folders(&packs, &warren, &number, repo, err);
 	if (code == WR_OK && snap && packs >= 0)
-		code = wr_checkpoint_build(&c, snap, packs, warren, number, cancel, err);
+		code = wr_checkpoint_build(&c, snap, packs, warren, number, &either, err);
 	if (code == WR_OK && snap && packs >= 0) {
 		code = end(repo, &c, journals, err);
 		*did = code == WR_OK;
 	}
 	pthread_mutex_unlock(&repo->keeping);
+	wr_repo_try_give_back(repo);
 	wr_suspect_end(&mark);
 	if (*did)
 		WR_LOG(WR_INFO, NULL, REPO_CHECKPOINT, WR_STR("repo", repo->id), WR_INT("checkpoint", c.number),
@@ -246,6 +262,7 @@ enum wr_code wr_keeper_start(struct wr_keeper **out, struct wr_git *git, struct 
 	pthread_condattr_destroy(&attr);
 	code = wr_thread_start(&k->thread, "wr-keeper", NICENESS, keep, k, err);
 	if (code == WR_OK) {
+		k->runs = true;
 		*out = k;
 		return WR_OK;
 	}
@@ -255,19 +272,40 @@ enum wr_code wr_keeper_start(struct wr_keeper **out, struct wr_git *git, struct 
 	return code;
 }
 
-void wr_keeper_stop(struct wr_keeper *k)
+/* Appends may still look at what is queued. */
+static void drop_all(struct wr_keeper *k, struct list *list)
 {
-	if (!k)
+	pthread_mutex_lock(&k->mutex);
+	while (list->first) {
+		struct wr_git_repo *repo = take(list);
+
+		repo->queued = WR_KEEP_NOT;
+		pthread_mutex_unlock(&k->mutex);
+		wr_git_repo_unref(repo);
+		pthread_mutex_lock(&k->mutex);
+	}
+	pthread_mutex_unlock(&k->mutex);
+}
+
+void wr_keeper_end(struct wr_keeper *k)
+{
+	if (!k || !k->runs)
 		return;
 	pthread_mutex_lock(&k->mutex);
 	k->stop = true;
 	pthread_cond_signal(&k->cond);
 	pthread_mutex_unlock(&k->mutex);
 	pthread_join(k->thread, NULL);
-	while (k->now.first)
-		wr_git_repo_unref(take(&k->now));
-	while (k->later.first)
-		wr_git_repo_unref(take(&k->later));
+	k->runs = false;
+	drop_all(k, &k->now);
+	drop_all(k, &k->later);
+}
+
+void wr_keeper_stop(struct wr_keeper *k)
+{
+	if (!k)
+		return;
+	wr_keeper_end(k);
 	pthread_cond_destroy(&k->cond);
 	pthread_mutex_destroy(&k->mutex);
 	free(k);

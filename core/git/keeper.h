@@ -13,14 +13,16 @@
 struct wr_keeper;
 
 WR_MUST_CHECK enum wr_code wr_keeper_start(struct wr_keeper **out, struct wr_git *git, struct wr_error *err);
-/* Breaks off what runs, leaving nothing behind. NULL-safe. */
+/* Breaks off what runs, leaving nothing behind, and takes nothing on any more. NULL-safe; may be called again. */
+void wr_keeper_end(struct wr_keeper *keeper);
+/* The same, and releases it. */
 void wr_keeper_stop(struct wr_keeper *keeper);
 
 /* After an append: queues the repository where a checkpoint is due. */
 void wr_keeper_look(struct wr_keeper *keeper, struct wr_git_repo *repo, const struct wr_snapshot *snap);
 
 /*
- * One checkpoint, beside running writers. *did is false where the journals hold nothing (nor anything is lost), or there
+ * One checkpoint, beside running writers; WR_E_CANCELLED also where another process wants the repository. *did is false where the journals hold nothing (nor anything is lost), or there
  * is no folder.
  */
 WR_MUST_CHECK enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_cancel *cancel,

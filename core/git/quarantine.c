@@ -37,7 +37,7 @@ struct wr_quarantine {
 	uint64_t looked; /* bytes of blobs read for the sake of the rules */
 };
 
-/* ".../run/<random>", a folder of its own. */
+/* "run/<this process>/<random>", a folder of its own. */
 static enum wr_code open_folder(int *fd, void *arg, struct wr_error *err)
 {
 	struct wr_quarantine *q = arg;
@@ -49,9 +49,9 @@ static enum wr_code open_folder(int *fd, void *arg, struct wr_error *err)
 		return WR_OK;
 	}
 	wr_random_text(mark, sizeof mark - 1);
-	n = snprintf(q->path, sizeof q->path, "%s/run/%s", q->repo->git->data, mark);
+	n = snprintf(q->path, sizeof q->path, "%s/%s", q->repo->git->run.path, mark);
 	if (n < 0 || (size_t)n >= sizeof q->path)
-		return wr_fail(err, WR_E_INTERNAL, "path too long: run/%s", mark);
+		return wr_fail(err, WR_E_INTERNAL, "path too long: %s", mark);
 	if (mkdir(q->path, 0700) < 0) {
 		enum wr_code code = wr_fail_errno(err, "mkdir %s", q->path);
 

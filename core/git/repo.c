@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
@@ -16,6 +17,8 @@
 #define TELL_MS 2000
 #define HEAL_MS 100
 #define RELIEF_MS 1000
+/* Who gave a repository back lets the one who waits for it be first; that one looks at the lock every 2 ms. */
+#define POLITE_MS 6
 
 enum wr_code wr_git_path(char out[PATH_MAX], const char *data, const char *rest, struct wr_error *err)
 {
@@ -60,10 +63,26 @@ enum wr_code wr_repo_sync_shard(const struct wr_git *git, const char *id, struct
 
 struct sweep {
 	const char *id;
-	unsigned removed;
+	unsigned removed, busy;
 };
 
-/* What a crash left of first pushes and removals: UUID.new-*, UUID.gone-*. */
+/* What a crash left of a first push: its lock can be taken, and is kept while it goes. */
+static enum wr_code sweep_new(struct sweep *sweep, int dir, const char *name, struct wr_error *err)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char path[NAME_MAX + 16];
+	WR_AUTO_FD int fd = -1;
+	bool busy;
+
+	snprintf(path, sizeof path, "%s/warren/lock", name);
+	fd = openat(dir, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	busy = fd >= 0 ? fcntl(fd, F_OFD_SETLK, &lock) != 0 : errno != ENOENT && errno != ENOTDIR;
+	sweep->busy += busy;
+	sweep->removed += !busy;
+	return busy ? WR_OK : wr_file_remove(dir, name, err);
+}
+
+/* What crashes left of first pushes and removals: UUID.new-*, UUID.gone-*. */
 static enum wr_code sweep_shard(const struct wr_git *git, struct sweep *sweep, struct wr_error *err)
 {
 	char path[PATH_MAX];
@@ -79,11 +98,14 @@ static enum wr_code sweep_shard(const struct wr_git *git, struct sweep *sweep, s
 	while (code == WR_OK && (e = readdir(d))) {
 		const char *rest = e->d_name + WR_UUID_LEN;
 
-		if (strncmp(e->d_name, sweep->id, WR_UUID_LEN) != 0 ||
-		    (strncmp(rest, ".new-", 5) != 0 && strncmp(rest, ".gone-", 6) != 0))
+		if (strncmp(e->d_name, sweep->id, WR_UUID_LEN) != 0)
 			continue;
-		code = wr_file_remove(dirfd(d), e->d_name, err);
-		sweep->removed++;
+		if (strncmp(rest, ".new-", 5) == 0) {
+			code = sweep_new(sweep, dirfd(d), e->d_name, err);
+		} else if (strncmp(rest, ".gone-", 6) == 0) {
+			code = wr_file_remove(dirfd(d), e->d_name, err);
+			sweep->removed++;
+		}
 	}
 	closedir(d);
 	return code;
@@ -96,19 +118,20 @@ static enum wr_code sweep_shard(const struct wr_git *git, struct sweep *sweep, s
 static enum wr_code load(struct wr_folder **folder, struct wr_snapshot **snap, struct wr_git *git, const char *id,
 			 bool swept, struct wr_error *err)
 {
-	struct sweep sweep = {id, 0};
-	enum wr_code code = wr_folder_open(folder, snap, git, id, err);
+	struct sweep sweep = {id, 0, 0};
+	bool held = false;
+	enum wr_code code = wr_folder_open(folder, snap, &held, git, id, err);
 	int64_t until = wr_mono_ms() + RELIEF_MS;
 
 	/* Too many open files: handles that nobody uses give theirs back. */
-	while (code == WR_E_UNAVAILABLE && wr_mono_ms() < until) {
+	while (code == WR_E_UNAVAILABLE && !held && wr_mono_ms() < until) {
 		if (!wr_git_relieve(git)) {
 			wr_events_hurry(git->events, RELIEF_MS);
 			nanosleep(&(struct timespec){.tv_nsec = 5 * 1000 * 1000}, NULL);
 		}
 		if (err)
 			wr_error_fini(err);
-		code = wr_folder_open(folder, snap, git, id, err);
+		code = wr_folder_open(folder, snap, &held, git, id, err);
 	}
 	if (code == WR_OK && !*snap && !swept)
 		code = sweep_shard(git, &sweep, err);
@@ -123,6 +146,14 @@ static void deadline_in(struct timespec *ts, int64_t ms)
 
 	ts->tv_sec = at / 1000;
 	ts->tv_nsec = at % 1000 * 1000000;
+}
+
+static void be_polite(const struct wr_git_repo *repo)
+{
+	int64_t given = atomic_load(&repo->given_ms), wait = given ? given + POLITE_MS - wr_mono_ms() : 0;
+
+	if (wait > 0)
+		nanosleep(&(struct timespec){.tv_nsec = wait * 1000 * 1000}, NULL);
 }
 
 /* One thread loads while the others wait for it. Called and left with repo->mutex held; lets it go meanwhile. */
@@ -143,7 +174,10 @@ static enum wr_code load_once(struct wr_git_repo *repo, struct wr_error *err)
 	repo->loading = true;
 	swept = repo->swept;
 	pthread_mutex_unlock(&repo->mutex);
+	be_polite(repo);
 	code = load(&folder, &snap, repo->git, repo->id, swept, err);
+	if (folder)
+		wr_events_opened(repo->git->events, repo, false);
 	pthread_mutex_lock(&repo->mutex);
 	repo->loading = false;
 	repo->swept = repo->swept || code == WR_OK;
@@ -196,10 +230,12 @@ enum wr_code wr_repo_current(struct wr_snapshot **out, bool *exists, struct wr_g
 {
 	struct wr_snapshot *snap = NULL;
 	enum wr_code code = WR_OK;
+	bool loaded = false;
 
 	if (!atomic_load(&repo->dead)) {
 		pthread_mutex_lock(&repo->mutex);
-		if (!repo->snap)
+		loaded = !repo->snap;
+		if (loaded)
 			code = load_once(repo, err);
 		if (repo->snap && to_heal(repo)) {
 			pthread_mutex_unlock(&repo->mutex);
@@ -210,6 +246,8 @@ enum wr_code wr_repo_current(struct wr_snapshot **out, bool *exists, struct wr_g
 			snap = wr_snapshot_ref_more(repo->snap);
 		pthread_mutex_unlock(&repo->mutex);
 	}
+	if (loaded)
+		wr_repo_try_give_back(repo);
 	if (code != WR_OK)
 		return code;
 	if (exists)
@@ -389,6 +427,7 @@ struct wr_turn *wr_repo_turn_more(struct wr_git_repo *repo, struct wr_turn *last
 
 void wr_repo_turn_pass(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn *last)
 {
+	wr_repo_give_back(repo);
 	pthread_mutex_lock(&repo->mutex);
 	assert(repo->turns == first);
 	repo->turns = last->next;
@@ -411,6 +450,21 @@ enum wr_code wr_repo_turn_begin(struct wr_git_repo *repo, struct wr_turn *turn, 
 	return wr_repo_turn_wait(repo, turn, err);
 }
 
+bool wr_repo_turn_try(struct wr_git_repo *repo, struct wr_turn *turn)
+{
+	bool got;
+
+	*turn = (struct wr_turn){.running = true};
+	pthread_mutex_lock(&repo->mutex);
+	got = !repo->turns;
+	if (got) {
+		repo->turns = repo->turns_end = turn;
+		repo->turn_taken = true;
+	}
+	pthread_mutex_unlock(&repo->mutex);
+	return got;
+}
+
 void wr_repo_turn_end(struct wr_git_repo *repo, struct wr_turn *turn)
 {
 	wr_repo_turn_pass(repo, turn, turn);
@@ -422,13 +476,15 @@ void wr_repo_turn_end(struct wr_git_repo *repo, struct wr_turn *turn)
 enum wr_code wr_repo_remove(const struct wr_git *git, const char *id, struct wr_error *err)
 {
 	char from[PATH_MAX], to[PATH_MAX], suffix[32] = ".gone-";
-	struct sweep sweep = {id, 0};
+	struct sweep sweep = {id, 0, 0};
+	WR_AUTO_FD int lock = -1;
 	enum wr_code code;
 	bool absent;
 
 	wr_random_text(suffix + 6, 12);
 	if ((code = wr_repo_path(from, git, id, ".git", err)) != WR_OK ||
-	    (code = wr_repo_path(to, git, id, suffix, err)) != WR_OK)
+	    (code = wr_repo_path(to, git, id, suffix, err)) != WR_OK ||
+	    (code = wr_folder_seize(&lock, git, id, err)) != WR_OK)
 		return code;
 	absent = rename(from, to) < 0;
 	if (absent && errno != ENOENT)
@@ -436,7 +492,10 @@ enum wr_code wr_repo_remove(const struct wr_git *git, const char *id, struct wr_
 	if (!absent && (code = wr_repo_sync_shard(git, id, err)) != WR_OK)
 		return code;
 	/* Also what an earlier try left, which may have failed before its rename was flushed. */
-	if ((code = sweep_shard(git, &sweep, err)) != WR_OK || !absent || sweep.removed == 0)
-		return code;
-	return wr_repo_sync_shard(git, id, err);
+	code = sweep_shard(git, &sweep, err);
+	if (code == WR_OK && absent && sweep.removed)
+		code = wr_repo_sync_shard(git, id, err);
+	if (code == WR_OK && sweep.busy)
+		code = wr_fail(err, WR_E_UNAVAILABLE, "repository %s: another process makes its first push", id);
+	return code;
 }

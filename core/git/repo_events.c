@@ -124,10 +124,14 @@ static bool to_sweep(struct wr_git_repo *repo, uint64_t delivered)
 
 void wr_repo_sweep_journals(struct wr_git_repo *repo)
 {
-	uint64_t delivered = wr_events_delivered(repo->git->events, repo);
 	struct wr_turn turn;
+	uint64_t delivered;
 
-	if (!repo->git->cfg.events || !to_sweep(repo, delivered) || wr_repo_turn_begin(repo, &turn, NULL) != WR_OK)
+	/* Asking how far events are makes a mark, which is only for who has the folder. */
+	if (!repo->git->cfg.events || !to_sweep(repo, UINT64_MAX))
+		return;
+	delivered = wr_events_delivered(repo->git->events, repo);
+	if (!to_sweep(repo, delivered) || wr_repo_turn_begin(repo, &turn, NULL) != WR_OK)
 		return;
 	/* While a copy is asked for, perhaps because the folder could not be flushed, nothing goes. */
 	if (repo->folder && !repo->folder->to_copy) {

@@ -212,6 +212,23 @@ static void stop_accepting(struct wr_http *http)
 	http->listener.fd = -1;
 }
 
+void wr_http_hand_over(struct wr_http *http)
+{
+	atomic_store(&http->handing_over, true);
+	stop_accepting(http);
+}
+
+size_t wr_http_open(struct wr_http *http, size_t *running)
+{
+	size_t open;
+
+	pthread_mutex_lock(&http->lock);
+	open = http->n_conns;
+	*running = http->running;
+	pthread_mutex_unlock(&http->lock);
+	return open;
+}
+
 void wr_http_drain(struct wr_http *http)
 {
 	atomic_store(&http->draining_ms, wr_mono_ms());

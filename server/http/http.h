@@ -41,6 +41,14 @@ uint16_t wr_http_port(const struct wr_http *http);
 const char *wr_http_url(const struct wr_http *http);
 
 /*
+ * Another process accepts from now on: this one serves what comes on the connections that it has, and closes them with
+ * their next answers. Returns at once. wr_http_open() says how many connections there are, *running how many of them have
+ * a request that is worked on.
+ */
+void wr_http_hand_over(struct wr_http *http);
+size_t wr_http_open(struct wr_http *http, size_t *running);
+
+/*
  * Accepts no more, answers /healthz with 503, and waits until no request runs, for [server] stop_timeout at most; what
  * still runs then is aborted. Requests that arrive meanwhile on open connections are served and close them.
  */

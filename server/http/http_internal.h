@@ -56,6 +56,7 @@ struct wr_http {
 	bool accepting, watching; /* those threads run; main's */
 	size_t max_connections; /* as configured, or what the system's limit of descriptors leaves */
 
+	_Atomic bool handing_over;
 	_Atomic bool draining;
 	_Atomic int64_t draining_ms; /* since when; set before it */
 	_Atomic bool stopping;

@@ -218,7 +218,7 @@ static void add_headers(struct wr_request *req, struct MHD_Response *response)
 	MHD_add_response_header(response, "Server", "warren");
 	MHD_add_response_header(response, "x-freestyle-trace-id", req->trace);
 	wr_cors_headers(&req->http->cors, wr_request_header(req, "Origin"), allow, add_header, response);
-	if (atomic_load(&req->http->draining))
+	if (atomic_load(&req->http->draining) || atomic_load(&req->http->handing_over))
 		MHD_add_response_header(response, "Connection", "close");
 }
 

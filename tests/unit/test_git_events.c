@@ -131,6 +131,14 @@ void wr_repo_sweep_journals(struct wr_git_repo *repo)
 	atomic_fetch_add(&sweeps, 1);
 }
 
+static atomic_bool others;
+
+bool wr_git_others(struct wr_git *store)
+{
+	assert_ptr_equal(store, &git);
+	return atomic_load(&others);
+}
+
 bool wr_repo_uncertain(struct wr_git_repo *repo)
 {
 	(void)repo;

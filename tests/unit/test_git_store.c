@@ -330,7 +330,7 @@ static void refused_objects_leave_nothing(void **state)
 	}
 	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
 	assert_false(wr_snapshot_has(snap, &b));
-	sh(f, "test -z \"$(ls data/run)\" && test -z \"$(ls " REPO "/objects/pack)\"");
+	sh(f, "test -z \"$(ls data/run/*/)\" && test -z \"$(ls " REPO "/objects/pack)\"");
 }
 
 static void added_objects_are_checked(void **state)
@@ -606,10 +606,12 @@ static void leftovers_are_swept(void **state)
 	/* Of a first push that was cut off. */
 	fx_stop(f);
 	sh(f, "mkdir -p data/run/x/y data/repos/01/23; touch data/run/x/y/z; cd data/repos/01/23; mkdir -p " REPO_ID
-	      ".new-abc/objects " REPO_ID ".gone-q 01234567-89ab-4def-8123-000000000000.new-a");
+	      ".new-abc/objects " REPO_ID ".new-abc/warren " REPO_ID ".new-old " REPO_ID
+	      ".gone-q 01234567-89ab-4def-8123-000000000000.new-a; touch " REPO_ID ".new-abc/warren/lock");
 	fx_start(f);
 	assert_ref(f, "refs/heads/main", NULL);
-	sh(f, "test -z \"$(ls data/run)\"; cd data/repos/01/23; test \"$(ls)\" = 01234567-89ab-4def-8123-000000000000.new-a");
+	sh(f, "test -z \"$(ls data/run/*/)\"; test $(ls data/run | wc -l) = 2; cd data/repos/01/23; "
+	      "test \"$(ls)\" = 01234567-89ab-4def-8123-000000000000.new-a");
 	append_commit(f, &a, "refs/heads/main", "a");
 	fx_stop(f);
 	/* Of whatever wrote when the process ended. */
