@@ -31,7 +31,8 @@ enum wr_code wr_closure_init(struct wr_closure *c, const struct wr_snapshot *sna
 	c->counts = calloc(sources + 1, sizeof *c->counts);
 	c->marked = calloc(sources + 1, sizeof *c->marked);
 	c->recent = calloc(RECENT, sizeof *c->recent);
-	if (!c->marks || !c->counts || !c->marked || !c->recent)
+	c->recent_types = calloc(RECENT, sizeof *c->recent_types);
+	if (!c->marks || !c->counts || !c->marked || !c->recent || !c->recent_types)
 		return wr_fail_nomem(err);
 	/* An id that belongs to another slot, lest the zeros of this one pass for an id that was met. */
 	memset(c->recent, 0xff, sizeof *c->recent);
@@ -54,6 +55,7 @@ void wr_closure_fini(struct wr_closure *c)
 	free(c->counts);
 	free(c->marked);
 	free(c->recent);
+	free(c->recent_types);
 	free(c->stack);
 	wr_oids_fini(&c->shallow);
 	wr_cache_free(c->cache);
@@ -132,17 +134,18 @@ static enum wr_code push(struct wr_closure *c, struct wr_place place, enum wr_ty
 /* Something refers to oid as an object of this type. */
 static enum wr_code reach(struct wr_closure *c, const struct wr_oid *oid, enum wr_type type, struct wr_error *err)
 {
-	struct wr_oid *recent = &c->recent[oid->id[0] << 8 | oid->id[1]];
+	size_t slot = (size_t)oid->id[0] << 8 | oid->id[1];
 	struct wr_place home;
 	enum wr_code code;
 
-	if (wr_oid_eq(recent, oid))
+	if (wr_oid_eq(&c->recent[slot], oid) && c->recent_types[slot] == type)
 		return WR_OK;
 	if (!wr_closure_home(&home, c, oid))
 		return missing(c, oid, type, err);
-	*recent = *oid;
+	c->recent[slot] = *oid;
+	c->recent_types[slot] = (uint8_t)type;
 	if (wr_closure_has(c, home))
-		return WR_OK;
+		return c->again ? c->again(c->arg, home, oid, type, err) : WR_OK;
 	c->marks[home.src][home.pos / 64] |= UINT64_C(1) << (home.pos % 64);
 	c->marked[home.src]++;
 	if (c->reached && (code = c->reached(c->arg, home, oid, type, err)) != WR_OK)

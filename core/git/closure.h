@@ -28,6 +28,7 @@ struct wr_closure {
 	struct wr_cache *cache;
 	/* Ids that were met lately, by their first bytes: most entries of a tree are those of its predecessor. */
 	struct wr_oid *recent;
+	uint8_t *recent_types;
 	struct wr_oids shallow;
 	struct wr_closure_item *stack;
 	size_t len, cap;
@@ -40,7 +41,13 @@ struct wr_closure {
 	/* NULL, or told of each object that the walk marks, with the type that it should have. */
 	enum wr_code (*reached)(void *arg, struct wr_place home, const struct wr_oid *oid, enum wr_type type,
 				struct wr_error *err);
-	void *arg; /* of both */
+	/*
+	 * NULL, or told of further references to what is marked, with the type that it should have each time. Not where one
+	 * with the same type was met lately.
+	 */
+	enum wr_code (*again)(void *arg, struct wr_place home, const struct wr_oid *oid, enum wr_type type,
+			      struct wr_error *err);
+	void *arg; /* of all */
 };
 
 WR_MUST_CHECK enum wr_code wr_closure_init(struct wr_closure *c, const struct wr_snapshot *snap, bool gains,
