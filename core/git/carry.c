@@ -12,6 +12,8 @@
 /* A pushed pack of this many objects or bytes is linked where all of it is wanted; of a smaller one the entries are copied. */
 #define LINK_COUNT 1000u
 #define LINK_BYTES ((uint64_t)1 << 20)
+#define TELL_STEP 65536
+#define COPY_STEP ((size_t)16 << 20)
 
 void wr_carry_fini(struct wr_carry *c)
 {
@@ -58,6 +60,26 @@ static enum wr_code wants_closure(bool *out, const struct wr_carry *c)
 	return WR_OK;
 }
 
+static void tell(const struct wr_carry *c, const char *stage, uint64_t done, uint64_t total, bool last)
+{
+	if (c->progress && c->progress->fn)
+		c->progress->fn(c->progress->arg, stage, done, total, last);
+}
+
+static enum wr_code reached(void *arg, struct wr_place home, const struct wr_oid *oid, enum wr_type type,
+			    struct wr_error *err)
+{
+	struct wr_carry *c = arg;
+
+	(void)home;
+	(void)oid;
+	(void)type;
+	(void)err;
+	if (++c->reached % TELL_STEP == 0)
+		tell(c, "Counting objects", c->reached, 0, false);
+	return WR_OK;
+}
+
 static enum wr_code walk(struct wr_carry *c)
 {
 	bool gains;
@@ -66,8 +88,12 @@ static enum wr_code walk(struct wr_carry *c)
 	if ((code = wants_closure(&gains, c)) != WR_OK ||
 	    (code = wr_closure_init(&c->closure, c->snap, gains, c->cancel, c->err)) != WR_OK)
 		return code;
+	c->closure.reached = reached;
+	c->closure.arg = c;
 	for (size_t i = 0; i < c->ref_count && code == WR_OK; i++)
 		code = wr_closure_walk_from(&c->closure, &c->refs[i].oid, c->err);
+	if (code == WR_OK)
+		tell(c, "Counting objects", c->reached, c->reached, true);
 	return code;
 }
 
@@ -135,9 +161,11 @@ static enum wr_code copy_bytes(struct wr_carry *c, const char *file, const uint8
 
 	if (fd < 0)
 		return wr_fail_errno(c->err, "create %s", file);
-	if ((code = wr_cancelled(c->cancel, c->err)) != WR_OK ||
-	    (code = wr_file_write_all(fd, data, size, c->err)) != WR_OK)
-		return code;
+	for (size_t at = 0; at < size; at += COPY_STEP) {
+		if ((code = wr_cancelled(c->cancel, c->err)) != WR_OK ||
+		    (code = wr_file_write_all(fd, data + at, size - at < COPY_STEP ? size - at : COPY_STEP, c->err)) != WR_OK)
+			return code;
+	}
 	if (wr_guard_struck(guard))
 		return wr_fail(c->err, WR_E_INTERNAL, "%s cannot be read", file);
 	c->written += size;
@@ -194,23 +222,35 @@ static int larger_first(const void *a, const void *b, void *arg)
 	return (x > y) - (x < y);
 }
 
-enum wr_code wr_carry_bring(struct wr_carry *c, int to)
+static enum wr_code write_own(struct wr_carry *c)
 {
 	struct wr_pack *own = NULL;
+	enum wr_code code = wr_pack_write(&own, &c->written, c->to, c->snap, c->places, c->place_count, c->cancel, c->err);
+
+	if (code != WR_OK)
+		return code;
+	c->members[c->member_count].role = c->member_count ? WR_ROLE_TAIL : WR_ROLE_BASE;
+	c->members[c->member_count++].pack = own;
+	return WR_OK;
+}
+
+enum wr_code wr_carry_bring(struct wr_carry *c, int to)
+{
 	enum wr_code code = WR_OK;
 
 	c->to = to;
 	/* The largest is the base, as everywhere. */
 	qsort_r(c->whole, c->whole_count, sizeof *c->whole, larger_first, c->snap);
-	for (size_t i = 0; i < c->whole_count && code == WR_OK; i++)
+	for (size_t i = 0; i < c->whole_count && code == WR_OK; i++) {
+		tell(c, "Writing packs", i, c->whole_count + 1, false);
 		code = take_pack(c, c->whole[i]);
-	if (code != WR_OK || c->place_count == 0)
-		return code;
-	code = wr_pack_write(&own, &c->written, c->to, c->snap, c->places, c->place_count, c->cancel, c->err);
+	}
 	if (code != WR_OK)
 		return code;
-	c->members[c->member_count].role = c->member_count ? WR_ROLE_TAIL : WR_ROLE_BASE;
-	c->members[c->member_count++].pack = own;
+	tell(c, "Writing packs", c->whole_count, c->whole_count + 1, false);
+	if (c->place_count && (code = write_own(c)) != WR_OK)
+		return code;
+	tell(c, "Writing packs", c->whole_count + 1, c->whole_count + 1, true);
 	return WR_OK;
 }
 

@@ -12,6 +12,7 @@
 #define WR_CARRY_H
 
 #include "core/git/closure.h"
+#include "core/git/plan.h"
 
 struct wr_git_repo;
 
@@ -20,6 +21,7 @@ struct wr_carry {
 	const struct wr_ref *refs;
 	size_t ref_count;
 	bool may_link;
+	const struct wr_progress *progress; /* NULL: none */
 	/* Outputs of wr_carry_bring(): the packs that came, a base, tails; how they came, and bytes that were written. */
 	struct wr_member *members;
 	size_t member_count;
@@ -29,6 +31,7 @@ struct wr_carry {
 	struct wr_snapshot *snap; /* of the source */
 	int from, to;		  /* objects/pack of both; from is -1 where the source has gone */
 	struct wr_closure closure;
+	uint64_t reached; /* by the walk */
 	uint32_t *whole; /* sources that come as they are */
 	size_t whole_count;
 	struct wr_place *places; /* entries to copy */
