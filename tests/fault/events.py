@@ -1,32 +1,13 @@
 """How far a repository's events are handed over (event_seq) and whether a start has to look (mark), read from the database
 file: after pushes, after a stop, and after kill -9 without any request to the repository."""
-import json
-import os
-import sqlite3
 import threading
 import time
 
 from harness import expect, same, test, wait_for
 from harness.raw import Gone, Objects, Wire
-from harness.server import run_warren
+from harness.workers import rows, sequence
 
 COST = 6
-
-
-def rows(server):
-    """{repository: (event_seq, mark)}"""
-    db = sqlite3.connect(f"file:{os.path.join(server.data, 'warren.db')}?mode=ro", uri=True, timeout=30)
-    try:
-        return {row[0]: row[1:] for row in db.execute("SELECT id, event_seq, mark FROM repo WHERE state = 'live'")}
-    finally:
-        db.close()
-
-
-def sequence(server, repo_id):
-    """Of the last record in the journal, as the program says."""
-    status, out, text = run_warren("repo", "show", repo_id, "--data", server.data)
-    same(status, 0, f"repo show: {text}")
-    return json.loads(out)["sequence"]
 
 
 class Pusher(threading.Thread):

@@ -10,31 +10,13 @@ from harness.disk import CRASH, Control, environment
 from harness.raw import Gone, Wire, check_clone
 from harness.server import run_warren
 from harness.traffic import Lane, check_lanes
-
-
-def worker(server):
-    """The process that serves; None while there is none, or two."""
-    with open(f"/proc/{server.pid}/task/{server.pid}/children", encoding="ascii") as f:
-        children = f.read().split()
-    return int(children[0]) if len(children) == 1 else None
-
-
-def running(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+from harness.workers import logged, running, worker
 
 
 def kill_worker(server):
     old = wait_for(lambda: worker(server), "one worker")
     os.kill(old, signal.SIGKILL)
     wait_for(lambda: worker(server) not in (None, old), "the next worker")
-
-
-def events(server, name):
-    return [line for line in server.log_lines() if line["event"] == name]
 
 
 @test
@@ -54,7 +36,7 @@ def a_worker_that_dies_is_replaced(t):
     check_lanes([lane], refs, "after the last death")
     check_clone(wire, lane.objects, repo.id, refs, "after the last death")
     wire.close()
-    same(len(events(server, "worker.died")), len(t.rounds(4)), "deaths in the log")
+    same(len(logged(server, "worker.died")), len(t.rounds(4)), "deaths in the log")
     expect(server.alive(), "the supervisor still runs")
 
 
@@ -113,11 +95,11 @@ def what_kills_two_workers_is_parked(t):
     control.fail("open", CRASH, path=f"{poisoned.id}.git")
     os.kill(wait_for(lambda: worker(server), "one worker"), signal.SIGKILL)
     wire.close()
-    wait_for(lambda: events(server, "repo.parked") or ask(wire, poisoned) and None, "the second death")
+    wait_for(lambda: logged(server, "repo.parked") or ask(wire, poisoned) and None, "the second death")
     status, body = wait_for(lambda: ask(wire, poisoned), "an answer")
     same(status, 503, f"a parked repository: {body!r}")
     expect(b"out of service" in body, "what a client is told", body)
-    same([line["repo"] for line in events(server, "repo.parked")], [poisoned.id], "parked, by the log")
+    same([line["repo"] for line in logged(server, "repo.parked")], [poisoned.id], "parked, by the log")
     same(server.cli("repo", "parked"), {"parked": [poisoned.id]}, "parked, by the command")
     lanes[other].step(wire, other.id)
     control.clear()
@@ -160,7 +142,7 @@ def a_new_program_takes_over_in_place(t):
                 same(server.cli("upgrade"), {"pid": supervisor}, "what was told")
             else:
                 os.kill(supervisor, signal.SIGUSR2)
-            wait_for(lambda: len(events(server, "upgrade.ends")) == n, "the next program")
+            wait_for(lambda: len(logged(server, "upgrade.ends")) == n, "the next program")
             wait_for(lambda: not running(before), "the end of the old worker")
             expect(server.alive(), "the same process")
     finally:
@@ -188,6 +170,6 @@ def a_program_that_does_not_start_takes_over_nothing(t):
     os.chmod(program + ".next", 0o755)
     os.rename(program + ".next", program)
     os.kill(server.pid, signal.SIGUSR2)
-    wait_for(lambda: events(server, "upgrade.failed"), "word of it in the log")
+    wait_for(lambda: logged(server, "upgrade.failed"), "word of it in the log")
     same(worker(server), before, "the worker")
     same(server.api().get("/healthz").status, 200, "it serves")

@@ -1,7 +1,6 @@
 """A server's life: HTTPS, the end by SIGTERM, the log."""
 import http.client
 import json
-import os
 import re
 import signal
 import socket
@@ -11,9 +10,9 @@ import threading
 import time
 
 from harness import Fail, expect, same, test, wait_for
-from harness.core import slowness
-from harness.pkt import ZERO, entry, pack, push_body, report, small
+from harness.pkt import report
 from harness.server import run_warren
+from harness.slow import SlowPush
 
 CONCURRENT = True
 COST = 3
@@ -83,28 +82,9 @@ def tls_options_that_do_not_fit_stop_the_start(t):
         expect(status != 0 and out == "" and err.strip(), "refused", flags, status, out, err)
 
 
-class SlowPush:
-    """A push whose body is sent in pieces by hand; large enough to need files, by which its beginning is seen."""
-
-    def __init__(self, repo, ref="refs/heads/slow"):
-        self.tip, objects = small("slow", os.urandom(4_000_000))
-        self.body = push_body([(ZERO, self.tip, ref)], pack([entry(k, d) for k, d in objects]))
-        self.ref, self.at, self.repo = ref, 0, repo
-        self.connection = http.client.HTTPConnection(*repo.account.server.url.split("//")[1].split(":"), timeout=60 * slowness())
-        self.connection.putrequest("POST", f"/{repo.id}.git/git-receive-pack")
-        for header, value in (("Content-Type", "application/x-git-receive-pack-request"), ("Content-Length", str(len(self.body))),
-                              ("Authorization", f"Bearer {repo.account.key}")):
-            self.connection.putheader(header, value)
-        self.connection.endheaders()
-
-    def send(self, part):
-        end = int(len(self.body) * part)
-        self.connection.send(self.body[self.at:end])
-        self.at = end
-
-    def answer(self):
-        reply = self.connection.getresponse()
-        return reply.status, reply.read()
+def spools(server):
+    """Files of packs that are on their way in."""
+    return [name for name in server.files("run") if "pack" in name]
 
 
 def draining(server):
@@ -119,7 +99,7 @@ def sigterm_lets_a_push_finish(t):
     repo = account.repo()
     push = SlowPush(repo)
     push.send(0.5)
-    wait_for(lambda: server.files("run"), "the push's beginning")
+    wait_for(lambda: spools(server), "the push's beginning")
     server.terminate()
     wait_for(lambda: draining(server), "the drain")
     push.send(1)
@@ -153,12 +133,12 @@ def sigterm_gives_up_on_a_client_that_sends_no_more(t):
     repo = account.repo()
     push = SlowPush(repo)
     push.send(0.5)
-    wait_for(lambda: server.files("run"), "the push's beginning")
+    wait_for(lambda: spools(server), "the push's beginning")
     server.terminate()
     same(server.wait(), 0, "exit status")
     server.start()
     same(t.git.remote_refs(repo.url()), {}, "nothing of it")
-    wait_for(lambda: not server.files("run"), "nothing left in run/")
+    wait_for(lambda: not spools(server), "nothing left in run/")
 
 
 @test
@@ -170,7 +150,7 @@ def while_draining_the_health_check_fails(t):
     api.get("/healthz").ok()
     push = SlowPush(repo)
     push.send(0.5)
-    wait_for(lambda: server.files("run"), "the push's beginning")
+    wait_for(lambda: spools(server), "the push's beginning")
     server.terminate()
     wait_for(lambda: draining(server), "the drain")
     try:
