@@ -84,11 +84,13 @@ static void reap(void *arg)
 	while (!atomic_load(&reaper->stopping)) {
 		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 		size_t failed = 0;
+		/* What another process deletes, and leaves when it ends, is found by the pass after that. */
+		bool others = wr_git_others(reaper->git);
 		enum wr_code code = pass(reaper, &failed, &err);
 
 		if (code != WR_OK)
 			wr_log_error(NULL, WR_EV_JOB_FAILED, &err);
-		wait(reaper, failed > 0 || code != WR_OK);
+		wait(reaper, others || failed > 0 || code != WR_OK);
 	}
 }
 
@@ -101,10 +103,13 @@ static void drop(struct wr_reaper *reaper)
 
 enum wr_code wr_reaper_start(struct wr_reaper **out, struct wr_db *db, struct wr_git *git, struct wr_error *err)
 {
-	enum wr_code code = wr_repo_abandon_creations(db, err);
 	struct wr_reaper *reaper;
 	pthread_condattr_t attr;
+	enum wr_code code = WR_OK;
 
+	/* What another process is creating is not cut off. */
+	if (!wr_git_others(git))
+		code = wr_repo_abandon_creations(db, err);
 	if (code != WR_OK)
 		return code;
 	reaper = calloc(1, sizeof *reaper);

@@ -842,6 +842,95 @@ static void many_writers_and_marks_that_come_and_go(void **state)
 	check_jobs();
 }
 
+/* ---- another process has the repository for a while ---- */
+
+/* It marks, may write, and may hand over: all that there is, or only what it began with. */
+static void elsewhere(size_t r, unsigned *seed)
+{
+	const char *id = shared->books[r].id;
+	char token[1][WR_EVENT_TOKEN + 1];
+	struct wr_delivery v = {.repo_id = id};
+	struct wr_event *list = NULL;
+	char *text = NULL;
+
+	wr_random_text(token[0], WR_EVENT_TOKEN);
+	assert_int_equal(je.sink.mark(&je, 1, &id, (const char(*)[WR_EVENT_TOKEN + 1])token, &v.from, NULL), WR_OK);
+	if (rand_r(seed) % 2)
+		atomic_store(&shared->books[r].acknowledged, atomic_fetch_add(&shared->books[r].flushed, 1) + 1);
+	if (rand_r(seed) % 2)
+		return;
+	assert_int_equal(wr_repo_events_after(&list, &v.n, &text, &v.to, &handles[r], v.from, 1000, NULL), WR_OK);
+	v.events = list;
+	if (v.to > v.from)
+		assert_int_equal(je.sink.deliver(&je, &v, 1, NULL), WR_OK);
+	assert_int_equal(je.sink.unmark(&je, id, token[0], NULL), WR_OK);
+	free(list);
+	free(text);
+}
+
+static void *write_and_leave(void *arg)
+{
+	unsigned seed = (unsigned)(uintptr_t)arg;
+
+	for (int i = 0; i < EACH / 2; i++) {
+		size_t r = (size_t)rand_r(&seed) % 3;
+
+		wr_git_repo_ref(&handles[r]);
+		if (rand_r(&seed) % 2)
+			wr_events_expect(events, &handles[r]);
+		if (rand_r(&seed) % 3) {
+			append(r);
+		} else {
+			pthread_mutex_lock(&turns[r]);
+			wr_events_leave(events, &handles[r]);
+			assert_false(handles[r].events.known);
+			elsewhere(r, &seed);
+			if (rand_r(&seed) % 2)
+				usleep((unsigned)rand_r(&seed) % 3000);
+			wr_events_opened(events, &handles[r], false);
+			pthread_mutex_unlock(&turns[r]);
+		}
+		wr_git_repo_unref(&handles[r]);
+	}
+	return NULL;
+}
+
+static void repositories_that_leave_and_come_back(void **state)
+{
+	pthread_t threads[WRITERS];
+
+	(void)state;
+	atomic_store(&others, true);
+	begin(1, 0);
+	for (uintptr_t i = 0; i < WRITERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, write_and_leave, (void *)(i + 50)), 0);
+	for (size_t i = 0; i < WRITERS; i++)
+		pthread_join(threads[i], NULL);
+	/* What the other one did not hand over is found when it has gone, without a word from anybody. */
+	atomic_store(&others, false);
+	until_nothing_is_marked();
+	end();
+	check_jobs();
+}
+
+/* A mark that took the place of another process's is not taken back, for that one counts on it. */
+static void a_mark_without_the_folder_stays(void **state)
+{
+	(void)state;
+	atomic_store(&others, true);
+	begin(1, 0);
+	wr_git_repo_ref(&handles[0]);
+	wr_events_expect(events, &handles[0]);
+	wr_git_repo_unref(&handles[0]);
+	for (int64_t deadline = 0; atomic_load(&users[0]) > 0 || atomic_load(&marks) == 0;)
+		patience(&deadline);
+	assert_int_equal(atomic_load(&unmarks), 0);
+	assert_true(is_marked(0));
+	atomic_store(&others, false);
+	until_nothing_is_marked();
+	end();
+}
+
 /* What a stop finds is handed over before it ends, and no mark is left. */
 static void a_stop_hands_over(void **state)
 {
@@ -887,6 +976,8 @@ int main(void)
 		IN_PLACE(what_somebody_else_handed_over_raises_nothing),
 		IN_PLACE(a_deleted_repository_takes_no_record_and_raises_nothing),
 		IN_PLACE(many_writers_and_marks_that_come_and_go),
+		IN_PLACE(repositories_that_leave_and_come_back),
+		IN_PLACE(a_mark_without_the_folder_stays),
 		IN_PLACE(a_stop_hands_over),
 		cmocka_unit_test(without_a_sink_nothing_happens),
 	};
