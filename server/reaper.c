@@ -40,11 +40,13 @@ static enum wr_code pass(struct wr_reaper *reaper, size_t *failed, struct wr_err
 	struct wr_doomed doomed[PAGE];
 	int64_t after = 0;
 	size_t n = PAGE;
+	enum wr_code code = wr_repo_abandon_creations(reaper->db, err);
 
 	*failed = 0;
+	if (code != WR_OK)
+		return code;
 	while (n == PAGE) {
-		enum wr_code code = wr_repo_doomed(doomed, &n, reaper->db, NULL, after, PAGE, err);
-
+		code = wr_repo_doomed(doomed, &n, reaper->db, NULL, after, PAGE, err);
 		if (code != WR_OK)
 			return code;
 		for (size_t i = 0; i < n; i++) {
@@ -53,7 +55,10 @@ static enum wr_code pass(struct wr_reaper *reaper, size_t *failed, struct wr_err
 			if (atomic_load(&reaper->stopping))
 				return WR_OK;
 			after = doomed[i].seq;
-			if (remove_one(reaper->db, reaper->git, &doomed[i], &own) != WR_OK) {
+			/* Whoever makes it lets go of it, or is found dead. */
+			if (doomed[i].busy)
+				++*failed;
+			else if (remove_one(reaper->db, reaper->git, &doomed[i], &own) != WR_OK) {
 				wr_log_error(NULL, WR_EV_JOB_FAILED, &own);
 				++*failed;
 			}

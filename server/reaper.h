@@ -1,8 +1,8 @@
 /*
  * server/reaper.h: the thread that removes the folders of deleted repositories.
  * Deletion marks a row and answers; this removes the folder, then the row. What a stop or a crash leaves, the next
- * start finds, because the rows last: the row in its state is the queued job. A start also gives it the rows of
- * creations that never came to their end, so start it before anything creates repositories.
+ * start finds, because the rows last: the row in its state is the queued job. Each look begins with the creations whose
+ * makers are gone (wr_repo_abandon_creations()).
  * Ownership: wr_reaper_start()/wr_reaper_stop() by the program; db and git outlive it.
  * Threads:   one of its own; wr_reaper_poke() from any.
  * Blocks on: its thread on disk and SQLite, wr_reaper_stop() until that has finished one repository.

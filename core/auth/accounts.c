@@ -188,7 +188,9 @@ static enum wr_code bury(struct wr_tx *tx, void *arg, struct wr_error *err)
 		return wr_fail(err, WR_E_NOT_FOUND, "no such account");
 	if ((code = wr_tx_run(tx, SQL_ACCOUNT_BURY_KEYS, err, NULL, "s", id)) != WR_OK ||
 	    (code = wr_tx_run(tx, SQL_ACCOUNT_BURY_IDENTITIES, err, NULL, "s", id)) != WR_OK ||
-	    (code = wr_tx_run(tx, SQL_ACCOUNT_BURY_REPOS, err, NULL, "s", id)) != WR_OK)
+	    (code = wr_tx_run(tx, SQL_ACCOUNT_BURY_REPOS, err, NULL, "s", id)) != WR_OK ||
+	    (code = wr_tx_run(tx, SQL_ACCOUNT_BURY_QUEUED_JOBS, err, NULL, "si", id, wr_now_ms())) != WR_OK ||
+	    (code = wr_tx_run(tx, SQL_ACCOUNT_BURY_JOBS, err, NULL, "s", id)) != WR_OK)
 		return code;
 	return wr_tx_run(tx, SQL_ACCOUNT_PURGE, err, NULL, "s", id);
 }

@@ -1,6 +1,9 @@
 #include "core/auth/repos.h"
 
+#include <stdio.h>
+
 #include "core/auth/label.h"
+#include "core/base/alive.h"
 #include "core/base/clock.h"
 
 static const char *visibility(bool public_)
@@ -203,23 +206,114 @@ enum wr_code wr_repo_purge(struct wr_db *db, const char *account_id, const char 
 	return wr_db_write(db, WR_DB_FULL, purge, &t, err);
 }
 
-enum wr_code wr_repo_doomed(struct wr_doomed *out, size_t *n, struct wr_db *db, const char *account_id, int64_t after,
-			    size_t max, struct wr_error *err)
-{
-	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
-	enum wr_code code;
-	size_t got = 0;
+/* ---- creations that take their time ---- */
 
-	if (account_id)
-		code = wr_db_query(db, SQL_REPO_DELETING_OF, err, &row, "sii", account_id, after, (int64_t)max);
-	else
-		code = wr_db_query(db, SQL_REPO_DELETING, err, &row, "ii", after, (int64_t)max);
+enum wr_code wr_repo_begin(struct wr_tx *tx, const char *id, const char *account_id, const struct wr_repo_new *new,
+			   const char *maker, struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) account = WR_ROW_INIT;
+	WR_AUTO_MEM char *fold = NULL;
+	enum wr_code code;
+
+	if (new->name.len > WR_REPO_NAME_MAX || new->default_branch.len > WR_BRANCH_NAME_MAX)
+		return wr_fail(err, WR_E_INTERNAL, "a name that was not checked");
+	if (new->name.ptr && !(fold = wr_label_fold(new->name)))
+		return wr_fail_nomem(err);
+	code = wr_tx_one(tx, SQL_ACCOUNT_BY_ID, err, &account, "s", account_id);
+	if (code == WR_E_NOT_THERE)
+		return wr_fail(err, WR_E_NOT_FOUND, "The account is being deleted");
 	if (code != WR_OK)
 		return code;
-	while (got < max && (code = wr_row_next(&row, err)) == WR_OK) {
-		out[got].seq = wr_row_int(&row, "seq");
-		wr_row_copy(&row, "id", out[got].id, sizeof out[got].id);
-		wr_row_copy(&row, "account_id", out[got].account_id, sizeof out[got].account_id);
+	return wr_tx_run(tx, SQL_REPO_BEGIN, err, NULL, "sstsstis", id, account_id, new->name, fold,
+			 visibility(new->public_), new->default_branch, wr_now_ms(), maker);
+}
+
+struct finishing {
+	const char *account_id, *repo_id, *maker;
+	struct wr_str default_branch;
+};
+
+static enum wr_code finish(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct finishing *f = arg;
+	int64_t changed = 0;
+	enum wr_code code = wr_tx_run(tx, SQL_REPO_FINISH, err, &changed, "ssst", f->account_id, f->repo_id, f->maker,
+				      f->default_branch);
+
+	return code == WR_OK && changed == 0 ? not_found(f->repo_id, err) : code;
+}
+
+enum wr_code wr_repo_finish(struct wr_db *db, const char *account_id, const char *repo_id, const char *maker,
+			    struct wr_str default_branch, struct wr_error *err)
+{
+	struct finishing f = {account_id, repo_id, maker, default_branch};
+
+	if (default_branch.len > WR_BRANCH_NAME_MAX)
+		return wr_fail(err, WR_E_INTERNAL, "a name that was not checked");
+	return wr_db_write(db, WR_DB_FULL, finish, &f, err);
+}
+
+enum wr_code wr_repo_making(bool *making, struct wr_db *db, const char *account_id, const char *repo_id,
+			    const char *maker, struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code = wr_db_one(db, SQL_REPO_MAKING, err, &row, "sss", account_id, repo_id, maker);
+
+	if (code == WR_E_NOT_THERE)
+		return not_found(repo_id, err);
+	if (code == WR_OK)
+		*making = wr_row_int(&row, "making") != 0;
+	return code;
+}
+
+static enum wr_code abandon(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct target *t = arg;
+
+	return wr_tx_run(tx, SQL_REPO_ABANDON, err, NULL, "ss", t->account_id, t->repo_id);
+}
+
+enum wr_code wr_repo_abandon(struct wr_db *db, const char *account_id, const char *repo_id, struct wr_error *err)
+{
+	struct target t = {account_id, repo_id};
+
+	return wr_db_write(db, WR_DB_FULL, abandon, &t, err);
+}
+
+/*
+ * Whether the maker that a row names may still be at it. A job that waits may be so later, which counts for a creation,
+ * and not for one that is doomed: no job begins on that.
+ */
+static bool maker_lives(const struct wr_row *row, const char *run, bool waiting_counts)
+{
+	struct wr_str state = wr_row_text(row, "job_state");
+	char maker[64];
+
+	if (wr_row_null(row, "maker"))
+		return false;
+	if (state.ptr)
+		return wr_str_eqz(state, "running") || (waiting_counts && wr_str_eqz(state, "queued"));
+	wr_row_copy(row, "maker", maker, sizeof maker);
+	return !wr_uuid_parse(wr_str(maker), (char[WR_UUID_LEN + 1]){0}) && wr_alive_check(run, maker);
+}
+
+/* Rows with the columns of REPO_DELETING. of: what maker_lives() is told. */
+static enum wr_code read_doomed(struct wr_doomed *out, size_t *n, size_t max, struct wr_db *db, struct wr_row *row,
+				bool of, struct wr_error *err)
+{
+	WR_AUTO_MEM char *run = NULL;
+	enum wr_code code = WR_OK;
+	size_t got = 0;
+
+	if (asprintf(&run, "%s/run", wr_db_folder(db)) < 0) {
+		run = NULL;
+		return wr_fail_nomem(err);
+	}
+	while (got < max && (code = wr_row_next(row, err)) == WR_OK) {
+		out[got].seq = wr_row_int(row, "seq");
+		wr_row_copy(row, "id", out[got].id, sizeof out[got].id);
+		wr_row_copy(row, "account_id", out[got].account_id, sizeof out[got].account_id);
+		out[got].busy = maker_lives(row, run, of);
 		got++;
 	}
 	if (code != WR_OK && code != WR_E_NOT_THERE)
@@ -228,15 +322,59 @@ enum wr_code wr_repo_doomed(struct wr_doomed *out, size_t *n, struct wr_db *db, 
 	return WR_OK;
 }
 
-static enum wr_code abandon(struct wr_tx *tx, void *arg, struct wr_error *err)
-{
-	(void)arg;
-	return wr_tx_run(tx, SQL_REPO_ABANDON, err, NULL, "");
-}
+#define PAGE 64
 
 enum wr_code wr_repo_abandon_creations(struct wr_db *db, struct wr_error *err)
 {
-	return wr_db_write(db, WR_DB_FULL, abandon, NULL, err);
+	struct wr_doomed rows[PAGE];
+	int64_t after = 0;
+	size_t n = PAGE;
+
+	while (n == PAGE) {
+		WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+		enum wr_code code = wr_db_query(db, SQL_REPO_CREATING, err, &row, "ii", after, (int64_t)PAGE);
+
+		if (code == WR_OK)
+			code = read_doomed(rows, &n, PAGE, db, &row, true, err);
+		wr_row_fini(&row);
+		for (size_t i = 0; i < n && code == WR_OK; i++) {
+			after = rows[i].seq;
+			if (!rows[i].busy)
+				code = wr_repo_abandon(db, rows[i].account_id, rows[i].id, err);
+		}
+		if (code != WR_OK)
+			return code;
+	}
+	return WR_OK;
+}
+
+enum wr_code wr_repo_doomed(struct wr_doomed *out, size_t *n, struct wr_db *db, const char *account_id, int64_t after,
+			    size_t max, struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code;
+
+	if (account_id)
+		code = wr_db_query(db, SQL_REPO_DELETING_OF, err, &row, "sii", account_id, after, (int64_t)max);
+	else
+		code = wr_db_query(db, SQL_REPO_DELETING, err, &row, "ii", after, (int64_t)max);
+	return code == WR_OK ? read_doomed(out, n, max, db, &row, false, err) : code;
+}
+
+enum wr_code wr_repo_find(struct wr_repo *out, struct wr_db *db, struct wr_str repo_id, struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	char id[WR_UUID_LEN + 1];
+	enum wr_code code = WR_E_NOT_THERE;
+
+	if (wr_uuid_parse(repo_id, id))
+		code = wr_db_one(db, SQL_REPO_FIND, err, &row, "s", id);
+	if (code == WR_E_NOT_THERE)
+		return wr_fail(err, WR_E_REPO_NOT_FOUND, "There is no repository \"%.*s\"; give its id",
+			       (int)repo_id.len, repo_id.ptr ? repo_id.ptr : "");
+	if (code == WR_OK)
+		wr_repo_read(out, &row);
+	return code;
 }
 
 enum wr_code wr_repo_default_branch(char *out, size_t cap, struct wr_db *db, const char *repo_id, struct wr_error *err)

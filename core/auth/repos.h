@@ -46,16 +46,40 @@ WR_MUST_CHECK enum wr_code wr_repo_delete(struct wr_db *db, const char *account_
 WR_MUST_CHECK enum wr_code wr_repo_purge(struct wr_db *db, const char *account_id, const char *repo_id,
 					 struct wr_error *err);
 
+/* ---- creations that take their time ---- */
+
 /*
- * At a start, before anything creates repositories: those in state "creating" are what a crash cut off, and become
- * "deleting".
+ * A row in state "creating": nobody sees the repository yet, and its maker is filling its folder. maker: a job's id, or
+ * the name of a process's file in run/ (core/store/jobs.h, wr_jobs_process()), to be added in the same transaction or there
+ * already. id: a new one of the caller's. WR_E_NOT_FOUND where the account is going.
+ */
+WR_MUST_CHECK enum wr_code wr_repo_begin(struct wr_tx *tx, const char *id, const char *account_id,
+					 const struct wr_repo_new *new, const char *maker, struct wr_error *err);
+/*
+ * It is live from now on. default_branch.ptr NULL: as it was begun. WR_E_REPO_NOT_FOUND where the maker has it no more, as
+ * when its account was deleted meanwhile.
+ */
+WR_MUST_CHECK enum wr_code wr_repo_finish(struct wr_db *db, const char *account_id, const char *repo_id,
+					  const char *maker, struct wr_str default_branch, struct wr_error *err);
+/* Whether it is still to be made by this maker; false: it is live. WR_E_REPO_NOT_FOUND as above. */
+WR_MUST_CHECK enum wr_code wr_repo_making(bool *making, struct wr_db *db, const char *account_id, const char *repo_id,
+					  const char *maker, struct wr_error *err);
+/* The maker gives it up, also where finishing it failed: it is the reaper's to remove from now on. */
+WR_MUST_CHECK enum wr_code wr_repo_abandon(struct wr_db *db, const char *account_id, const char *repo_id,
+					   struct wr_error *err);
+/*
+ * Those in state "creating" whose maker is gone become "deleting": its job has ended or is forgotten, or its process does
+ * not live. A job that waits or will be run again keeps its row. At a start, and whenever a job ended without success.
  */
 WR_MUST_CHECK enum wr_code wr_repo_abandon_creations(struct wr_db *db, struct wr_error *err);
+
+/* ---- what is being removed ---- */
 
 struct wr_doomed {
 	int64_t seq;
 	char id[WR_UUID_LEN + 1];
 	char account_id[WR_UUID_LEN + 1];
+	bool busy; /* somebody is still making it: its folder may yet appear, so the row has to stay for now */
 };
 /*
  * Repositories in state "deleting", in a fixed order, beginning behind the one whose seq is after (0: from the first).
@@ -63,6 +87,10 @@ struct wr_doomed {
  */
 WR_MUST_CHECK enum wr_code wr_repo_doomed(struct wr_doomed *out, size_t *n, struct wr_db *db, const char *account_id,
 					  int64_t after, size_t max, struct wr_error *err);
+
+/* A live one by its id alone, for the administrator. */
+WR_MUST_CHECK enum wr_code wr_repo_find(struct wr_repo *out, struct wr_db *db, struct wr_str repo_id,
+					struct wr_error *err);
 
 /* The short name, for the store, which knows repositories by their ids. WR_E_NOT_THERE without a row. */
 WR_MUST_CHECK enum wr_code wr_repo_default_branch(char *out, size_t cap, struct wr_db *db, const char *repo_id,

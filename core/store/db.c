@@ -36,7 +36,7 @@ struct job {
 };
 
 struct wr_db {
-	char *path;
+	char *folder, *path;
 	pthread_key_t key; /* each thread's reader */
 	int64_t begin_timeout_ms;
 
@@ -443,6 +443,7 @@ static void drop(struct wr_db *db)
 	pthread_cond_destroy(&db->work);
 	pthread_mutex_destroy(&db->lock);
 	free(db->path);
+	free(db->folder);
 	free(db);
 }
 
@@ -458,7 +459,7 @@ enum wr_code wr_db_open(struct wr_db **out, const char *data, struct wr_error *e
 	db->begin_timeout_ms = BEGIN_TIMEOUT_MS;
 	pthread_mutex_init(&db->lock, NULL);
 	pthread_cond_init(&db->work, NULL);
-	if (asprintf(&db->path, "%s/warren.db", data) < 0) {
+	if (!(db->folder = strdup(data)) || asprintf(&db->path, "%s/warren.db", data) < 0) {
 		db->path = NULL;
 		code = wr_fail_nomem(err);
 	} else {
@@ -474,6 +475,11 @@ enum wr_code wr_db_open(struct wr_db **out, const char *data, struct wr_error *e
 	}
 	*out = db;
 	return WR_OK;
+}
+
+const char *wr_db_folder(const struct wr_db *db)
+{
+	return db->folder;
 }
 
 void wr_db_set_begin_timeout(struct wr_db *db, int64_t ms)

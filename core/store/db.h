@@ -39,6 +39,8 @@ struct wr_tx;
 WR_MUST_CHECK enum wr_code wr_db_open(struct wr_db **out, const char *data, struct wr_error *err);
 /* Runs what still waits in the queue, then closes. NULL is allowed. */
 void wr_db_close(struct wr_db *db);
+/* The folder that it was opened in, as it was named then. */
+const char *wr_db_folder(const struct wr_db *db);
 
 /*
  * One row of a result; released by wr_row_fini(). As long as any row of a thread is held, all that the thread reads is
