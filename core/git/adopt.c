@@ -80,8 +80,8 @@ static enum wr_code write_places(struct wr_adoption *a, unsigned k, enum wr_role
 
 	if (a->place_count[k] == 0)
 		return WR_OK;
-	code = wr_pack_write(&a->members[a->member_count].pack, &written, a->to, a->snap, a->places[k], a->place_count[k],
-			     a->cancel, a->err);
+	code = wr_pack_write(&a->members[a->member_count].pack, &written, a->to, a->snap, a->places[k],
+			     a->place_count[k], a->cancel, a->err);
 	if (code == WR_OK)
 		a->members[a->member_count++].role = role;
 	return code;
@@ -228,14 +228,15 @@ enum wr_code wr_git_adopt(struct wr_adopted *out, struct wr_git *git, const char
 {
 	struct wr_adopted adopted = {.objects = 0};
 	WR_AUTO_S(wr_error) own = WR_ERROR_INIT;
-	WR_CLEANUP(adoption_fini) struct wr_adoption a = {.git = git,
-							  .from = -1,
-							  .to = -1,
-							  .may_link = may_link,
-							  .progress = progress,
-							  .cancel = cancel,
-							  .err = &own,
-							  .out = &adopted};
+	WR_CLEANUP(adoption_fini)
+	struct wr_adoption a = {.git = git,
+				.from = -1,
+				.to = -1,
+				.may_link = may_link,
+				.progress = progress,
+				.cancel = cancel,
+				.err = &own,
+				.out = &adopted};
 	enum wr_code code;
 
 	set_limits(&a);

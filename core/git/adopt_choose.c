@@ -23,15 +23,18 @@ static enum wr_code bad(void *arg, const struct wr_oid *oid, enum wr_type type, 
 
 	wr_oid_hex(hex, oid);
 	if (why->code == WR_E_TOO_LARGE)
-		return wr_fail(a->err, WR_E_INVALID_REQUEST, "Object %s has more than %llu bytes, the most that are taken in", hex,
+		return wr_fail(a->err, WR_E_INVALID_REQUEST,
+			       "Object %s has more than %llu bytes, the most that are taken in", hex,
 			       (unsigned long long)a->limits.max_object);
 	if (wr_oidmap_has(&a->damaged, oid))
 		return wr_fail(a->err, WR_E_INVALID_REQUEST,
-			       "Its refs reach object %s, whose file is damaged or too large; git fsck there says more", hex);
+			       "Its refs reach object %s, whose file is damaged or too large; git fsck there says more",
+			       hex);
 	if (!wr_closure_home(&home, &a->closure, oid))
-		return wr_fail(a->err, WR_E_INVALID_REQUEST,
-			       "It is incomplete: its refs reach %s %s, which it does not have; git fsck there says more",
-			       type ? wr_type_name(type) : "object", hex);
+		return wr_fail(
+			a->err, WR_E_INVALID_REQUEST,
+			"It is incomplete: its refs reach %s %s, which it does not have; git fsck there says more",
+			type ? wr_type_name(type) : "object", hex);
 	return wr_fail(a->err, WR_E_INVALID_REQUEST, "It is damaged: %.150s; git fsck there says more", words);
 }
 
@@ -63,8 +66,9 @@ static enum wr_code wrong_type(const struct wr_oid *oid, enum wr_type is, enum w
 	char hex[WR_OID_HEX + 1];
 
 	wr_oid_hex(hex, oid);
-	return wr_fail(err, WR_E_INVALID_REQUEST, "It is damaged: %s is a %s where a %s is needed; git fsck there says more",
-		       hex, wr_type_name(is), wr_type_name(wanted));
+	return wr_fail(err, WR_E_INVALID_REQUEST,
+		       "It is damaged: %s is a %s where a %s is needed; git fsck there says more", hex,
+		       wr_type_name(is), wr_type_name(wanted));
 }
 
 static enum wr_code reached(void *arg, struct wr_place home, const struct wr_oid *oid, enum wr_type type,
@@ -154,7 +158,8 @@ static enum wr_code check_special(struct wr_adoption *a)
 		if ((code = wr_fsck_blob(&fault, what, size, wr_str_n(obj.data, obj.size), &a->rules, a->err)) != WR_OK)
 			return code;
 		if (fault.id != WR_FSCK_SOUND && wr_fsck_fail(oid, &fault, &why) != WR_OK)
-			return wr_fail(a->err, WR_E_INVALID_REQUEST, "It has an object that is not taken in: %.190s", why.text);
+			return wr_fail(a->err, WR_E_INVALID_REQUEST, "It has an object that is not taken in: %.190s",
+				       why.text);
 	}
 	return WR_OK;
 }
@@ -163,7 +168,8 @@ static enum wr_code check_special(struct wr_adoption *a)
 
 static bool worth_keeping(const struct wr_adoption *a, size_t src, size_t kept)
 {
-	return kept < KEEP_ANY || (kept < KEEP_MOST && (a->closure.counts[src] >= KEEP_COUNT || a->packs[src].size >= KEEP_BYTES));
+	return kept < KEEP_ANY ||
+	       (kept < KEEP_MOST && (a->closure.counts[src] >= KEEP_COUNT || a->packs[src].size >= KEEP_BYTES));
 }
 
 static void keep(struct wr_adoption *a, size_t src, enum wr_role role)
@@ -223,8 +229,8 @@ static void free_marks(uint64_t **v, size_t n)
 }
 
 /*
- * What heads and tags reach, each object once: base and tails. Only homes are marked, so a pack all of which is marked holds
- * nothing twice, and nothing that a pack before it has.
+ * What heads and tags reach, each object once: base and tails. Only homes are marked, so a pack all of which is marked
+ * holds nothing twice, and nothing that a pack before it has.
  */
 static enum wr_code choose_closure(struct wr_adoption *a)
 {

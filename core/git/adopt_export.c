@@ -1,6 +1,7 @@
 /*
- * A repository of this server as a plain bare one. Everything is made in <path>.new-<random>, beside a file that is locked
- * for as long, so that who exports to the same path later can tell what a crash left from what somebody is making.
+ * A repository of this server as a plain bare one. Everything is made in <path>.new-<random>, beside a file that is
+ * locked for as long, so that who exports to the same path later can tell what a crash left from what somebody is
+ * making.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +26,8 @@
 struct exporting {
 	char *parent, *name; /* of path */
 	char built[NAME_MAX + 1];
-	int in;		 /* the parent */
-	int dir, lock;	 /* the new folder and its lock */
+	int in;		     /* the parent */
+	int dir, lock;	     /* the new folder and its lock */
 	struct wr_ref *refs; /* names are the snapshot's */
 	size_t ref_count;
 	struct wr_snapshot *snap;
@@ -67,13 +68,15 @@ static enum wr_code split(struct exporting *x, const char *path)
 		return wr_fail_nomem(x->err);
 	if (len == at || strcmp(x->name, ".") == 0 || strcmp(x->name, "..") == 0 ||
 	    len - at > NAME_MAX - strlen(MARK) - RANDOM_LEN)
-		return wr_fail(x->err, WR_E_INVALID_REQUEST, "The path does not end with a name that a folder can have here");
+		return wr_fail(x->err, WR_E_INVALID_REQUEST,
+			       "The path does not end with a name that a folder can have here");
 	return WR_OK;
 }
 
 static enum wr_code exists(struct exporting *x)
 {
-	return wr_fail(x->err, WR_E_INVALID_REQUEST, "There is something at that path already; an export makes a new folder");
+	return wr_fail(x->err, WR_E_INVALID_REQUEST,
+		       "There is something at that path already; an export makes a new folder");
 }
 
 static enum wr_code open_parent(struct exporting *x)
@@ -82,8 +85,9 @@ static enum wr_code open_parent(struct exporting *x)
 
 	x->in = open(x->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (x->in < 0 && (errno == ENOENT || errno == ENOTDIR || errno == EACCES))
-		return wr_fail(x->err, WR_E_INVALID_REQUEST,
-			       "The folder in which the export shall stand is not there, or the server may not read it");
+		return wr_fail(
+			x->err, WR_E_INVALID_REQUEST,
+			"The folder in which the export shall stand is not there, or the server may not read it");
 	if (x->in < 0)
 		return wr_fail_errno(x->err, "open the folder of an export");
 	return fstatat(x->in, x->name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? WR_OK : exists(x);
@@ -129,7 +133,8 @@ static enum wr_code make_folder(struct exporting *x)
 	if (mkdirat(x->in, x->built, 0700) < 0) {
 		x->built[0] = '\0';
 		if (errno == EACCES || errno == EPERM || errno == EROFS)
-			return wr_fail(x->err, WR_E_INVALID_REQUEST, "The server may not write to the folder of the export");
+			return wr_fail(x->err, WR_E_INVALID_REQUEST,
+				       "The server may not write to the folder of the export");
 		return wr_fail_errno(x->err, "make the folder of an export");
 	}
 	x->dir = openat(x->in, x->built, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -173,7 +178,8 @@ static enum wr_code list_refs(struct exporting *x)
 
 static enum wr_code make_folders(struct exporting *x)
 {
-	static const char *const folders[] = {"objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags"};
+	static const char *const folders[] = {"objects", "objects/info", "objects/pack",
+					      "refs",	 "refs/heads",	 "refs/tags"};
 
 	for (size_t i = 0; i < WR_ARRAY_LEN(folders); i++)
 		if (mkdirat(x->dir, folders[i], 0700) < 0)
@@ -287,8 +293,8 @@ static int rename_new(int in, const char *from, const char *to)
 }
 
 /*
- * The lock's file goes last: a folder without it is never swept. Where a crash leaves it in the finished repository git does
- * not mind it.
+ * The lock's file goes last: a folder without it is never swept. Where a crash leaves it in the finished repository git
+ * does not mind it.
  */
 static enum wr_code settle(struct exporting *x)
 {
@@ -337,13 +343,13 @@ enum wr_code wr_git_export(struct wr_adopted *out, struct wr_git_repo *repo, con
 			   const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO_S(wr_error) own = WR_ERROR_INIT;
-	WR_CLEANUP(exporting_fini) struct exporting x = {
-		.in = -1,
-		.dir = -1,
-		.lock = -1,
-		.carry = {.may_link = may_link, .progress = progress, .from = -1},
-		.cancel = cancel,
-		.err = &own};
+	WR_CLEANUP(exporting_fini)
+	struct exporting x = {.in = -1,
+			      .dir = -1,
+			      .lock = -1,
+			      .carry = {.may_link = may_link, .progress = progress, .from = -1},
+			      .cancel = cancel,
+			      .err = &own};
 	enum wr_code code = run(&x, repo, path, default_branch);
 
 	if (code != WR_OK) {

@@ -1,7 +1,8 @@
 /*
- * core/git/adopt_internal.h: what the files of an adoption share: adopt.c (from beginning to end), adopt_shape.c (whether
- * it is a repository that can be taken in), adopt_refs.c (its refs), adopt_packs.c (its objects, in the new folder),
- * adopt_choose.c (what of them comes along).
+ * core/git/adopt_internal.h: what the files of an adoption share: adopt.c (from beginning to end), adopt_shape.c
+ * (whether it is a repository that can be taken in), adopt_refs.c (its refs), adopt_packs.c (its objects, in the new
+ * folder), adopt_choose.c (what of them comes along).
+ *
  * Ownership: a wr_adoption is wr_git_adopt()'s; each file's fini releases what it made.
  * Threads:   one per adoption.
  */
@@ -78,7 +79,8 @@ struct wr_adoption {
 	struct wr_adopt_pack *packs; /* in the order of snap's members: the largest first */
 	size_t pack_count;
 	struct wr_snapshot *snap; /* of all objects that were found, reached or not */
-	/* Blobs that trees have as .gitmodules; objects that break rules; loose ones that are damaged. Reached or not. */
+	/* Blobs that trees have as .gitmodules; objects that break rules; loose ones that are damaged. Reached or not.
+	 */
 	struct wr_oidmap special, faulty, damaged;
 
 	struct wr_closure closure;

@@ -34,7 +34,8 @@ static void listing_fini(struct listing *l)
 static enum wr_code add_file(struct listing *l, struct wr_str name, struct wr_error *err)
 {
 	if (l->count == PACKS_MAX)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "It has more than %d packs; run git repack -ad there first", PACKS_MAX);
+		return wr_fail(err, WR_E_INVALID_REQUEST, "It has more than %d packs; run git repack -ad there first",
+			       PACKS_MAX);
 	if (l->count == l->cap) {
 		size_t cap = l->cap ? l->cap * 2 : 16;
 		char **v = reallocarray(l->files, cap, sizeof *v);
@@ -58,8 +59,9 @@ static enum wr_code each_file(void *arg, const char *file, struct wr_error *err)
 	struct listing *l = arg;
 
 	if (wr_str_ends(name, WR_S(".promisor")))
-		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "It is a partial clone (it has packs of a promisor); make a complete one and take that in");
+		return wr_fail(
+			err, WR_E_INVALID_REQUEST,
+			"It is a partial clone (it has packs of a promisor); make a complete one and take that in");
 	if (!wr_str_ends(name, WR_S(".pack")) || name.len >= sizeof index)
 		return WR_OK;
 	name.len -= strlen(".pack");
@@ -132,7 +134,8 @@ static enum wr_code copy_by_hand(const struct wr_adoption *a, int from, int to)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return wr_fail(a->err, WR_E_INVALID_REQUEST, "A pack cannot be read: the disk has an error there");
+			return wr_fail(a->err, WR_E_INVALID_REQUEST,
+				       "A pack cannot be read: the disk has an error there");
 		if (n == 0)
 			return WR_OK;
 		if ((code = wr_cancelled(a->cancel, a->err)) != WR_OK ||
@@ -160,7 +163,8 @@ static enum wr_code merge(struct wr_adoption *a, const struct wr_intake *in)
 
 	for (size_t i = 0; i < in->special.cap && code == WR_OK; i++)
 		if (in->special.values[i])
-			code = wr_fsck_special_add(&a->special, &in->special.keys[i], in->special.values[i] - 1, a->err);
+			code = wr_fsck_special_add(&a->special, &in->special.keys[i], in->special.values[i] - 1,
+						   a->err);
 	for (size_t i = 0; i < in->faulty.cap && code == WR_OK; i++)
 		if (in->faulty.values[i])
 			code = wr_oidmap_add(&a->faulty, &in->faulty.keys[i], 0, NULL, a->err);
@@ -175,12 +179,12 @@ static enum wr_code index_pack(struct wr_adoption *a, struct wr_adopt_pack *pack
 	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
 	char file[WR_PACK_NAME + 8];
 	struct stat st;
-	enum wr_code code = wr_index_stored(&in, a->to, pack->name, &a->limits, &rules, tell ? a->progress : NULL, a->cancel,
-					    &why);
+	enum wr_code code =
+		wr_index_stored(&in, a->to, pack->name, &a->limits, &rules, tell ? a->progress : NULL, a->cancel, &why);
 
 	if (code == WR_E_BAD_PACK || code == WR_E_TOO_LARGE)
-		return wr_fail(a->err, WR_E_INVALID_REQUEST, "%.60s is damaged (%.120s); git fsck there says more", label,
-			       why.text);
+		return wr_fail(a->err, WR_E_INVALID_REQUEST, "%.60s is damaged (%.120s); git fsck there says more",
+			       label, why.text);
 	if (code != WR_OK) {
 		wr_error_move(a->err, &why);
 		return code;
@@ -209,8 +213,8 @@ static enum wr_code take_pack(struct wr_adoption *a, int dir, const char *name, 
 	snprintf(label, sizeof label, "objects/pack/%s", file);
 	code = wr_below_file(&fd, &size, dir, file, label, a->err);
 	if (code == WR_E_NOT_THERE)
-		return wr_fail(a->err, WR_E_INVALID_REQUEST, "%.100s vanished; nobody may write to the repository meanwhile",
-			       label);
+		return wr_fail(a->err, WR_E_INVALID_REQUEST,
+			       "%.100s vanished; nobody may write to the repository meanwhile", label);
 	if (code != WR_OK)
 		return code;
 	new_name(pack.name);
@@ -300,11 +304,13 @@ static enum wr_code take_loose(struct wr_adoption *a)
 	enum wr_code code = wr_below_folder(&objects, a->from, "objects", a->err);
 
 	if (code == WR_E_NOT_THERE)
-		return wr_fail(a->err, WR_E_INVALID_REQUEST, "objects vanished; nobody may write to the repository meanwhile");
+		return wr_fail(a->err, WR_E_INVALID_REQUEST,
+			       "objects vanished; nobody may write to the repository meanwhile");
 	if (code != WR_OK)
 		return code;
 	new_name(pack.name);
-	code = wr_loose_pack(&loose, objects, a->to, pack.name, a->snap, a->limits.max_object, a->progress, a->cancel, a->err);
+	code = wr_loose_pack(&loose, objects, a->to, pack.name, a->snap, a->limits.max_object, a->progress, a->cancel,
+			     a->err);
 	if (code != WR_OK)
 		return code;
 	a->damaged = loose.damaged;

@@ -1,7 +1,7 @@
 /*
- * Refs as plain git keeps them: packed-refs has "<id> <name>" lines, a line "^<id>" behind a tag (what it leads to, which
- * is found out anew here) and perhaps a first line of capabilities; a file refs/... with an id or "ref: <name>" hides what
- * packed-refs says of that name.
+ * Refs as plain git keeps them: packed-refs has "<id> <name>" lines, a line "^<id>" behind a tag (what it leads to,
+ * which is found out anew here) and perhaps a first line of capabilities; a file refs/... with an id or "ref: <name>"
+ * hides what packed-refs says of that name.
  */
 #include "core/git/adopt_internal.h"
 #include "core/git/below.h"
@@ -43,13 +43,15 @@ static enum wr_code check_name(struct wr_str name, struct wr_error *err)
 	char text[100];
 
 	if (!wr_refname_ok(name))
-		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "The ref %s has a name that is not allowed here; delete or rename it first (git update-ref)",
-			       shown(text, name));
+		return wr_fail(
+			err, WR_E_INVALID_REQUEST,
+			"The ref %s has a name that is not allowed here; delete or rename it first (git update-ref)",
+			shown(text, name));
 	if (wr_str_starts(name, WR_S("refs/warren/")))
-		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "The ref %s is below refs/warren/, which belongs to the server; delete or rename it first",
-			       shown(text, name));
+		return wr_fail(
+			err, WR_E_INVALID_REQUEST,
+			"The ref %s is below refs/warren/, which belongs to the server; delete or rename it first",
+			shown(text, name));
 	return WR_OK;
 }
 
@@ -98,8 +100,8 @@ static enum wr_code packed_line(bool *had_ref, struct wr_adopt_refs *refs, struc
 		*had_ref = false;
 		return WR_OK;
 	}
-	if (line.len < WR_OID_HEX + 2 || line.ptr[WR_OID_HEX] != ' ' || !wr_oid_parse(&oid, wr_str_n(line.ptr, WR_OID_HEX)) ||
-	    wr_oid_zero(&oid))
+	if (line.len < WR_OID_HEX + 2 || line.ptr[WR_OID_HEX] != ' ' ||
+	    !wr_oid_parse(&oid, wr_str_n(line.ptr, WR_OID_HEX)) || wr_oid_zero(&oid))
 		return bad_packed(number, err);
 	if ((code = add(&ref, refs, wr_str_skip(line, WR_OID_HEX + 1), err)) != WR_OK)
 		return code;
@@ -158,11 +160,12 @@ static enum wr_code damaged(struct wr_str name, struct wr_error *err)
 {
 	char text[100];
 
-	return wr_fail(err, WR_E_INVALID_REQUEST, "The ref %s is damaged: its file holds no id; repair or delete it first",
-		       shown(text, name));
+	return wr_fail(err, WR_E_INVALID_REQUEST,
+		       "The ref %s is damaged: its file holds no id; repair or delete it first", shown(text, name));
 }
 
-enum wr_code wr_adopt_loose_ref(struct wr_adopt_refs *refs, struct wr_str name, struct wr_str file, struct wr_error *err)
+enum wr_code wr_adopt_loose_ref(struct wr_adopt_refs *refs, struct wr_str name, struct wr_str file,
+				struct wr_error *err)
 {
 	struct wr_str target = {NULL, 0};
 	struct wr_adopt_ref *ref;
@@ -237,17 +240,19 @@ static enum wr_code each_name(void *arg, const char *name, struct wr_error *err)
 	if (name[0] == '.' || wr_str_ends(wr_str(name), WR_S(".lock")))
 		return WR_OK;
 	if ((size_t)snprintf(full, sizeof full, "%s/%s", r->folder, name) >= sizeof full)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "A name of a ref below %.60s has more than %d bytes", r->folder,
-			       WR_REFNAME_MAX);
+		return wr_fail(err, WR_E_INVALID_REQUEST, "A name of a ref below %.60s has more than %d bytes",
+			       r->folder, WR_REFNAME_MAX);
 	code = wr_below_kind(&kind, r->dir, name, full, err);
 	if (code == WR_OK)
 		code = kind == WR_BELOW_FOLDER ? wait_for(r, full, err) : read_file(r, name, full, err);
 	if (code == WR_E_NOT_THERE)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "%.100s vanished; nobody may write to the repository meanwhile", full);
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "%.100s vanished; nobody may write to the repository meanwhile", full);
 	return code;
 }
 
-static enum wr_code read_folders(struct wr_adopt_refs *refs, int from, const struct wr_cancel *cancel, struct wr_error *err)
+static enum wr_code read_folders(struct wr_adopt_refs *refs, int from, const struct wr_cancel *cancel,
+				 struct wr_error *err)
 {
 	WR_CLEANUP(reader_fini) struct reader r = {.refs = refs, .cancel = cancel};
 	enum wr_code code = wait_for(&r, "refs", err);
@@ -257,8 +262,8 @@ static enum wr_code read_folders(struct wr_adopt_refs *refs, int from, const str
 		WR_AUTO_FD int fd = -1;
 
 		if ((code = wr_below_folder(&fd, from, folder, err)) == WR_E_NOT_THERE)
-			return wr_fail(err, WR_E_INVALID_REQUEST, "%.100s vanished; nobody may write to the repository meanwhile",
-				       folder);
+			return wr_fail(err, WR_E_INVALID_REQUEST,
+				       "%.100s vanished; nobody may write to the repository meanwhile", folder);
 		if (code != WR_OK)
 			return code;
 		r.dir = fd;
@@ -338,7 +343,8 @@ static enum wr_code resolve(const struct wr_adopt_refs *refs, struct wr_adopt_re
 	return WR_OK;
 }
 
-/* A name and what stands below it as a folder do not follow each other: "a", "a-b", "a/b". But "a" begins all of them. */
+/* A name and what stands below it as a folder do not follow each other: "a", "a-b", "a/b". But "a" begins all of them.
+ */
 static enum wr_code check_folders(const struct wr_adopt_refs *refs, struct wr_error *err)
 {
 	WR_AUTO_MEM size_t *stack = reallocarray(NULL, refs->count + 1, sizeof *stack);
@@ -357,7 +363,8 @@ static enum wr_code check_folders(const struct wr_adopt_refs *refs, struct wr_er
 
 			if (name.ptr[prefix.len] == '/')
 				return wr_fail(err, WR_E_INVALID_REQUEST,
-					       "There are refs %.80s and %.80s, of which one is a folder of the other; delete one",
+					       "There are refs %.80s and %.80s, of which one is a folder of the other; "
+					       "delete one",
 					       shown(above, prefix), shown(below, name));
 		}
 		stack[depth++] = i;
@@ -399,7 +406,8 @@ static enum wr_code read_head(struct wr_adopt_refs *refs, int from, struct wr_er
 	return WR_OK;
 }
 
-enum wr_code wr_adopt_read_refs(struct wr_adopt_refs *refs, int from, const struct wr_cancel *cancel, struct wr_error *err)
+enum wr_code wr_adopt_read_refs(struct wr_adopt_refs *refs, int from, const struct wr_cancel *cancel,
+				struct wr_error *err)
 {
 	WR_AUTO_MEM char *text = NULL;
 	size_t len = 0;

@@ -9,7 +9,7 @@
 struct settings {
 	uint64_t version;
 	bool version_ok;
-	char unknown[64]; /* an extension that git wants understood, or "" */
+	char unknown[64];    /* an extension that git wants understood, or "" */
 	const char *refused; /* a sentence, or NULL */
 };
 
@@ -21,17 +21,20 @@ static bool is_true(const struct wr_gitconfig_entry *e)
 
 static void look_at_extension(struct settings *s, const struct wr_gitconfig_entry *e)
 {
-	static const char *const harmless[] = {"noop", "noop-v1", "preciousobjects", "worktreeconfig", "relativeworktrees"};
+	static const char *const harmless[] = {"noop", "noop-v1", "preciousobjects", "worktreeconfig",
+					       "relativeworktrees"};
 
 	if (wr_str_eqz(e->key, "objectformat")) {
 		if (!wr_str_caseeq(e->value, WR_S("sha1")))
-			s->refused = "Its ids are not SHA-1 (extensions.objectFormat); only SHA-1 repositories can be taken in";
+			s->refused = "Its ids are not SHA-1 (extensions.objectFormat); only SHA-1 repositories can be "
+				     "taken in";
 		return;
 	}
 	if (wr_str_eqz(e->key, "refstorage")) {
 		if (!wr_str_caseeq(e->value, WR_S("files")))
-			s->refused = "Its refs are not kept in files (extensions.refStorage); convert them with git refs "
-				     "migrate --ref-format=files";
+			s->refused =
+				"Its refs are not kept in files (extensions.refStorage); convert them with git refs "
+				"migrate --ref-format=files";
 		return;
 	}
 	if (wr_str_eqz(e->key, "partialclone")) {
@@ -68,9 +71,11 @@ enum wr_code wr_adopt_config(struct wr_str config, struct wr_error *err)
 	if (s.refused)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "%s", s.refused);
 	if (!whole)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "Its config file cannot be read; git config --list there says where");
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "Its config file cannot be read; git config --list there says where");
 	if (!s.version_ok || s.version > 1)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "Its core.repositoryFormatVersion is not 0 or 1, the only ones known");
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "Its core.repositoryFormatVersion is not 0 or 1, the only ones known");
 	/* Of a repository of version 0 git itself does not know more extensions than those above. */
 	if (s.version == 1 && s.unknown[0])
 		return wr_fail(err, WR_E_INVALID_REQUEST, "It uses extensions.%s, which is not known here", s.unknown);
@@ -125,8 +130,9 @@ static enum wr_code absent(int dir, const char *name, const char *sentence, stru
 
 static enum wr_code check_alternates(int from, struct wr_error *err)
 {
-	static const char sentence[] = "It borrows objects of other repositories (alternates); run git repack -ad there, then "
-				       "remove objects/info/alternates";
+	static const char sentence[] =
+		"It borrows objects of other repositories (alternates); run git repack -ad there, then "
+		"remove objects/info/alternates";
 	WR_AUTO_FD int info = -1;
 	enum wr_code code = wr_below_folder(&info, from, "objects/info", err);
 
@@ -146,11 +152,13 @@ enum wr_code wr_adopt_shape(int from, struct wr_error *err)
 	    (code = is_there(from, "refs", WR_BELOW_FOLDER, err)) != WR_OK || (code = check_config(from, err)) != WR_OK)
 		return code;
 	if (wr_below_has(from, "reftable"))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "Its refs are not kept in files (reftable); convert them with git refs "
-							  "migrate --ref-format=files");
-	if ((code = absent(from, "commondir", "It is a further worktree of another repository; take that one in", err)) !=
-		    WR_OK ||
-	    (code = absent(from, "shallow", "It is a shallow clone; run git fetch --unshallow there first", err)) != WR_OK)
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "Its refs are not kept in files (reftable); convert them with git refs "
+			       "migrate --ref-format=files");
+	if ((code = absent(from, "commondir", "It is a further worktree of another repository; take that one in",
+			   err)) != WR_OK ||
+	    (code = absent(from, "shallow", "It is a shallow clone; run git fetch --unshallow there first", err)) !=
+		    WR_OK)
 		return code;
 	return check_alternates(from, err);
 }

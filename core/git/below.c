@@ -18,10 +18,12 @@ static enum wr_code failed(const char *label, struct wr_error *err)
 	case ELOOP:
 	case ENOTDIR:
 		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "%.100s is a symbolic link or of another kind than it should be; links are not followed", label);
+			       "%.100s is a symbolic link or of another kind than it should be; links are not followed",
+			       label);
 	case EACCES:
 	case EPERM:
-		return wr_fail(err, WR_E_INVALID_REQUEST, "%.100s cannot be read: the server lacks the permission", label);
+		return wr_fail(err, WR_E_INVALID_REQUEST, "%.100s cannot be read: the server lacks the permission",
+			       label);
 	case EIO:
 		return wr_fail(err, WR_E_INVALID_REQUEST, "%.100s cannot be read: the disk has an error there", label);
 	default:
@@ -144,8 +146,9 @@ static void close_list(DIR **d)
 		closedir(*d);
 }
 
-enum wr_code wr_below_each(int dir, const char *label, enum wr_code (*fn)(void *arg, const char *name, struct wr_error *err),
-			   void *arg, const struct wr_cancel *cancel, struct wr_error *err)
+enum wr_code wr_below_each(int dir, const char *label,
+			   enum wr_code (*fn)(void *arg, const char *name, struct wr_error *err), void *arg,
+			   const struct wr_cancel *cancel, struct wr_error *err)
 {
 	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	WR_CLEANUP(close_list) DIR *d = fd >= 0 ? fdopendir(fd) : NULL;

@@ -1,11 +1,13 @@
 /*
- * core/git/below.h: files and folders that somebody else made, below one open folder. Symbolic links are never followed,
- * nothing but ordinary files and folders is opened, and what is read is bounded.
+ * core/git/below.h: files and folders that somebody else made, below one open folder. Symbolic links are never
+ * followed, nothing but ordinary files and folders is opened, and what is read is bounded.
+ *
  * Ownership: descriptors and malloc'ed blocks that are given out are the caller's. dir stays his.
  * Threads:   any.
  * Blocks on: disk.
- * Errors:    WR_E_NOT_THERE (nothing is written to err), WR_E_INVALID_REQUEST with a sentence (a link, a device, no permission,
- *            a bad sector, too large), and those of wr_fail_errno(). label is what sentences call the thing.
+ * Errors:    WR_E_NOT_THERE (nothing is written to err), WR_E_INVALID_REQUEST with a sentence (a link, a device, no
+ *            permission, a bad sector, too large), and those of wr_fail_errno().
+ * label is what sentences call the thing.
  */
 #ifndef WR_BELOW_H
 #define WR_BELOW_H
@@ -30,7 +32,7 @@ bool wr_below_has(int dir, const char *name);
 
 /* Each name in the folder but "." and "..", in no order, until fn() fails. */
 WR_MUST_CHECK enum wr_code wr_below_each(int dir, const char *label,
-					 enum wr_code (*fn)(void *arg, const char *name, struct wr_error *err), void *arg,
-					 const struct wr_cancel *cancel, struct wr_error *err);
+					 enum wr_code (*fn)(void *arg, const char *name, struct wr_error *err),
+					 void *arg, const struct wr_cancel *cancel, struct wr_error *err);
 
 #endif

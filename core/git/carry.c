@@ -9,7 +9,8 @@
 #include "core/git/guard.h"
 #include "core/git/pack_write.h"
 
-/* A pushed pack of this many objects or bytes is linked where all of it is wanted; of a smaller one the entries are copied. */
+/* A pushed pack of this many objects or bytes is linked where all of it is wanted; of a smaller one the entries are
+ * copied. */
 #define LINK_COUNT 1000u
 #define LINK_BYTES ((uint64_t)1 << 20)
 #define TELL_STEP 65536
@@ -31,8 +32,8 @@ void wr_carry_fini(struct wr_carry *c)
 /* ---- what is wanted ---- */
 
 /*
- * Whether everything alive in base and tails is wanted: no head or tag lost anything since the checkpoint, and each that
- * there was then is wanted as it is now.
+ * Whether everything alive in base and tails is wanted: no head or tag lost anything since the checkpoint, and each
+ * that there was then is wanted as it is now.
  */
 static enum wr_code wants_closure(bool *out, const struct wr_carry *c)
 {
@@ -163,7 +164,8 @@ static enum wr_code copy_bytes(struct wr_carry *c, const char *file, const uint8
 		return wr_fail_errno(c->err, "create %s", file);
 	for (size_t at = 0; at < size; at += COPY_STEP) {
 		if ((code = wr_cancelled(c->cancel, c->err)) != WR_OK ||
-		    (code = wr_file_write_all(fd, data + at, size - at < COPY_STEP ? size - at : COPY_STEP, c->err)) != WR_OK)
+		    (code = wr_file_write_all(fd, data + at, size - at < COPY_STEP ? size - at : COPY_STEP, c->err)) !=
+			    WR_OK)
 			return code;
 	}
 	if (wr_guard_struck(guard))
@@ -177,12 +179,12 @@ static bool link_file(const struct wr_carry *c, const char *file, size_t size)
 {
 	struct stat st;
 
-	return c->may_link && c->from >= 0 && fstatat(c->from, file, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-	       (uint64_t)st.st_size == size && linkat(c->from, file, c->to, file, 0) == 0;
+	return c->may_link && c->from >= 0 && fstatat(c->from, file, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(st.st_mode) && (uint64_t)st.st_size == size && linkat(c->from, file, c->to, file, 0) == 0;
 }
 
-static enum wr_code take_file(struct wr_carry *c, bool *linked, const char *name, const char *ending, const uint8_t *data,
-			      size_t size, const struct wr_guard *guard)
+static enum wr_code take_file(struct wr_carry *c, bool *linked, const char *name, const char *ending,
+			      const uint8_t *data, size_t size, const struct wr_guard *guard)
 {
 	char file[WR_PACK_NAME + 8];
 
@@ -201,8 +203,7 @@ static enum wr_code take_pack(struct wr_carry *c, uint32_t src)
 
 	if ((code = take_file(c, &linked, p->name, ".pack", p->data, p->size, p->data_guard)) != WR_OK ||
 	    (code = take_file(c, &linked, p->name, ".idx", p->idx, p->idx_size, p->idx_guard)) != WR_OK ||
-	    (p->rev &&
-	     (code = take_file(c, &linked, p->name, ".rev", p->rev, p->rev_size, p->rev_guard)) != WR_OK))
+	    (p->rev && (code = take_file(c, &linked, p->name, ".rev", p->rev, p->rev_size, p->rev_guard)) != WR_OK))
 		return code;
 	c->linked += linked;
 	c->copied += !linked;
@@ -225,7 +226,8 @@ static int larger_first(const void *a, const void *b, void *arg)
 static enum wr_code write_own(struct wr_carry *c)
 {
 	struct wr_pack *own = NULL;
-	enum wr_code code = wr_pack_write(&own, &c->written, c->to, c->snap, c->places, c->place_count, c->cancel, c->err);
+	enum wr_code code =
+		wr_pack_write(&own, &c->written, c->to, c->snap, c->places, c->place_count, c->cancel, c->err);
 
 	if (code != WR_OK)
 		return code;

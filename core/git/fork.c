@@ -94,10 +94,10 @@ static enum wr_code put(struct forking *f, struct wr_git *git, const char *id)
 enum wr_code wr_git_fork(struct wr_fork *fork, struct wr_git *git, const char *id, const struct wr_git_repo *source,
 			 struct wr_snapshot *snap, const struct wr_cancel *cancel, struct wr_error *err)
 {
-	WR_CLEANUP(forking_fini) struct forking f = {
-		.fork = fork,
-		.carry = {.refs = fork->refs, .ref_count = fork->ref_count, .may_link = true, .from = -1},
-		.err = err};
+	WR_CLEANUP(forking_fini)
+	struct forking f = {.fork = fork,
+			    .carry = {.refs = fork->refs, .ref_count = fork->ref_count, .may_link = true, .from = -1},
+			    .err = err};
 	enum wr_code code;
 
 	fork->linked = fork->copied = 0;

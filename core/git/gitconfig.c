@@ -5,8 +5,8 @@
 struct reader {
 	struct wr_str s;
 	size_t pos;
-	bool ended;		/* a line end was made up behind the last byte */
-	struct wr_buf section;	/* what stands between brackets, a dot in front of what is in quotes there */
+	bool ended;		  /* a line end was made up behind the last byte */
+	struct wr_buf section;	  /* what stands between brackets, a dot in front of what is in quotes there */
 	struct wr_buf key, value; /* of one entry */
 	bool has_value;
 	bool first;

@@ -18,8 +18,8 @@ struct packer {
 	uint64_t max_object;
 	const struct wr_cancel *cancel;
 	int fd;
-	uint64_t at;	 /* where whole entries end */
-	uint64_t ahead;	 /* bytes of the entry that is being written */
+	uint64_t at;	/* where whole entries end */
+	uint64_t ahead; /* bytes of the entry that is being written */
 	z_stream zin, zout;
 	int folder;	 /* that is being read */
 	unsigned prefix; /* its number */
@@ -140,7 +140,7 @@ static enum wr_code finish(struct packer *p, struct wr_error *err)
 	if ((code = put(p, digest, WR_PACK_SUM, err)) != WR_OK)
 		return code;
 	return ftruncate(p->fd, (off_t)(p->at + p->ahead)) == 0 ? WR_OK
-								 : wr_fail_errno(err, "cut a pack of loose objects");
+								: wr_fail_errno(err, "cut a pack of loose objects");
 }
 
 /* ---- one object ---- */
@@ -185,8 +185,8 @@ static enum wr_code take_body(bool *good, struct packer *p, struct object *o, si
 }
 
 /*
- * Inflates what is in hand. The first piece is let grow until it fills p->body or the stream ends, so that it has all of
- * the header.
+ * Inflates what is in hand. The first piece is let grow until it fills p->body or the stream ends, so that it has all
+ * of the header.
  */
 static enum wr_code inflate_some(bool *good, struct packer *p, struct object *o, struct wr_error *err)
 {
@@ -260,7 +260,8 @@ static enum wr_code take_object(struct packer *p, const char *name, const struct
 	if (!good)
 		return wr_oidmap_add(&p->out->damaged, oid, 0, NULL, err);
 	if (p->out->count == COUNT_MAX)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "There are more than %u loose objects; run git gc there first", COUNT_MAX);
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "There are more than %u loose objects; run git gc there first", COUNT_MAX);
 	p->at += p->ahead;
 	p->out->count++;
 	return wr_oids_add(&p->out->named, oid, err);
@@ -311,7 +312,8 @@ static enum wr_code take_all(struct packer *p, int objects, const struct wr_prog
 	for (p->prefix = 0; p->prefix < FOLDERS && code == WR_OK; p->prefix++) {
 		code = take_folder(p, objects, err);
 		if (code == WR_OK && progress && progress->fn)
-			progress->fn(progress->arg, "Reading loose objects", p->prefix + 1, FOLDERS, p->prefix + 1 == FOLDERS);
+			progress->fn(progress->arg, "Reading loose objects", p->prefix + 1, FOLDERS,
+				     p->prefix + 1 == FOLDERS);
 	}
 	return code == WR_OK && p->out->count ? finish(p, err) : code;
 }

@@ -18,16 +18,17 @@ size_t wr_loose_head(enum wr_type *type, uint64_t *size, const uint8_t *bytes, s
 #define WR_LOOSE_HEAD_MAX 32
 
 struct wr_loose {
-	uint32_t count;		  /* of the pack; 0: there is none */
-	struct wr_oids named;	  /* what the files that it was made of were called, which nobody has compared with their ids */
+	uint32_t count; /* of the pack; 0: there is none */
+	/* What the files that it was made of were called; nobody has compared that with their ids. */
+	struct wr_oids named;
 	struct wr_oidmap damaged; /* names of files that hold no object, or one of more than max_object bytes */
 };
 void wr_loose_fini(struct wr_loose *loose);
 WR_DEFINE_AUTO_S(wr_loose);
 
 /*
- * <name>.pack in the folder `to`, of all objects below `objects` that have does not have; not flushed, without an index,
- * and nobody has looked at the objects but that their streams are whole.
+ * <name>.pack in the folder `to`, of all objects below `objects` that have does not have; not flushed, without an
+ * index, and nobody has looked at the objects but that their streams are whole.
  */
 WR_MUST_CHECK enum wr_code wr_loose_pack(struct wr_loose *out, int objects, int to, const char *name,
 					 const struct wr_snapshot *have, uint64_t max_object,

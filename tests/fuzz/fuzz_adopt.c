@@ -1,7 +1,7 @@
 /*
- * What the folder of a repository that is taken in says: packed-refs, a ref's file, config, the header of a loose object. The
- * first byte says which: 0 packed-refs; 1 packed-refs, its length in two bytes, and files of refs behind it, each with
- * a byte of its length; 2 config; 3 a header.
+ * What the folder of a repository that is taken in says: packed-refs, a ref's file, config, the header of a loose
+ * object. The first byte says which: 0 packed-refs; 1 packed-refs, its length in two bytes, and files of refs behind
+ * it, each with a byte of its length; 2 config; 3 a header.
  */
 #include <assert.h>
 
@@ -51,12 +51,14 @@ static void look_at_refs(struct wr_adopt_refs *refs)
 		struct wr_str name = wr_adopt_ref_name(refs, i), last;
 		size_t n;
 
-		assert(wr_refname_ok(name) && !wr_str_starts(name, WR_S("refs/warren/")) && !wr_oid_zero(&refs->v[i].oid));
+		assert(wr_refname_ok(name) && !wr_str_starts(name, WR_S("refs/warren/")) &&
+		       !wr_oid_zero(&refs->v[i].oid));
 		if (i == 0)
 			continue;
 		last = wr_adopt_ref_name(refs, i - 1);
 		n = last.len < name.len ? last.len : name.len;
-		assert(memcmp(last.ptr, name.ptr, n) < 0 || (memcmp(last.ptr, name.ptr, n) == 0 && last.len < name.len));
+		assert(memcmp(last.ptr, name.ptr, n) < 0 ||
+		       (memcmp(last.ptr, name.ptr, n) == 0 && last.len < name.len));
 		assert(!wr_str_starts(name, last) || name.ptr[last.len] != '/');
 	}
 }

@@ -1,6 +1,7 @@
 /*
- * Taking repositories of plain git in, and giving them out: the same refs, exactly the objects that they reach, whatever
- * git made of its files; a sentence for what cannot be taken; nothing believed that is on the disk. Git is the judge.
+ * Taking repositories of plain git in, and giving them out: the same refs, exactly the objects that they reach,
+ * whatever git made of its files; a sentence for what cannot be taken; nothing believed that is on the disk. Git is the
+ * judge.
  */
 #include "tests/unit/git_fixture.h"
 
@@ -43,28 +44,37 @@ static enum wr_code adopt(struct wr_adopted *out, struct fx *f, const char *id, 
 static void history(struct fx *f, unsigned commits)
 {
 	make_history(f, "src", commits);
-	sh(f, "cd src; for b in b0 b1; do git rev-parse -q --verify $b >/dev/null || git branch $b $(git rev-list --all -1); done");
+	sh(f, "cd src; for b in b0 b1; do git rev-parse -q --verify $b >/dev/null || git branch $b $(git rev-list "
+	      "--all -1); done");
 }
 
 /* The refs of a repository and what they reach, in the files "refs" and "want". */
 static void look_at(struct fx *f, const char *name)
 {
-	sh(f, "git --git-dir=%s for-each-ref --format='%%(objectname) %%(*objectname) %%(refname)' | LC_ALL=C sort -k3 >refs",
+	sh(f,
+	   "git --git-dir=%s for-each-ref --format='%%(objectname) %%(*objectname) %%(refname)' | LC_ALL=C sort -k3 "
+	   ">refs",
 	   name);
-	sh(f, "cut -d' ' -f1 refs | git --git-dir=%s rev-list --objects --stdin </dev/stdin | cut -c1-40 | sort >want", name);
+	sh(f, "cut -d' ' -f1 refs | git --git-dir=%s rev-list --objects --stdin </dev/stdin | cut -c1-40 | sort >want",
+	   name);
 }
 
 /* The folder against what look_at() noted. Refs may have the same value, but no object may be there twice. */
 static void judge_files(struct fx *f, const char *path)
 {
-	sh(f, "git --git-dir=%s for-each-ref --format='%%(objectname) %%(*objectname) %%(refname)' | LC_ALL=C sort -k3 >got; "
-	      "cmp got refs",
+	sh(f,
+	   "git --git-dir=%s for-each-ref --format='%%(objectname) %%(*objectname) %%(refname)' | LC_ALL=C sort -k3 "
+	   ">got; "
+	   "cmp got refs",
 	   path);
-	sh(f, "git --git-dir=%s fsck --full --strict 2>&1 | grep -v '^notice' >said || true; "
-	      "! grep -E 'error|missing|broken|dangling|unreachable' said || { cat said >&2; false; }",
+	sh(f,
+	   "git --git-dir=%s fsck --full --strict 2>&1 | grep -v '^notice' >said || true; "
+	   "! grep -E 'error|missing|broken|dangling|unreachable' said || { cat said >&2; false; }",
 	   path);
-	sh(f, "for i in %s/objects/pack/*.idx; do test -e $i || continue; git show-index <$i; done | cut -d' ' -f2 | sort >got; "
-	      "cmp got want",
+	sh(f,
+	   "for i in %s/objects/pack/*.idx; do test -e $i || continue; git show-index <$i; done | cut -d' ' -f2 | sort "
+	   ">got; "
+	   "cmp got want",
 	   path);
 	sh(f, "test -z \"$(find %s/objects -type f | grep -v /pack/)\"", path);
 }
@@ -84,8 +94,8 @@ static void judge(struct fx *f, const char *id, const struct wr_adopted *out)
 	assert_int_equal(v.reachable, out->objects);
 	assert_int_equal(v.objects, out->objects);
 	assert_int_equal(v.refs, out->refs);
-	sh_out(f, &n, "cat %s/objects/pack/*.pack %s/objects/pack/*.idx %s/objects/pack/*.rev | wc -c", folder(id), folder(id),
-	       folder(id));
+	sh_out(f, &n, "cat %s/objects/pack/*.pack %s/objects/pack/*.idx %s/objects/pack/*.rev | wc -c", folder(id),
+	       folder(id), folder(id));
 	assert_int_equal(strtoull(n.ptr, NULL, 10), out->bytes);
 }
 
@@ -104,10 +114,11 @@ static void loose_commits(struct fx *f)
 	for (unsigned i = 0, n = 1 + chance(f, 4); i < n; i++) {
 		unsigned b = chance(f, 5), r = (unsigned)rand_r(&f->seed);
 
-		sh(f, "cd src; p=$(git rev-parse -q --verify refs/heads/b%u || git rev-list --all -1); "
-		      "o=$(echo content %u | git hash-object -w --stdin); "
-		      "t=$( (git ls-tree $p; printf '100644 blob %%s\\tz%u\\n' $o) | sort -u -t'\t' -k2,2 | git mktree); "
-		      "c=$(git commit-tree -m m%u -p $p $t); git update-ref refs/heads/b%u $c",
+		sh(f,
+		   "cd src; p=$(git rev-parse -q --verify refs/heads/b%u || git rev-list --all -1); "
+		   "o=$(echo content %u | git hash-object -w --stdin); "
+		   "t=$( (git ls-tree $p; printf '100644 blob %%s\\tz%u\\n' $o) | sort -u -t'\t' -k2,2 | git mktree); "
+		   "c=$(git commit-tree -m m%u -p $p $t); git update-ref refs/heads/b%u $c",
 		   b, r, r % 7, r, b);
 	}
 }
@@ -129,7 +140,8 @@ static void vary(struct fx *f)
 		"git -C src gc -q --prune=now",
 		"git -C src pack-refs --all",
 		"git -C src pack-refs --all --prune",
-		"git -C src repack -Adq --write-midx 2>/dev/null; git -C src commit-graph write --reachable 2>/dev/null",
+		"git -C src repack -Adq --write-midx 2>/dev/null; git -C src commit-graph write --reachable "
+		"2>/dev/null",
 		"git -C src repack -adbq",
 		"git -C src branch -D b1 >/dev/null 2>&1 || true",
 		"git -C src branch -f b2 b0~1 2>/dev/null || true",
@@ -137,13 +149,15 @@ static void vary(struct fx *f)
 		"git -C src update-ref --no-deref HEAD $(git -C src rev-list --all -1)",
 		"git -C src symbolic-ref HEAD refs/heads/b0",
 		"git -C src symbolic-ref HEAD refs/heads/not/born",
-		"git -C src symbolic-ref refs/remotes/origin/HEAD $(git -C src for-each-ref --format='%(refname)' refs/heads "
+		"git -C src symbolic-ref refs/remotes/origin/HEAD $(git -C src for-each-ref --format='%(refname)' "
+		"refs/heads "
 		"| head -1)",
 		"git -C src update-ref 'refs/heads/\"odd\xc3\xa4'\"'\"';$x' $(git -C src rev-list --all -1)",
 		"git -C src tag -f -a -m again again $(git -C src rev-list --all -1) >/dev/null; "
 		"git -C src -c advice.nestedTag=false tag -f -a -m more more again >/dev/null",
 		"git -C src tag -d again more >/dev/null 2>&1 || true",
-		"git -C src update-ref refs/notes/tree $(git -C src rev-parse b0^{tree} 2>/dev/null || git -C src rev-list --all "
+		"git -C src update-ref refs/notes/tree $(git -C src rev-parse b0^{tree} 2>/dev/null || git -C src "
+		"rev-list --all "
 		"-1) 2>/dev/null || true",
 	};
 	unsigned which = chance(f, WR_ARRAY_LEN(commands) + 4);
@@ -270,8 +284,10 @@ static void a_large_pack(void **state)
 	assert_ok(adopt(&out, f, id, "src", false));
 	look_at(f, "src");
 	judge(f, id, &out);
-	sh(f, "cd src; t=$( (git ls-tree b0; printf '100644 blob %%s\\t.git\\n' $(git rev-parse b0:$(git ls-tree -r --name-only b0 | "
-	      "head -1))) | git mktree); git update-ref refs/heads/bad $(git commit-tree -m bad -p b0 $t); git repack -adfq --depth=50");
+	sh(f, "cd src; t=$( (git ls-tree b0; printf '100644 blob %%s\\t.git\\n' $(git rev-parse b0:$(git ls-tree -r "
+	      "--name-only b0 | "
+	      "head -1))) | git mktree); git update-ref refs/heads/bad $(git commit-tree -m bad -p b0 $t); git repack "
+	      "-adfq --depth=50");
 	next_id(id);
 	assert_int_equal(adopt(&out, f, id, "src", false), WR_E_INVALID_REQUEST);
 	assert_non_null(strstr(f->err.text, "hasDotgit"));
@@ -335,8 +351,10 @@ static void life_goes_on(void **state)
 		struct wr_oid next;
 
 		sh_oid(f, &next, "cd src; git commit-tree -m new%u -p b0 $(git rev-parse b0^{tree}) | tee new", i);
-		sh_out(f, &pack, "cd src; (cat new; echo ^b0) | git pack-objects --revs --stdout -q; git update-ref refs/heads/b0 "
-				 "$(cat new)");
+		sh_out(f, &pack,
+		       "cd src; (cat new; echo ^b0) | git pack-objects --revs --stdout -q; git update-ref "
+		       "refs/heads/b0 "
+		       "$(cat new)");
 		assert_ok(push(f, wr_buf_str(&pack), "refs/heads/b0", &next));
 		assert_ok(wr_git_repo_checkpoint(&did, f->repo, &f->err));
 		fx_stop(f);
@@ -380,17 +398,24 @@ static const struct refusal refusals[] = {
 	{"echo /elsewhere >objects/info/alternates", "alternates"},
 	{"echo http://example.org/ >objects/info/http-alternates", "alternates"},
 	{"echo .. >commondir", "worktree"},
-	{"git config -f config extensions.objectFormat sha256; git config -f config core.repositoryFormatVersion 1", "SHA-1"},
+	{"git config -f config extensions.objectFormat sha256; git config -f config core.repositoryFormatVersion 1",
+	 "SHA-1"},
 	{"printf '[Extensions] ObjectFormat = \"sha256\"' >>config", "SHA-1"},
-	{"git config -f config core.repositoryFormatVersion 1; git config -f config extensions.refStorage reftable", "extensions.refStorage"},
+	{"git config -f config core.repositoryFormatVersion 1; git config -f config extensions.refStorage reftable",
+	 "extensions.refStorage"},
 	{"mkdir reftable", "reftable"},
-	{"git config -f config core.repositoryFormatVersion 1; git config -f config extensions.partialClone origin", "partial clone"},
+	{"git config -f config core.repositoryFormatVersion 1; git config -f config extensions.partialClone origin",
+	 "partial clone"},
 	{"git config -f config remote.origin.promisor true", "partial clone"},
 	{"p=$(ls objects/pack/*.pack); touch ${p%%.pack}.promisor", "partial clone"},
-	{"git config -f config core.repositoryFormatVersion 1; git config -f config extensions.newThing 1", "extensions.newthing"},
+	{"git config -f config core.repositoryFormatVersion 1; git config -f config extensions.newThing 1",
+	 "extensions.newthing"},
 	{"git config -f config core.repositoryFormatVersion 7", "repositoryFormatVersion"},
 	{"echo '[core' >>config", "config file"},
-	{"echo '" "0000000000000000000000000000000000000000" " refs/heads/null' >>packed-refs", "packed-refs is damaged"},
+	{"echo '"
+	 "0000000000000000000000000000000000000000"
+	 " refs/heads/null' >>packed-refs",
+	 "packed-refs is damaged"},
 	{"printf '%s refs/heads/unended' " ONE " >>packed-refs", "packed-refs is damaged"},
 	{"echo \"" ONE " refs/heads/a..b\" >>packed-refs", "refs/heads/a..b has a name"},
 	{"echo \"" ONE " refs/heads/b0\" >>packed-refs", "names refs/heads/b0 twice"},
@@ -406,12 +431,14 @@ static const struct refusal refusals[] = {
 	{"git symbolic-ref refs/heads/s1 refs/heads/s2; echo 'ref: refs/heads/s1' >refs/heads/s2", "leads nowhere"},
 	{"echo 0123456789012345678901234567890123456789 >refs/heads/x", "incomplete"},
 	{"t=" TREE "; echo $t >refs/heads/x", "refs/heads/x is no commit"},
-	{"t=$(printf '100644 blob 0123456789012345678901234567890123456789\\tx\\n' | git mktree --missing); " BRANCH("$t"),
+	{"t=$(printf '100644 blob 0123456789012345678901234567890123456789\\tx\\n' | git mktree --missing); " BRANCH(
+		 "$t"),
 	 "incomplete"},
 	{"b=$(echo x | git hash-object -w --stdin); c=$(printf 'tree %s\\nauthor A <a> 1 +0000\\ncommitter A <a> 1 "
 	 "+0000\\n\\nm\\n' $b | git hash-object -t commit -w --stdin --literally); echo $c >refs/heads/bad",
 	 "where a tree is needed"},
-	{"b=$(echo x | git hash-object -w --stdin); t=$(printf '100644 blob %s\\t.git\\n' $b | git mktree); " BRANCH("$t"),
+	{"b=$(echo x | git hash-object -w --stdin); t=$(printf '100644 blob %s\\t.git\\n' $b | git mktree); " BRANCH(
+		 "$t"),
 	 "hasDotgit"},
 	{"b=$(printf '[submodule \"x\"]\\nurl = -u./y\\npath = x\\n' | git hash-object -w --stdin); "
 	 "t=$(printf '100644 blob %s\\t.gitmodules\\n' $b | git mktree); " BRANCH("$t"),
@@ -420,7 +447,8 @@ static const struct refusal refusals[] = {
 	 "b=$(git rev-parse b0 | sed 's,..,&/,'); rm -f objects/$b; printf x >objects/$b",
 	 "whose file is damaged"},
 	{"i=$(ls objects/pack/*.idx); p=${i%%.idx}.pack; mv $p p; git unpack-objects -q <p; rm -f p $i; "
-	 "b=$(git rev-parse b0 | sed 's,..,&/,'); t=$(git rev-parse b0^{tree} | sed 's,..,&/,'); cp -f objects/$t objects/$b",
+	 "b=$(git rev-parse b0 | sed 's,..,&/,'); t=$(git rev-parse b0^{tree} | sed 's,..,&/,'); cp -f objects/$t "
+	 "objects/$b",
 	 "whose file is damaged"},
 };
 
@@ -438,7 +466,8 @@ static void refusals_have_a_sentence(void **state)
 
 		next_id(id);
 		write_whole(f, "how", wr_str(refusals[i].how));
-		if (sh_try(f, NULL, "rm -rf bad; cp -r src bad; sed -i 's/%%%%/%%/g' how; cd bad; sh -e ../how >../said 2>&1")) {
+		if (sh_try(f, NULL,
+			   "rm -rf bad; cp -r src bad; sed -i 's/%%%%/%%/g' how; cd bad; sh -e ../how >../said 2>&1")) {
 			print_error("%s\n", refusals[i].how);
 			sh(f, "cat said >&2; false");
 		}
@@ -469,10 +498,12 @@ static void one_object_has_one_type(void **state)
 
 	for (unsigned tree = 0; tree < 2; tree++) {
 		for (unsigned i = 0; i < 2; i++) {
-			sh(f, "rm -rf src; git init -q --bare src; cd src; o=$(printf '' | git hash-object -t %s -w --stdin); "
-			      "b=$(echo $o | sed 's/../\\\\x&/g'); /usr/bin/printf \"%s\" >raw; "
-			      "t=$(git hash-object -t tree -w --literally raw); git update-ref refs/heads/main "
-			      "$(git commit-tree -m m $t)",
+			sh(f,
+			   "rm -rf src; git init -q --bare src; cd src; o=$(printf '' | git hash-object -t %s -w "
+			   "--stdin); "
+			   "b=$(echo $o | sed 's/../\\\\x&/g'); /usr/bin/printf \"%s\" >raw; "
+			   "t=$(git hash-object -t tree -w --literally raw); git update-ref refs/heads/main "
+			   "$(git commit-tree -m m $t)",
 			   tree ? "tree" : "blob", orders[i]);
 			next_id(id);
 			assert_int_equal(adopt(&out, f, id, "src", false), WR_E_INVALID_REQUEST);
@@ -490,13 +521,16 @@ static void what_is_not_reached_does_not_matter(void **state)
 	char id[37];
 
 	history(f, 12);
-	sh(f, "git -C src gc -q --prune=now; cd src; b=$(echo x | git hash-object -w --stdin); t=$(printf '100644 blob %%s\\t.git\\n' $b | git mktree); "
-	      "git commit-tree -m bad $t >/dev/null; printf 'nonsense' | git hash-object -t commit -w --stdin --literally >/dev/null; "
+	sh(f, "git -C src gc -q --prune=now; cd src; b=$(echo x | git hash-object -w --stdin); t=$(printf '100644 blob "
+	      "%%s\\t.git\\n' $b | git mktree); "
+	      "git commit-tree -m bad $t >/dev/null; printf 'nonsense' | git hash-object -t commit -w --stdin "
+	      "--literally >/dev/null; "
 	      "m=$(printf '[submodule \"x\"]\\nurl = -u./y\\n' | git hash-object -w --stdin); "
 	      "printf '100644 blob %%s\\t.gitmodules\\n' $m | git mktree >/dev/null; "
 	      "printf '100644 blob 0123456789012345678901234567890123456789\\tx\\n' | git mktree --missing >/dev/null; "
 	      "mkdir -p objects/00; printf garbage >objects/00/00000000000000000000000000000000000000; "
-	      "printf x >objects/00/tmp_obj_x; printf x >objects/pack/tmp_pack_x; cp objects/pack/*.pack objects/pack/pack-x.pack; "
+	      "printf x >objects/00/tmp_obj_x; printf x >objects/pack/tmp_pack_x; cp objects/pack/*.pack "
+	      "objects/pack/pack-x.pack; "
 	      "chmod u+w objects/pack/pack-x.pack; printf x >>objects/pack/pack-x.pack; ln -s x objects/pack/x.keep; "
 	      "echo '# nothing' >/dev/null; mkdir worktrees; : >shallow; : >objects/info/alternates");
 	look_at(f, "src");
@@ -547,7 +581,8 @@ static void damage_is_refused_or_does_no_harm(void **state)
 	unsigned taken = 0, refused = 0;
 
 	history(f, 20);
-	sh(f, "git -C src repack -q; git -C src pack-refs --all; git -C src branch -f b0 $(git -C src rev-list --all -1)");
+	sh(f,
+	   "git -C src repack -q; git -C src pack-refs --all; git -C src branch -f b0 $(git -C src rev-list --all -1)");
 	loose_commits(f);
 	look_at(f, "src");
 	for (unsigned i = 0; i < rounds(60); i++) {
@@ -657,8 +692,7 @@ static void breaking_off_leaves_nothing(void **state)
 
 /* ---- giving out ---- */
 
-static enum wr_code export(struct wr_adopted *out, struct fx *f, const char *name, bool may_link)
-{
+static enum wr_code export(struct wr_adopted *out, struct fx *f, const char *name, bool may_link) {
 	char path[256];
 
 	snprintf(path, sizeof path, "%s/%s", f->dir, name);
@@ -670,12 +704,16 @@ static void judge_export(struct fx *f, const char *name, const struct wr_adopted
 	judge_files(f, name);
 	assert_int_equal(out->refs, number(f, "wc -l <refs"));
 	assert_int_equal(out->objects, number(f, "wc -l <want"));
-	sh(f, "test \"$(cat %s/HEAD)\" = 'ref: refs/heads/b0'; test ! -e %s/warren; test -z \"$(ls | grep new-)\"; "
-	      "test -z \"$(find %s -name '*.lock')\"",
+	sh(f,
+	   "test \"$(cat %s/HEAD)\" = 'ref: refs/heads/b0'; test ! -e %s/warren; test -z \"$(ls | grep new-)\"; "
+	   "test -z \"$(find %s -name '*.lock')\"",
 	   name, name, name);
-	sh(f, "rm -rf clone; git clone -q --mirror %s clone; git --git-dir=clone fsck --full 2>&1 | (! grep -E 'error|missing'); "
-	      "git --git-dir=clone for-each-ref --format='%%(objectname) %%(*objectname) %%(refname)' | LC_ALL=C sort -k3 >got; "
-	      "cmp got refs",
+	sh(f,
+	   "rm -rf clone; git clone -q --mirror %s clone; git --git-dir=clone fsck --full 2>&1 | (! grep -E "
+	   "'error|missing'); "
+	   "git --git-dir=clone for-each-ref --format='%%(objectname) %%(*objectname) %%(refname)' | LC_ALL=C sort -k3 "
+	   ">got; "
+	   "cmp got refs",
 	   name);
 }
 
@@ -781,7 +819,8 @@ static void an_empty_repository_goes_out(void **state)
 
 	assert_ok(export(&out, f, "out.git", true));
 	assert_int_equal(out.refs + out.objects, 0);
-	sh(f, "git --git-dir=out.git fsck --full; test -z \"$(git --git-dir=out.git for-each-ref)\"; git clone -q out.git c 2>&1");
+	sh(f, "git --git-dir=out.git fsck --full; test -z \"$(git --git-dir=out.git for-each-ref)\"; git clone -q "
+	      "out.git c 2>&1");
 }
 
 static void exports_have_their_place(void **state)
@@ -802,12 +841,15 @@ static void exports_have_their_place(void **state)
 	assert_int_equal(export(&out, f, "file/x", false), WR_E_INVALID_REQUEST);
 	assert_int_equal(export(&out, f, "there/..", false), WR_E_INVALID_REQUEST);
 	snprintf(path, sizeof path, "%s/x", f->dir);
-	assert_int_equal(wr_git_export(&out, f->repo, path, WR_S("a..b"), false, NULL, NULL, &f->err), WR_E_INVALID_REQUEST);
+	assert_int_equal(wr_git_export(&out, f->repo, path, WR_S("a..b"), false, NULL, NULL, &f->err),
+			 WR_E_INVALID_REQUEST);
 	assert_int_equal(out.refs, 77);
 	sh(f, "test -z \"$(ls there)\"; test ! -e x");
 	/* What a crash left goes; what is being made, and what is somebody else's, stays. */
-	sh(f, "for i in aaaaaaaaaaaa bbbbbbbbbbbb cccccccccccc; do mkdir -p x.new-$i/objects; touch x.new-$i/objects/o; done; "
-	      "mkdir y.new-aaaaaaaaaaaa; touch x.new-aaaaaaaaaaaa/warren-export.lock x.new-bbbbbbbbbbbb/warren-export.lock "
+	sh(f, "for i in aaaaaaaaaaaa bbbbbbbbbbbb cccccccccccc; do mkdir -p x.new-$i/objects; touch "
+	      "x.new-$i/objects/o; done; "
+	      "mkdir y.new-aaaaaaaaaaaa; touch x.new-aaaaaaaaaaaa/warren-export.lock "
+	      "x.new-bbbbbbbbbbbb/warren-export.lock "
 	      "y.new-aaaaaaaaaaaa/warren-export.lock");
 	snprintf(path, sizeof path, "%s/x.new-bbbbbbbbbbbb/warren-export.lock", f->dir);
 	fd = open(path, O_RDWR | O_CLOEXEC);
@@ -849,7 +891,8 @@ static void headers_of_loose_objects(void **state)
 		enum wr_type type = 0;
 		uint64_t size = 0;
 
-		assert_int_equal(wr_loose_head(&type, &size, (const uint8_t *)cases[i].text, cases[i].len), cases[i].head);
+		assert_int_equal(wr_loose_head(&type, &size, (const uint8_t *)cases[i].text, cases[i].len),
+				 cases[i].head);
 		if (cases[i].head) {
 			assert_int_equal(type, cases[i].type);
 			assert_int_equal(size, cases[i].size);
@@ -880,7 +923,8 @@ static void configurations(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < WR_ARRAY_LEN(cases); i++)
-		assert_int_equal(wr_adopt_config(wr_str(cases[i].text), NULL), cases[i].ok ? WR_OK : WR_E_INVALID_REQUEST);
+		assert_int_equal(wr_adopt_config(wr_str(cases[i].text), NULL),
+				 cases[i].ok ? WR_OK : WR_E_INVALID_REQUEST);
 }
 
 int main(void)
