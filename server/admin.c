@@ -7,32 +7,26 @@
 #include "core/auth/repos.h"
 #include "core/base/suspects.h"
 #include "core/git/verify.h"
+#include "server/admin_internal.h"
 #include "server/api/api.h"
 #include "server/api/fields.h"
-
-struct args {
-	struct wr_str name, account, key, repo;
-	bool with_repositories;
-};
+#include "server/reaper.h"
 
 /* One table for all commands: what a command does not need, it does not look at. */
 static const struct wr_field arg_fields[] = {
-	WR_FIELD(struct args, name, "name", STRING, false),
-	WR_FIELD(struct args, account, "account", STRING, false),
-	WR_FIELD(struct args, key, "key", STRING, false),
-	WR_FIELD(struct args, repo, "repo", STRING, false),
-	WR_FIELD(struct args, with_repositories, "withRepositories", BOOL, false),
+	WR_FIELD(struct wr_admin_args, name, "name", STRING, false),
+	WR_FIELD(struct wr_admin_args, account, "account", STRING, false),
+	WR_FIELD(struct wr_admin_args, key, "key", STRING, false),
+	WR_FIELD(struct wr_admin_args, repo, "repo", STRING, false),
+	WR_FIELD(struct wr_admin_args, branch, "branch", STRING, false),
+	WR_FIELD(struct wr_admin_args, path, "path", STRING, false),
+	WR_FIELD(struct wr_admin_args, job, "job", STRING, false),
+	WR_FIELD(struct wr_admin_args, with_repositories, "withRepositories", BOOL, false),
+	WR_FIELD(struct wr_admin_args, link, "link", BOOL, false),
+	WR_FIELD(struct wr_admin_args, redelta, "redelta", BOOL, false),
 };
 
-struct admin {
-	struct wr_db *db;
-	struct wr_git *git;
-	struct wr_reaper *reaper;
-	const struct wr_cancel *cancel;
-	struct args args;
-};
-
-static enum wr_code give(json_t **out, json_t *value, struct wr_error *err)
+enum wr_code wr_admin_give(json_t **out, json_t *value, struct wr_error *err)
 {
 	if (!value)
 		return wr_fail_nomem(err);
@@ -40,15 +34,15 @@ static enum wr_code give(json_t **out, json_t *value, struct wr_error *err)
 	return WR_OK;
 }
 
-static enum wr_code account_create(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code account_create(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	struct wr_secret_text key;
 	struct wr_account account;
-	enum wr_code code = wr_account_create(&account, &key, a->db, a->args.name, err);
+	enum wr_code code = wr_account_create(&account, &key, a->app->db, a->args.name, err);
 
 	if (code != WR_OK)
 		return code;
-	return give(out, json_pack("{s:s, s:s, s:s}", "accountId", account.id, "name", account.name, "apiKey", key.z),
+	return wr_admin_give(out, json_pack("{s:s, s:s, s:s}", "accountId", account.id, "name", account.name, "apiKey", key.z),
 		    err);
 }
 
@@ -61,66 +55,66 @@ static enum wr_code add_account(void *rows, const struct wr_account *account, st
 			   err);
 }
 
-static enum wr_code account_list(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code account_list(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	WR_AUTO(json_t) *rows = json_array();
-	enum wr_code code = wr_account_list(a->db, add_account, rows, err);
+	enum wr_code code = wr_account_list(a->app->db, add_account, rows, err);
 
-	return code == WR_OK ? give(out, json_pack("{s:o}", "accounts", WR_STEAL(rows)), err) : code;
+	return code == WR_OK ? wr_admin_give(out, json_pack("{s:o}", "accounts", WR_STEAL(rows)), err) : code;
 }
 
 /* No push may be acknowledged once the deletion was answered, so each repository is killed before. */
-static enum wr_code kill_repos(size_t *count, const struct admin *a, const char *account_id, struct wr_error *err)
+static enum wr_code kill_repos(size_t *count, const struct wr_admin *a, const char *account_id, struct wr_error *err)
 {
 	struct wr_doomed doomed[64];
 	int64_t after = 0;
 	size_t n = WR_ARRAY_LEN(doomed);
 
 	for (*count = 0; n == WR_ARRAY_LEN(doomed); *count += n) {
-		enum wr_code code = wr_repo_doomed(doomed, &n, a->db, account_id, after, WR_ARRAY_LEN(doomed), err);
+		enum wr_code code = wr_repo_doomed(doomed, &n, a->app->db, account_id, after, WR_ARRAY_LEN(doomed), err);
 
 		if (code != WR_OK)
 			return code;
 		for (size_t i = 0; i < n; i++) {
-			if (a->git)
-				wr_git_kill(a->git, doomed[i].id);
+			if (a->app->git)
+				wr_git_kill(a->app->git, doomed[i].id);
 			after = doomed[i].seq;
 		}
 	}
 	return WR_OK;
 }
 
-static enum wr_code account_delete(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code account_delete(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	struct wr_account account;
 	size_t repos = 0;
-	enum wr_code code = wr_account_find(&account, a->db, a->args.account, err);
+	enum wr_code code = wr_account_find(&account, a->app->db, a->args.account, err);
 
 	if (code == WR_OK)
-		code = wr_account_delete(a->db, account.id, a->args.with_repositories, err);
+		code = wr_account_delete(a->app->db, account.id, a->args.with_repositories, err);
 	if (code == WR_OK)
 		code = kill_repos(&repos, a, account.id, err);
 	if (code != WR_OK)
 		return code;
-	wr_reaper_poke(a->reaper);
-	return give(out,
+	wr_reaper_poke(a->app->reaper);
+	return wr_admin_give(out,
 		    json_pack("{s:s, s:s, s:I}", "accountId", account.id, "name", account.name, "repositories",
 			      (json_int_t)repos),
 		    err);
 }
 
-static enum wr_code key_create(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code key_create(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	struct wr_secret_text secret;
 	struct wr_account account;
 	struct wr_key key;
-	enum wr_code code = wr_account_find(&account, a->db, a->args.account, err);
+	enum wr_code code = wr_account_find(&account, a->app->db, a->args.account, err);
 
 	if (code == WR_OK)
-		code = wr_key_create(&key, &secret, a->db, account.id, a->args.name, err);
+		code = wr_key_create(&key, &secret, a->app->db, account.id, a->args.name, err);
 	if (code != WR_OK)
 		return code;
-	return give(out,
+	return wr_admin_give(out,
 		    json_pack("{s:s, s:s, s:s, s:s}", "keyId", key.id, "accountId", account.id, "name", key.name,
 			      "apiKey", secret.z),
 		    err);
@@ -134,45 +128,45 @@ static enum wr_code add_key(void *rows, const struct wr_key *key, struct wr_erro
 			   err);
 }
 
-static enum wr_code key_list(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code key_list(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	WR_AUTO(json_t) *rows = json_array();
 	struct wr_account account;
-	enum wr_code code = wr_account_find(&account, a->db, a->args.account, err);
+	enum wr_code code = wr_account_find(&account, a->app->db, a->args.account, err);
 
 	if (code == WR_OK)
-		code = wr_key_list(a->db, account.id, add_key, rows, err);
-	return code == WR_OK ? give(out, json_pack("{s:o}", "keys", WR_STEAL(rows)), err) : code;
+		code = wr_key_list(a->app->db, account.id, add_key, rows, err);
+	return code == WR_OK ? wr_admin_give(out, json_pack("{s:o}", "keys", WR_STEAL(rows)), err) : code;
 }
 
-static enum wr_code key_revoke(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code key_revoke(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	struct wr_account account;
 	struct wr_key key;
-	enum wr_code code = wr_account_find(&account, a->db, a->args.account, err);
+	enum wr_code code = wr_account_find(&account, a->app->db, a->args.account, err);
 
 	if (code == WR_OK)
-		code = wr_key_revoke(&key, a->db, account.id, a->args.key, err);
+		code = wr_key_revoke(&key, a->app->db, account.id, a->args.key, err);
 	if (code != WR_OK)
 		return code;
-	return give(out, json_pack("{s:s, s:s, s:s}", "keyId", key.id, "accountId", account.id, "name", key.name), err);
+	return wr_admin_give(out, json_pack("{s:s, s:s, s:s}", "keyId", key.id, "accountId", account.id, "name", key.name), err);
 }
 
 /* Repositories. */
 
-static enum wr_code open_repo(struct wr_git_repo **out, const struct admin *a, struct wr_error *err)
+static enum wr_code open_repo(struct wr_git_repo **out, const struct wr_admin *a, struct wr_error *err)
 {
 	char id[WR_UUID_LEN + 1], branch[WR_BRANCH_NAME_MAX + 1];
 	enum wr_code code = WR_E_NOT_THERE;
 
-	if (!a->git)
+	if (!a->app->git)
 		return wr_fail(err, WR_E_INTERNAL, "a command of a repository without the store");
 	if (wr_uuid_parse(a->args.repo, id))
-		code = wr_repo_default_branch(branch, sizeof branch, a->db, id, err);
+		code = wr_repo_default_branch(branch, sizeof branch, a->app->db, id, err);
 	if (code == WR_E_NOT_THERE)
 		return wr_fail(err, WR_E_REPO_NOT_FOUND, "There is no repository \"%.*s\"; give its id",
 			       (int)a->args.repo.len, a->args.repo.ptr ? a->args.repo.ptr : "");
-	return code == WR_OK ? wr_git_repo_open(out, a->git, id, err) : code;
+	return code == WR_OK ? wr_git_repo_open(out, a->app->git, id, err) : code;
 }
 
 static json_t *pack_json(const struct wr_git_pack_info *p)
@@ -191,7 +185,7 @@ static enum wr_code describe(json_t **out, struct wr_git_repo *repo, struct wr_e
 		code = wr_rows_add(packs, pack_json(&info.packs[i]), err);
 	if (code != WR_OK)
 		return code;
-	return give(out,
+	return wr_admin_give(out,
 		    json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:o}", "repoId", wr_git_repo_id(repo),
 			      "exists", info.exists, "readOnly", info.read_only, "checkpoint",
 			      (json_int_t)info.checkpoint, "sequence", (json_int_t)info.seq, "refs",
@@ -201,7 +195,7 @@ static enum wr_code describe(json_t **out, struct wr_git_repo *repo, struct wr_e
 		    err);
 }
 
-static enum wr_code repo_show(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code repo_show(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	WR_AUTO(wr_git_repo) *repo = NULL;
 	enum wr_code code = open_repo(&repo, a, err);
@@ -209,7 +203,7 @@ static enum wr_code repo_show(json_t **out, const struct admin *a, struct wr_err
 	return code == WR_OK ? describe(out, repo, err) : code;
 }
 
-static enum wr_code repo_checkpoint(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code repo_checkpoint(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	WR_AUTO(wr_git_repo) *repo = NULL;
 	bool did = false;
@@ -226,7 +220,7 @@ static enum wr_code repo_checkpoint(json_t **out, const struct admin *a, struct 
 	return code;
 }
 
-static enum wr_code repo_verify(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code repo_verify(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	WR_AUTO(wr_git_repo) *repo = NULL;
 	WR_AUTO_S(wr_verified) v = {.refs = 0};
@@ -239,7 +233,7 @@ static enum wr_code repo_verify(json_t **out, const struct admin *a, struct wr_e
 		code = wr_rows_add(problems, wr_json_str(wr_str(v.problems[i])), err);
 	if (code != WR_OK)
 		return code;
-	return give(out,
+	return wr_admin_give(out,
 		    json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "repoId",
 			      wr_git_repo_id(repo), "refs", (json_int_t)v.refs, "packs", (json_int_t)v.packs,
 			      "journals", (json_int_t)v.journals, "objects", (json_int_t)v.objects, "commits",
@@ -252,7 +246,7 @@ static enum wr_code repo_verify(json_t **out, const struct admin *a, struct wr_e
 }
 
 /* Out of service, because two crashes in a row were blamed on them. */
-static enum wr_code repo_parked(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code repo_parked(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	char (*names)[WR_SUSPECT_MAX] = calloc(WR_PARKED_MAX, sizeof *names);
 	WR_AUTO(json_t) *rows = json_array();
@@ -263,39 +257,63 @@ static enum wr_code repo_parked(json_t **out, const struct admin *a, struct wr_e
 	for (size_t i = 0; i < n && code == WR_OK; i++)
 		code = wr_rows_add(rows, wr_json_str(wr_str(names[i])), err);
 	free(names);
-	return code == WR_OK ? give(out, json_pack("{s:o}", "parked", WR_STEAL(rows)), err) : code;
+	return code == WR_OK ? wr_admin_give(out, json_pack("{s:o}", "parked", WR_STEAL(rows)), err) : code;
 }
 
-static enum wr_code repo_unpark(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code repo_unpark(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	char id[WR_UUID_LEN + 1];
 
 	if (!wr_uuid_parse(a->args.repo, id) || !wr_suspect_unpark(id))
 		return wr_fail(err, WR_E_INVALID_REQUEST, "This repository is not parked; warren repo parked lists them");
-	return give(out, json_pack("{s:s}", "repoId", id), err);
+	return wr_admin_give(out, json_pack("{s:s}", "repoId", id), err);
 }
 
-static enum wr_code upgrade(json_t **out, const struct admin *a, struct wr_error *err)
+static enum wr_code upgrade(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
 	/* Without a server there is no reaper. */
-	if (!a->reaper || kill(getppid(), SIGUSR2) != 0)
+	if (!a->app->reaper || kill(getppid(), SIGUSR2) != 0)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "No server runs on this data folder");
-	return give(out, json_pack("{s:I}", "pid", (json_int_t)getppid()), err);
+	return wr_admin_give(out, json_pack("{s:I}", "pid", (json_int_t)getppid()), err);
 }
 
 static const struct {
 	const char *name;
-	enum wr_code (*run)(json_t **out, const struct admin *a, struct wr_error *err);
+	enum wr_code (*run)(json_t **out, const struct wr_admin *a, struct wr_error *err);
+	bool makes_job; /* and gives {jobId, repoId} at once */
 } commands[] = {
-	{"account.create", account_create}, {"account.list", account_list}, {"account.delete", account_delete},
-	{"key.create", key_create},	    {"key.list", key_list},	    {"key.revoke", key_revoke},
-	{"upgrade", upgrade},		    {"repo.parked", repo_parked},	    {"repo.unpark", repo_unpark},
-	{"repo.show", repo_show},	    {"repo.verify", repo_verify},   {"repo.checkpoint", repo_checkpoint},
+	{"account.create", account_create, false},
+	{"account.list", account_list, false},
+	{"account.delete", account_delete, false},
+	{"key.create", key_create, false},
+	{"key.list", key_list, false},
+	{"key.revoke", key_revoke, false},
+	{"upgrade", upgrade, false},
+	{"repo.show", repo_show, false},
+	{"repo.verify", repo_verify, false},
+	{"repo.checkpoint", repo_checkpoint, false},
+	{"repo.parked", repo_parked, false},
+	{"repo.unpark", repo_unpark, false},
+	{"repo.fork", wr_admin_repo_fork, true},
+	{"repo.adopt", wr_admin_repo_adopt, true},
+	{"repo.export", wr_admin_repo_export, true},
+	{"job.list", wr_admin_job_list, false},
+	{"job.show", wr_admin_job_show, false},
+	{"job.wait", wr_admin_job_wait, false},
+	{"job.cancel", wr_admin_job_cancel, false},
 };
 
 bool wr_admin_needs_git(const char *command)
 {
 	return wr_str_starts(wr_str(command), WR_S("repo."));
+}
+
+bool wr_admin_makes_job(const char *command)
+{
+	for (size_t i = 0; i < WR_ARRAY_LEN(commands); i++)
+		if (strcmp(commands[i].name, command) == 0)
+			return commands[i].makes_job;
+	return false;
 }
 
 struct command {
@@ -317,10 +335,10 @@ static void mark_repo(struct wr_suspect_mark *mark, struct wr_str repo)
 	wr_suspect_begin(mark, id);
 }
 
-enum wr_code wr_admin_run(json_t **out, struct wr_db *db, struct wr_git *git, struct wr_reaper *reaper, json_t *command,
-			  const struct wr_cancel *cancel, struct wr_error *err)
+enum wr_code wr_admin_run(json_t **out, const struct wr_app *app, json_t *command, const struct wr_cancel *cancel,
+			  struct wr_error *err)
 {
-	struct admin a = {.db = db, .git = git, .reaper = reaper, .cancel = cancel};
+	struct wr_admin a = {.app = app, .cancel = cancel};
 	struct command c = {.args = NULL};
 	struct wr_suspect_mark mark;
 	enum wr_code code = wr_fields_read(&c, command_fields, WR_ARRAY_LEN(command_fields), command, err);

@@ -15,6 +15,7 @@ struct wr_app {
 	struct wr_db *db;
 	struct wr_git *git;
 	struct wr_reaper *reaper; /* removes the folders of deleted repositories: server/reaper.h */
+	struct wr_jobs *jobs;	  /* work that outlasts a request: core/store/jobs.h, server/jobs_repo.h */
 };
 
 #endif

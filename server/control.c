@@ -33,9 +33,7 @@ struct client {
 };
 
 struct wr_control {
-	struct wr_db *db;
-	struct wr_git *git;
-	struct wr_reaper *reaper;
+	const struct wr_app *app;
 	int folder;   /* the data folder */
 	int listener; /* -1 until it listens */
 	int stop;     /* an eventfd, readable once the thread has to end */
@@ -172,11 +170,11 @@ static bool stopping(void *arg)
 	return poll(&(struct pollfd){.fd = c->stop, .events = POLLIN}, 1, 0) > 0;
 }
 
-static bool is_yield(const json_t *command)
+static bool is_command(const json_t *command, const char *name)
 {
 	const char *cmd = json_string_value(json_object_get(command, "cmd"));
 
-	return cmd && strcmp(cmd, "repo.yield") == 0;
+	return cmd && strcmp(cmd, name) == 0;
 }
 
 /* Not an administrator's: nothing is changed by it. */
@@ -187,8 +185,8 @@ static enum wr_code yield(json_t **out, struct wr_control *c, json_t *command, s
 
 	if (!repo || !wr_uuid_parse(wr_str(repo), id))
 		return wr_fail(err, WR_E_INVALID_REQUEST, "repo.yield takes a repository's id");
-	if (c->git)
-		wr_git_yield(c->git, id);
+	if (c->app->git)
+		wr_git_yield(c->app->git, id);
 	*out = json_object();
 	return *out ? WR_OK : wr_fail_nomem(err);
 }
@@ -208,13 +206,15 @@ static enum wr_code run_command(json_t **out, struct wr_control *c, int fd, stru
 	command = json_loadb(line.ptr, line.len, JSON_REJECT_DUPLICATES, NULL);
 	if (!command)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "a command is one line of JSON");
-	if (is_yield(command)) {
+	if (is_command(command, "repo.yield")) {
 		code = yield(out, c, command, err);
 		json_decref(command);
 		return code;
 	}
-	code = wr_admin_run(out, c->db, c->git, c->reaper, command, &cancel, err);
-	WR_LOG(WR_INFO, NULL, ADMIN, WR_STR("command", json_string_value(json_object_get(command, "cmd"))),
+	code = wr_admin_run(out, c->app, command, &cancel, err);
+	/* Who follows a job asks every second. */
+	WR_LOG(is_command(command, "job.wait") ? WR_DEBUG : WR_INFO, NULL, ADMIN,
+	       WR_STR("command", json_string_value(json_object_get(command, "cmd"))),
 	       WR_STR("result", wr_code_wire(code)));
 	json_decref(command);
 	return code;
@@ -376,15 +376,15 @@ static void drop(struct wr_control *c)
 	free(c);
 }
 
-enum wr_code wr_control_start(struct wr_control **out, const char *data, struct wr_db *db, struct wr_git *git,
-			      struct wr_reaper *reaper, struct wr_error *err)
+enum wr_code wr_control_start(struct wr_control **out, const char *data, const struct wr_app *app,
+			      struct wr_error *err)
 {
 	struct wr_control *c = calloc(1, sizeof *c);
 	enum wr_code code = WR_OK;
 
 	if (!c)
 		return wr_fail_nomem(err);
-	*c = (struct wr_control){.db = db, .git = git, .reaper = reaper, .listener = -1};
+	*c = (struct wr_control){.app = app, .listener = -1};
 	pthread_mutex_init(&c->mutex, NULL);
 	c->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	c->folder = open(data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -18,8 +18,8 @@
 struct wr_control;
 
 /* The process started last has the socket: it takes the place of another's, dead or alive. */
-WR_MUST_CHECK enum wr_code wr_control_start(struct wr_control **out, const char *data, struct wr_db *db,
-					    struct wr_git *git, struct wr_reaper *reaper, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_control_start(struct wr_control **out, const char *data,
+					    const struct wr_app *app, struct wr_error *err);
 /* Finishes the commands that run, or breaks long ones off. NULL is allowed. */
 void wr_control_stop(struct wr_control *control);
 

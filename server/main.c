@@ -13,11 +13,14 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "server/admin.h"
+#include "server/api/api.h"
 #include "server/app.h"
 #include "server/cli.h"
 #include "server/control.h"
 #include "server/datadir.h"
+#include "server/follow.h"
 #include "server/http/http.h"
+#include "server/jobs_repo.h"
 #include "server/journal_events.h"
 #include "server/reaper.h"
 #include "server/supervisor.h"
@@ -119,7 +122,9 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 	if (!code)
 		code = wr_reaper_start(&p->app.reaper, p->app.db, p->app.git, err);
 	if (!code)
-		code = wr_control_start(&p->control, cfg->server_data, p->app.db, p->app.git, p->app.reaper, err);
+		code = wr_repo_jobs_start(&p->app.jobs, &p->app, NULL, err);
+	if (!code)
+		code = wr_control_start(&p->control, cfg->server_data, &p->app, err);
 	if (!code)
 		code = wr_http_start(&p->http, &p->app, cfg, listener, err);
 	return code;
@@ -133,6 +138,7 @@ static void stop(struct parts *p)
 		_exit(0);
 	if (p->control)
 		wr_control_stop(p->control);
+	wr_jobs_stop(p->app.jobs);
 	if (p->app.reaper)
 		wr_reaper_stop(p->app.reaper);
 	if (p->app.git)
@@ -165,6 +171,8 @@ static int hand_over(struct parts *p, const struct wr_config *cfg)
 		linger = LINGER_MS;
 	atomic_store(&handing_over, true);
 	wr_http_hand_over(p->http);
+	/* They go on there, where they wait for what they need until it is given back here. */
+	wr_jobs_retire(p->app.jobs);
 	/* Without its thread a repository is given back when it is used next, or asked for by the process's end. */
 	if (wr_git_hand_over(p->app.git, &err) != WR_OK)
 		wr_log_error(NULL, WR_EV_SERVER_WARNING, &err);
@@ -274,76 +282,118 @@ static enum wr_code open_store(struct wr_git **out, int *lock, const struct wr_c
 	return code == WR_OK ? open_git(out, cfg, db, NULL, err) : code;
 }
 
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int sig)
+{
+	(void)sig;
+	interrupted = 1;
+}
+
+static enum wr_code call_here(void *app, json_t **out, json_t *command, bool *no_server, struct wr_error *err)
+{
+	*no_server = false;
+	return wr_admin_run(out, app, command, NULL, err);
+}
+
+/* Without a server the job is done here; a signal cancels it. *out: the job, then its result. */
+static enum wr_code run_job_here(json_t **out, struct wr_app *app, struct wr_error *err)
+{
+	const struct wr_follow follow = {call_here, app, &interrupted};
+	const struct sigaction action = {.sa_handler = interrupt};
+	WR_AUTO(json_t) *job = *out;
+	const char *id = json_string_value(json_object_get(job, "jobId"));
+	enum wr_code code;
+
+	*out = NULL;
+	if (!id)
+		return wr_fail(err, WR_E_INTERNAL, "a job without an id");
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+	code = wr_repo_jobs_start(&app->jobs, app, id, err);
+	if (code == WR_OK)
+		code = wr_follow_job(out, &follow, id, err);
+	wr_jobs_stop(app->jobs);
+	app->jobs = NULL;
+	return code;
+}
+
+static bool is_followed(const struct wr_cli *cli, json_t *command)
+{
+	return wr_admin_makes_job(json_string_value(json_object_get(command, "cmd"))) && !cli->options[WR_CLI_DETACH];
+}
+
 /* *served: a server has the folder after all, and has to do it. */
-static enum wr_code do_alone(json_t **out, const struct wr_config *cfg, json_t *command, bool *served,
+static enum wr_code do_alone(json_t **out, const struct wr_cli *cli, json_t *command, bool *served,
 			     struct wr_error *err)
 {
-	struct wr_db *db = NULL;
-	struct wr_git *git = NULL;
+	const struct wr_config *cfg = &cli->config;
+	struct wr_app app = {.cfg = cfg};
 	WR_AUTO_FD int lock = -1;
-	enum wr_code code = wr_db_open(&db, cfg->server_data, err);
+	enum wr_code code = wr_db_open(&app.db, cfg->server_data, err);
 
 	if (!code && wr_admin_needs_git(json_string_value(json_object_get(command, "cmd"))))
-		code = open_store(&git, &lock, cfg, db, err);
+		code = open_store(&app.git, &lock, cfg, app.db, err);
 	*served = code == WR_E_EXISTS;
 	if (!code)
-		code = wr_admin_run(out, db, git, NULL, command, NULL, err);
-	wr_git_close(git);
-	if (db)
-		wr_db_close(db);
+		code = wr_admin_run(out, &app, command, NULL, err);
+	if (!code && is_followed(cli, command))
+		code = run_job_here(out, &app, err);
+	wr_git_close(app.git);
+	if (app.db)
+		wr_db_close(app.db);
 	return code;
+}
+
+static enum wr_code call_server(void *cfg, json_t **out, json_t *command, bool *no_server, struct wr_error *err)
+{
+	return wr_control_call(out, ((const struct wr_config *)cfg)->server_data, command, no_server, err);
+}
+
+/* Where a server runs: *out is the job that the server made, then its result. */
+static enum wr_code follow_there(json_t **out, const struct wr_cli *cli, json_t *command, struct wr_error *err)
+{
+	const struct wr_follow follow = {call_server, (void *)(uintptr_t)&cli->config, NULL};
+	WR_AUTO(json_t) *job = NULL;
+	const char *id;
+
+	if (!is_followed(cli, command))
+		return WR_OK;
+	job = WR_STEAL(*out);
+	id = json_string_value(json_object_get(job, "jobId"));
+	return id ? wr_follow_job(out, &follow, id, err) : wr_fail(err, WR_E_INTERNAL, "a job without an id");
 }
 
 /* The running server does it where there is one; else this process, on the data folder itself. */
-static enum wr_code administer(json_t **out, const struct wr_config *cfg, json_t *command, struct wr_error *err)
+static enum wr_code administer(json_t **out, const struct wr_cli *cli, json_t *command, struct wr_error *err)
 {
+	const char *data = cli->config.server_data;
 	bool no_server = false, served = false;
-	enum wr_code code = wr_datadir_make(cfg->server_data, err);
+	enum wr_code code = wr_datadir_make(data, err);
 
 	if (code)
 		return code;
-	code = wr_control_call(out, cfg->server_data, command, &no_server, err);
-	if (!no_server)
-		return code;
-	code = do_alone(out, cfg, command, &served, err);
-	/* One that began to serve in between listens by now. */
-	if (served)
-		code = wr_control_call(out, cfg->server_data, command, &no_server, err);
-	if (served && no_server)
-		return wr_fail(err, WR_E_UNAVAILABLE, "%s is locked, but nobody listens in it", cfg->server_data);
-	return code;
-}
-
-static json_t *command_json(const struct wr_cli *cli)
-{
-	const char *name = cli->command->name;
-	json_t *args = json_object();
-	char dotted[32], *space;
-
-	snprintf(dotted, sizeof dotted, "%s", name);
-	space = strchr(dotted, ' ');
-	if (space)
-		*space = '.';
-	if (strcmp(name, "account create") == 0)
-		json_object_set_new(args, "name", wr_json_str(wr_str(cli->words[0])));
-	else if (cli->command->word_count > 0)
-		json_object_set_new(args, strncmp(name, "repo ", 5) == 0 ? "repo" : "account",
-				    wr_json_str(wr_str(cli->words[0])));
-	if (strcmp(name, "account delete") == 0)
-		json_object_set_new(args, "withRepositories", json_boolean(cli->with_repositories));
-	if (cli->command->word_count == 2)
-		json_object_set_new(args, strcmp(name, "key create") == 0 ? "name" : "key",
-				    wr_json_str(wr_str(cli->words[1])));
-	return json_pack("{s:s, s:o}", "cmd", dotted, "args", args);
+	code = wr_control_call(out, data, command, &no_server, err);
+	if (no_server) {
+		code = do_alone(out, cli, command, &served, err);
+		if (!served)
+			return code;
+		/* One that began to serve in between listens by now. */
+		code = wr_control_call(out, data, command, &no_server, err);
+		if (no_server)
+			return wr_fail(err, WR_E_UNAVAILABLE, "%s is locked, but nobody listens in it", data);
+	}
+	return code ? code : follow_there(out, cli, command, err);
 }
 
 static int admin(const struct wr_cli *cli, struct wr_error *err)
 {
-	json_t *command = command_json(cli), *out = NULL;
+	json_t *command = NULL, *out = NULL;
 	char *text;
 	int status;
 
-	if (!command || administer(&out, &cli->config, command, err)) {
+	if (wr_cli_json(&command, cli, err) || administer(&out, cli, command, err)) {
 		json_decref(command);
 		return complain(err);
 	}

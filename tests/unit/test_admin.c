@@ -20,11 +20,13 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "server/control.h"
+#include "server/reaper.h"
 
 struct place {
 	char root[64];
 	char dir[300]; /* the data folder, below root */
 	struct wr_db *db;
+	struct wr_app app; /* db alone, until a test says more */
 };
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
@@ -43,6 +45,7 @@ static int open_at(void **state, const char *below)
 	assert_non_null(mkdtemp(p->root));
 	snprintf(p->dir, sizeof p->dir, "%s/%s", p->root, below);
 	assert_int_equal(wr_db_open(&p->db, p->dir, NULL), WR_OK);
+	p->app.db = p->db;
 	*state = p;
 	return 0;
 }
@@ -85,7 +88,7 @@ static json_t *run(struct place *p, enum wr_code expected, const char *cmd, json
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	json_t *c = command(cmd, args), *out = NULL;
-	enum wr_code code = wr_admin_run(&out, p->db, NULL, NULL, c, NULL, &err);
+	enum wr_code code = wr_admin_run(&out, &p->app, c, NULL, &err);
 
 	json_decref(c);
 	if (code != expected)
@@ -249,7 +252,9 @@ static void the_reaper_removes_folders_and_rows(void **state)
 	assert_int_equal(wr_repo_delete(p->db, account.id, repos[0].id, NULL), WR_OK);
 	assert_int_equal(wr_reaper_start(&reaper, p->db, git, NULL), WR_OK);
 	c = command("account.delete", json_pack("{s:s, s:b}", "account", "acme", "withRepositories", 1));
-	assert_int_equal(wr_admin_run(&out, p->db, git, reaper, c, NULL, NULL), WR_OK);
+	p->app.git = git;
+	p->app.reaper = reaper;
+	assert_int_equal(wr_admin_run(&out, &p->app, c, NULL, NULL), WR_OK);
 	while (n > 0) {
 		assert_int_equal(wr_repo_doomed(doomed, &n, p->db, NULL, 0, 4, NULL), WR_OK);
 		assert_true(wr_mono_ms() < deadline);
@@ -293,7 +298,8 @@ static void repositories_are_shown_verified_and_packed(void **state)
 	assert_int_equal(wr_account_create(&account, &key, p->db, WR_S("acme"), NULL), WR_OK);
 	assert_int_equal(wr_repo_create(&repo, p->db, account.id, &new, NULL), WR_OK);
 	assert_int_equal(wr_git_open(&git, &cfg, NULL), WR_OK);
-	assert_int_equal(wr_control_start(&control, p->dir, p->db, git, NULL, NULL), WR_OK);
+	p->app.git = git;
+	assert_int_equal(wr_control_start(&control, p->dir, &p->app, NULL), WR_OK);
 	for (size_t i = 0; i < WR_ARRAY_LEN(commands); i++) {
 		assert_true(wr_admin_needs_git(commands[i]));
 		assert_null(through_socket(p, commands[i], "rubbish", WR_E_REPO_NOT_FOUND));
@@ -332,7 +338,7 @@ static void commands_pass_through_the_socket(void **state)
 	assert_true(no_server);
 	assert_null(out);
 
-	assert_int_equal(wr_control_start(&control, p->dir, p->db, NULL, NULL, NULL), WR_OK);
+	assert_int_equal(wr_control_start(&control, p->dir, &p->app, NULL), WR_OK);
 	snprintf(path, sizeof path, "%s/control.sock", p->dir);
 	assert_int_equal(lstat(path, &st), 0);
 	assert_true(S_ISSOCK(st.st_mode));
@@ -379,7 +385,7 @@ static void rubbish_is_answered_and_harms_nothing(void **state)
 	char path[320];
 	int fd;
 
-	assert_int_equal(wr_control_start(&control, p->dir, p->db, NULL, NULL, NULL), WR_OK);
+	assert_int_equal(wr_control_start(&control, p->dir, &p->app, NULL), WR_OK);
 	snprintf(path, sizeof path, "%s/control.sock", p->dir);
 	for (size_t i = 0; i < WR_ARRAY_LEN(lines); i++) {
 		char answer[600] = "";
@@ -420,7 +426,7 @@ static void a_command_that_is_too_long_is_refused(void **state)
 	memset(name, 'x', 100000);
 	name[100000] = '\0';
 	c = command("account.create", json_pack("{s:s}", "name", name));
-	assert_int_equal(wr_control_start(&control, p->dir, p->db, NULL, NULL, NULL), WR_OK);
+	assert_int_equal(wr_control_start(&control, p->dir, &p->app, NULL), WR_OK);
 	code = wr_control_call(&out, p->dir, c, &no_server, NULL);
 	/* The server need not read it all before it says so. */
 	assert_true(code == WR_E_TOO_LARGE || code == WR_E_UNAVAILABLE || code == WR_E_INTERNAL);
@@ -445,7 +451,7 @@ static void a_stale_socket_means_no_server(void **state)
 	assert_int_equal(wr_control_call(&out, p->dir, c, &no_server, NULL), WR_OK);
 	assert_true(no_server);
 	/* A new server takes its place. */
-	assert_int_equal(wr_control_start(&control, p->dir, p->db, NULL, NULL, NULL), WR_OK);
+	assert_int_equal(wr_control_start(&control, p->dir, &p->app, NULL), WR_OK);
 	assert_int_equal(wr_control_call(&out, p->dir, c, &no_server, NULL), WR_OK);
 	assert_false(no_server);
 	assert_non_null(json_object_get(out, "accounts"));
@@ -461,8 +467,8 @@ static void the_last_one_started_has_the_socket(void **state)
 	json_t *c = command("account.list", json_object()), *out = NULL;
 	bool no_server = false;
 
-	assert_int_equal(wr_control_start(&first, p->dir, p->db, NULL, NULL, NULL), WR_OK);
-	assert_int_equal(wr_control_start(&second, p->dir, p->db, NULL, NULL, NULL), WR_OK);
+	assert_int_equal(wr_control_start(&first, p->dir, &p->app, NULL), WR_OK);
+	assert_int_equal(wr_control_start(&second, p->dir, &p->app, NULL), WR_OK);
 	/* The first one's end does not take it away. */
 	wr_control_stop(first);
 	assert_int_equal(wr_control_call(&out, p->dir, c, &no_server, NULL), WR_OK);
