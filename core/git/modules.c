@@ -133,6 +133,9 @@ bool wr_module_url_ok(struct wr_str url)
 struct look {
 	const struct wr_fsck_rules *rules;
 	struct wr_fault *fault;
+	/* Of the section, whose name may have a million bytes and which may have a million entries. */
+	bool ours;
+	struct wr_str name, key; /* key: of all its entries; ptr NULL: each has its own */
 };
 
 /* What git sees of bytes that it keeps as a string of C. */
@@ -157,40 +160,42 @@ static bool note(const struct look *l, enum wr_fsck_id id, struct wr_str about)
 	return true;
 }
 
-/* Whose entry it is, and its key; false where it is nobody's. A NUL in the section cuts it, and with it the key. */
-static bool split(struct wr_str *name, struct wr_str *key, const struct wr_gitconfig_entry *e)
+/* Whose entries these are. A NUL in the section cuts it, and with it the key. */
+static void look_at_section(struct look *l, struct wr_str whole)
 {
-	struct wr_str section = c_string(e->section);
-	bool cut = section.len < e->section.len;
+	struct wr_str section = c_string(whole);
+	bool cut = section.len < whole.len;
+	const char *dot;
 
-	if (!drop(&section, WR_S("submodule.")))
-		return false;
-	*name = section;
-	*key = e->key;
-	if (cut) {
-		const char *dot = section.len ? memrchr(section.ptr, '.', section.len) : NULL;
-
-		if (!dot)
-			return false;
-		name->len = (size_t)(dot - section.ptr);
-		*key = wr_str_skip(section, name->len + 1);
-	}
-	return true;
+	l->key = wr_str_n(NULL, 0);
+	l->ours = drop(&section, WR_S("submodule."));
+	l->name = section;
+	if (!l->ours || !cut)
+		return;
+	dot = section.len ? memrchr(section.ptr, '.', section.len) : NULL;
+	l->ours = dot != NULL;
+	if (!dot)
+		return;
+	l->name.len = (size_t)(dot - section.ptr);
+	l->key = wr_str_skip(section, l->name.len + 1);
 }
 
 /* Whether a fault was noted. */
 static bool look_at(void *arg, const struct wr_gitconfig_entry *e)
 {
-	struct wr_str name, key, value = c_string(e->value);
-	const struct look *l = arg;
+	struct wr_str key, value;
+	struct look *l = arg;
 
-	if (!split(&name, &key, e))
+	if (e->first)
+		look_at_section(l, e->section);
+	if (!l->ours)
 		return false;
-	/* The name is the same for all entries of a section, of which there may be a million. */
-	if (e->first && !wr_module_name_ok(name) && note(l, WR_FSCK_GITMODULES_NAME, name))
+	if (e->first && !wr_module_name_ok(l->name) && note(l, WR_FSCK_GITMODULES_NAME, l->name))
 		return true;
 	if (!e->has_value)
 		return false;
+	key = l->key.ptr ? l->key : e->key;
+	value = c_string(e->value);
 	if (wr_str_eqz(key, "url"))
 		return !wr_module_url_ok(value) && note(l, WR_FSCK_GITMODULES_URL, value);
 	if (wr_str_eqz(key, "path"))
@@ -203,7 +208,7 @@ static bool look_at(void *arg, const struct wr_gitconfig_entry *e)
 enum wr_code wr_modules_check(struct wr_fault *out, struct wr_str bytes, const struct wr_fsck_rules *rules,
 			      struct wr_error *err)
 {
-	struct look look = {rules, out};
+	struct look look = {.rules = rules, .fault = out};
 	bool whole;
 
 	*out = (struct wr_fault){.id = WR_FSCK_SOUND};
