@@ -31,6 +31,7 @@ struct service {
 	int ready_fd;	/* of the worker, until it is ready; -1 */
 	bool announced; /* a worker of this service was ready once */
 	bool stopping;
+	bool upgrade; /* asked for, and not begun */
 	int64_t started, start_at, kill_at; /* monotonic; start_at: the next worker's time, while there is none */
 	int64_t delay; /* before the next start, should the worker die young */
 	int status;
@@ -111,11 +112,9 @@ static void become_next(struct service *v)
 	const struct wr_takeover *own = &v->s->own;
 	char text[64];
 
-	if (v->worker == 0 || v->ready_fd >= 0 || v->old || !next_program_works(v)) {
+	if (!next_program_works(v)) {
 		WR_LOG(WR_ERROR, NULL, UPGRADE_FAILED,
-		       WR_STR("what", v->worker == 0 || v->ready_fd >= 0 || v->old
-					      ? "a worker is just being replaced"
-					      : "the program does not start or does not understand its configuration"));
+		       WR_STR("what", "the program does not start or does not understand its configuration"));
 		return;
 	}
 	WR_LOG(WR_INFO, NULL, UPGRADE_BEGINS, WR_INT("worker", v->worker));
@@ -127,6 +126,20 @@ static void become_next(struct service *v)
 	fcntl(own->lock_fd, F_SETFD, FD_CLOEXEC);
 	unsetenv(TAKEOVER);
 	WR_LOG(WR_ERROR, NULL, UPGRADE_FAILED, WR_STR("what", "the program could not be started"));
+}
+
+/* One worker, which serves: it can hand over. */
+static bool is_settled(const struct service *v)
+{
+	return v->worker && v->ready_fd < 0 && !v->old;
+}
+
+/* What is asked for while a worker is being replaced comes after that. */
+static void ask_upgrade(struct service *v)
+{
+	v->upgrade = true;
+	if (!is_settled(v))
+		WR_LOG(WR_INFO, NULL, UPGRADE_WAITS, WR_INT("worker", v->worker), WR_INT("old", v->old));
 }
 
 /* ---- the worker ---- */
@@ -264,7 +277,7 @@ static void look_at_signals(struct service *v)
 		if (info.ssi_signo == SIGCHLD)
 			reap(v);
 		else if (info.ssi_signo == SIGUSR2)
-			become_next(v);
+			ask_upgrade(v);
 		else
 			stop(v);
 	}
@@ -332,6 +345,10 @@ enum wr_code wr_supervise(int *status, const struct wr_supervisor *s, struct wr_
 		if (v.ready_fd >= 0 && fds[1].revents)
 			look_at_pipe(&v);
 		look_at_signals(&v);
+		if (v.upgrade && is_settled(&v) && !v.stopping) {
+			v.upgrade = false;
+			become_next(&v);
+		}
 	}
 	close(v.signals);
 	*status = v.status;

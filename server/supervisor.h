@@ -6,7 +6,7 @@
  *   SIGTERM, SIGINT, SIGHUP   closes the socket, lets the worker finish, ends with its status
  *   SIGUSR2                   becomes the program that its file is now, with the same process id, socket and lock; that one
  *                             starts a worker beside the old one, which gets SIGUSR1 when the new one is ready: it hands
- *                             over, serves what it has begun, and ends
+ *                             over, serves what it has begun, and ends. While a worker is being replaced, it waits
  *   the worker dies           starts the next one at once; one that dies young ever later, at most after 5 s
  * A worker whose supervisor is gone gets SIGTERM from the kernel.
  * Ownership: what it is given is the caller's and outlives it.

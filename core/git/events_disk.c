@@ -92,7 +92,7 @@ void wr_events_run_disk(struct wr_events *ev)
 			bool others;
 
 			pthread_mutex_unlock(&ev->mutex);
-			/* What another process leaves marked when it ends, however it does, is found by the pass after that. */
+			/* What another one leaves marked when it ends, however it does, is found by the pass after that. */
 			others = wr_git_others(ev->git);
 			done = atomic_load(&ev->git->handing_over) || (open_marked(ev, first) && !others);
 			first = false;

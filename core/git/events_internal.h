@@ -10,8 +10,8 @@
  *      ^------------------------------------------------------------------------------------- sink.unmark <----'
  *
  * In every state but the first, one reference to the handle is held, and the repository is in at most one list: marking
- * (MARKING), queue, round, idle (MARKED), later, leaving (either), or in none while "wr-events" works on it. Only that thread
- * moves it on from there and gives the reference back.
+ * (MARKING), queue, round, idle (MARKED), later, leaving (either), or in none while "wr-events" works on it. Only that
+ * thread moves it on from there and gives the reference back.
  */
 #ifndef WR_EVENTS_INTERNAL_H
 #define WR_EVENTS_INTERNAL_H

@@ -22,8 +22,8 @@ void wr_keeper_stop(struct wr_keeper *keeper);
 void wr_keeper_look(struct wr_keeper *keeper, struct wr_git_repo *repo, const struct wr_snapshot *snap);
 
 /*
- * One checkpoint, beside running writers; WR_E_CANCELLED also where another process wants the repository. *did is false where the journals hold nothing (nor anything is lost), or there
- * is no folder.
+ * One checkpoint, beside running writers; WR_E_CANCELLED also where another process wants the repository. *did is false
+ * where the journals hold nothing (nor anything is lost), or there is no folder.
  */
 WR_MUST_CHECK enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_cancel *cancel,
 					 struct wr_error *err);

@@ -9,6 +9,7 @@ from harness.core import warren
 from harness.disk import CRASH, Control, environment
 from harness.raw import Gone, Wire, check_clone
 from harness.server import run_warren
+from harness.slow import SlowPush
 from harness.traffic import Lane, check_lanes
 from harness.workers import logged, running, worker
 
@@ -154,6 +155,25 @@ def a_new_program_takes_over_in_place(t):
     check_lanes([lane], refs, "after the last program")
     check_clone(wire, lane.objects, repo.id, refs, "after the last program")
     wire.close()
+
+
+@test
+def an_upgrade_waits_for_the_one_before(t):
+    server = t.own_server()
+    repo = server.account().repo()
+    push = SlowPush(repo)
+    push.send(0.5)
+    before = wait_for(lambda: worker(server), "one worker")
+    os.kill(server.pid, signal.SIGUSR2)
+    wait_for(lambda: logged(server, "upgrade.ends"), "the next program")
+    os.kill(server.pid, signal.SIGUSR2)
+    wait_for(lambda: logged(server, "upgrade.waits"), "word of it in the log")
+    expect(running(before), "the first worker has a push")
+    same(len(logged(server, "upgrade.begins")), 1, "programs")
+    push.send(1)
+    same((push.answer()[0], running(server.pid)), (200, True), "the push")
+    wait_for(lambda: len(logged(server, "upgrade.ends")) == 2, "the second one")
+    wait_for(lambda: worker(server), "one worker")
 
 
 @test

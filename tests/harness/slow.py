@@ -50,12 +50,15 @@ class SlowClone:
         self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         self.connection.sock.settimeout(60 * slowness())
         self.connection.sock.connect((self.connection.host, int(self.connection.port)))
-        body = pkt.pkts("command=fetch\n", "agent=test\n", pkt.DELIM, *[f"want {w}\n" for w in wants], "done\n", pkt.FLUSH)
-        _head(self.connection, f"/{repo.id}.git/git-upload-pack", repo.account.key, body, {**FETCH, "Git-Protocol": "version=2"})
+        lines = [f"want {w}\n" for w in wants]
+        body = pkt.pkts("command=fetch\n", "agent=test\n", pkt.DELIM, *lines, "done\n", pkt.FLUSH)
+        headers = {**FETCH, "Git-Protocol": "version=2"}
+        _head(self.connection, f"/{repo.id}.git/git-upload-pack", repo.account.key, body, headers)
         self.connection.send(body)
 
     def answer(self):
         """The status, and the pack's bytes."""
+        self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         reply = self.connection.getresponse()
         packets = pkt.parse(reply.read())
         return reply.status, pkt.bands(packets[1:])[1]

@@ -20,7 +20,7 @@ def workers(server):
             with open(f"/proc/{pid}/comm", encoding="ascii") as f:
                 if f.read() == "warren-worker\n":
                     found.append(pid)
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             pass
     return found
 
@@ -35,7 +35,7 @@ def running(pid):
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii") as f:
             return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
