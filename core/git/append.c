@@ -282,6 +282,8 @@ static enum wr_code apply(struct round *r, struct wr_change *change, struct wr_e
 		return code;
 	if (d.record.update_count == 0)
 		return WR_OK;
+	if ((code = wr_rely(r->repo, &j, err)) != WR_OK)
+		return code;
 	if (d.record.author.len > MAX_AUTHOR)
 		d.record.author.len = MAX_AUTHOR;
 	memcpy(d.record.operation, change->operation, sizeof d.record.operation);

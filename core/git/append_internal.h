@@ -17,7 +17,21 @@ struct wr_incoming {
 	const struct wr_oidmap *rows; /* of the objects, those that are new */
 	struct wr_pack *pack;	      /* NULL: none; its files lie in dir */
 	int dir;
+	/*
+	 * Stored objects that these build on, and that no ref reached in the snapshot which they were checked against: sets,
+	 * either may be NULL. since_ms: when that was, by the clock of the store.
+	 */
+	const struct wr_oidmap *relied[2];
+	int64_t since_ms;
 };
+
+/*
+ * Whether all that a change relies on is still there (rely.c). What it relies on and no ref reaches, a checkpoint that is
+ * being built must not drop: where there is such a thing the repository learns of it. For the holder of the turn, before the
+ * record is written. j: judged. WR_E_BAD_PACK: something has gone.
+ */
+struct wr_judge;
+WR_MUST_CHECK enum wr_code wr_rely(struct wr_git_repo *repo, const struct wr_judge *j, struct wr_error *err);
 
 /* Of an object that came along in memory or is in the snapshot, to which a pack that came was added; WR_E_NOT_THERE. */
 WR_MUST_CHECK enum wr_code wr_incoming_type(enum wr_type *out, const struct wr_incoming *in,

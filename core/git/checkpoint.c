@@ -1,6 +1,7 @@
 /*
- * What the heads and tags reach is found (closure.c), which packs stay is decided (checkpoint_plan.c), the rest is
- * written to at most two new packs (pack_write.c), and all is named in a new ref file. Whoever called makes it count.
+ * What the heads and tags reach is found (closure.c), and what no ref does (unreached.c); which packs stay is decided
+ * (checkpoint_plan.c), the rest is written to at most three new packs (pack_write.c), and all is named in a new ref file.
+ * Whoever called makes it count.
  */
 #include "core/git/checkpoint.h"
 
@@ -9,6 +10,7 @@
 #include "core/base/file.h"
 #include "core/git/checkpoint_internal.h"
 #include "core/git/graph.h"
+#include "core/git/mtimes.h"
 
 void wr_checkpoint_fini(struct wr_checkpoint *c)
 {
@@ -28,7 +30,8 @@ static void add_old(struct wr_checkpoint *out, const struct wr_build *b, const s
 	out->members[out->member_count++] = (struct wr_member){
 		.pack = wr_pack_ref(b->snap->members[stay->src].pack),
 		.role = role,
-		.dead = stay->dead ? wr_dead_ref(stay->dead) : NULL,
+		.dead = wr_dead_ref(stay->dead),
+		.since = role == WR_ROLE_CRUFT ? stay->since : 0,
 	};
 }
 
@@ -46,6 +49,32 @@ static enum wr_code add_new(struct wr_checkpoint *out, const struct wr_build *b,
 	return code;
 }
 
+static enum wr_code write_times(struct wr_checkpoint *out, struct wr_member *m, const struct wr_build *b, int packs)
+{
+	WR_AUTO_MEM uint32_t *times = calloc((size_t)m->pack->count + 1, sizeof *times);
+	struct wr_oid oid;
+	uint32_t pos;
+
+	if (!times)
+		return wr_fail_nomem(b->err);
+	for (size_t i = 0; i < b->cruft.len; i++) {
+		wr_snapshot_oid(&oid, b->snap, b->cruft.v[i]);
+		if (!wr_pack_find(&pos, m->pack, &oid))
+			return wr_fail(b->err, WR_E_INTERNAL, "%s lacks what was written to it", m->pack->name);
+		times[pos] = b->cruft.since[i];
+		m->since = wr_since_min(m->since, b->cruft.since[i]);
+	}
+	return wr_mtimes_write(&out->written, packs, m->pack, times, b->err);
+}
+
+static enum wr_code add_cruft(struct wr_checkpoint *out, const struct wr_build *b, int packs)
+{
+	size_t before = out->member_count;
+	enum wr_code code = add_new(out, b, packs, &b->cruft, WR_ROLE_CRUFT);
+
+	return code == WR_OK && out->member_count > before ? write_times(out, &out->members[before], b, packs) : code;
+}
+
 static enum wr_role kin_role(const struct wr_checkpoint *out)
 {
 	return out->member_count ? WR_ROLE_TAIL : WR_ROLE_BASE;
@@ -56,13 +85,18 @@ static enum wr_code gather(struct wr_checkpoint *out, const struct wr_build *b, 
 {
 	enum wr_code code;
 
-	out->members = calloc(b->kin.len + b->others.len + 2, sizeof *out->members);
+	out->members = calloc(b->kin.len + b->others.len + b->crufts.len + 3, sizeof *out->members);
 	if (!out->members)
 		return wr_fail_nomem(b->err);
 	for (size_t i = 0; i < b->kin.len; i++)
 		if (!b->kin.v[i].merged)
 			add_old(out, b, &b->kin.v[i], kin_role(out));
 	if ((code = add_new(out, b, packs, &b->fresh, kin_role(out))) != WR_OK)
+		return code;
+	for (size_t i = 0; i < b->crufts.len; i++)
+		if (!b->crufts.v[i].merged)
+			add_old(out, b, &b->crufts.v[i], WR_ROLE_CRUFT);
+	if ((code = add_cruft(out, b, packs)) != WR_OK)
 		return code;
 	for (size_t i = 0; i < b->others.len; i++)
 		if (!b->others.v[i].merged)
@@ -121,11 +155,31 @@ static enum wr_code list_refs(struct wr_ref **out, size_t *n, const struct wr_bu
 	return WR_OK;
 }
 
+/* One that goes must not end walks should it come back with its parents. */
+static enum wr_code keep_roots(struct wr_oids *out, const struct wr_build *b)
+{
+	const struct wr_oids *all = &b->closure.shallow;
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < all->len && code == WR_OK; i++) {
+		const struct wr_unreached_item *item;
+		struct wr_place home;
+
+		if (!wr_closure_home(&home, &b->closure, &all->v[i]))
+			continue;
+		item = wr_unreached_at(&b->unreached, home);
+		if (!item || !item->drop)
+			code = wr_oids_add(out, &all->v[i], b->err);
+	}
+	return code;
+}
+
 static enum wr_code write_refs(const struct wr_checkpoint *out, const struct wr_build *b, int warren)
 {
 	WR_AUTO_MEM struct wr_refsfile_pack *packs = calloc(out->member_count + 1, sizeof *packs);
 	struct wr_refsfile_contents contents = {.seq = b->snap->seq, .packs = packs, .pack_count = out->member_count};
 	WR_AUTO_MEM struct wr_ref *refs = NULL;
+	WR_AUTO_S(wr_oids) roots = {NULL, 0, 0};
 	enum wr_code code;
 
 	if (!packs)
@@ -133,12 +187,13 @@ static enum wr_code write_refs(const struct wr_checkpoint *out, const struct wr_
 	for (size_t i = 0; i < out->member_count; i++) {
 		packs[i].role = out->members[i].role;
 		packs[i].dead = out->members[i].dead;
+		packs[i].since = out->members[i].since;
 		snprintf(packs[i].name, sizeof packs[i].name, "%s", out->members[i].pack->name);
 	}
-	if ((code = list_refs(&refs, &contents.ref_count, b)) != WR_OK)
+	if ((code = list_refs(&refs, &contents.ref_count, b)) != WR_OK || (code = keep_roots(&roots, b)) != WR_OK)
 		return code;
 	contents.refs = refs;
-	contents.shallow = b->closure.shallow.len ? &b->closure.shallow : NULL;
+	contents.shallow = roots.len ? &roots : NULL;
 	return wr_refsfile_write(warren, out->number, &contents, b->err);
 }
 
@@ -160,7 +215,7 @@ static enum wr_code name_all(struct wr_checkpoint *out, const struct wr_build *b
 	return wr_refsfile_open(&out->stored, warren, out->number, b->err);
 }
 
-static void undo(const struct wr_checkpoint *out, const struct wr_snapshot *snap, int packs, int warren)
+void wr_checkpoint_undo(const struct wr_checkpoint *out, const struct wr_snapshot *snap, int packs, int warren)
 {
 	char name[32];
 
@@ -172,14 +227,21 @@ static void undo(const struct wr_checkpoint *out, const struct wr_snapshot *snap
 }
 
 enum wr_code wr_checkpoint_build(struct wr_checkpoint *out, struct wr_snapshot *snap, int packs, int warren,
-				 uint64_t number, const struct wr_cancel *cancel, struct wr_error *err)
+				 uint64_t number, const struct wr_checkpoint_how *how, const struct wr_cancel *cancel,
+				 struct wr_error *err)
 {
 	WR_AUTO_S(wr_build) b = {.snap = snap, .cancel = cancel, .err = err};
 	WR_AUTO_S(wr_checkpoint) made = {.number = number};
-	enum wr_code code = wr_closure_init(&b.closure, snap, !snap->lost, cancel, err);
+	enum wr_code code;
+
+	if (how->manner)
+		b.manner = *how->manner;
+	code = wr_closure_init(&b.closure, snap, !snap->lost, cancel, err);
 
 	if (code == WR_OK)
 		code = wr_closure_walk(&b.closure, false, err);
+	if (code == WR_OK)
+		code = wr_unreached_find(&b.unreached, &b.closure, packs, &how->grace, b.manner.whole, err);
 	if (code == WR_OK)
 		code = wr_build_plan(&b);
 	if (code != WR_OK)
@@ -188,11 +250,13 @@ enum wr_code wr_checkpoint_build(struct wr_checkpoint *out, struct wr_snapshot *
 	if (code == WR_OK)
 		code = name_all(&made, &b, packs, warren);
 	if (code != WR_OK) {
-		undo(&made, snap, packs, warren);
+		wr_checkpoint_undo(&made, snap, packs, warren);
 		return code;
 	}
 	made.gained = b.gained;
 	made.died = b.died;
+	made.cruft = b.unreached.kept;
+	made.dropped = b.unreached.dropped;
 	made.rebased = base_went(&made, snap);
 	*out = made;
 	made = (struct wr_checkpoint){.number = 0};

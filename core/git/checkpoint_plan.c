@@ -11,14 +11,23 @@
  */
 #define STEP 2
 
+static void stays_fini(struct wr_stays *list)
+{
+	for (size_t i = 0; i < list->len; i++)
+		wr_dead_unref(list->v[i].dead);
+	free(list->v);
+}
+
 void wr_build_fini(struct wr_build *b)
 {
-	for (size_t i = 0; i < b->kin.len; i++)
-		wr_dead_unref(b->kin.v[i].dead);
-	free(b->kin.v);
-	free(b->others.v);
+	stays_fini(&b->kin);
+	stays_fini(&b->others);
+	stays_fini(&b->crufts);
 	free(b->fresh.v);
 	free(b->loose.v);
+	free(b->cruft.v);
+	free(b->cruft.since);
+	wr_unreached_fini(&b->unreached);
 	wr_closure_fini(&b->closure);
 }
 
@@ -49,44 +58,118 @@ static enum wr_code add_place(struct wr_places *list, const struct wr_build *b, 
 	return push_place(list, b, place);
 }
 
+static enum wr_code add_cruft(struct wr_build *b, const struct wr_unreached_item *item)
+{
+	size_t cap = b->cruft.cap;
+	enum wr_code code;
+
+	if (item->drop)
+		return WR_OK;
+	if ((code = add_place(&b->cruft, b, item->home)) != WR_OK)
+		return code;
+	if (b->cruft.cap != cap) {
+		uint32_t *since = reallocarray(b->cruft.since, b->cruft.cap, sizeof *since);
+
+		if (!since)
+			return wr_fail_nomem(b->err);
+		b->cruft.since = since;
+	}
+	b->cruft.since[b->cruft.len - 1] = item->since;
+	return WR_OK;
+}
+
 static const struct wr_member *member(const struct wr_build *b, uint32_t src)
 {
 	return &b->snap->members[src];
 }
 
-static void add_stay(struct wr_stays *list, const struct wr_build *b, uint32_t src)
+static struct wr_stay *add_stay(struct wr_stays *list, const struct wr_build *b, uint32_t src)
 {
-	list->v[list->len++] = (struct wr_stay){.src = src, .bytes = member(b, src)->pack->size};
+	list->v[list->len] = (struct wr_stay){
+		.src = src, .bytes = member(b, src)->pack->size, .since = member(b, src)->since};
+	return &list->v[list->len++];
 }
 
-/* ---- what the closure has lost, and what is in it again ---- */
+/* ---- entries that do not count for the role of a pack that stays ---- */
+
+struct corpses {
+	uint32_t *v; /* positions and times in turn */
+	size_t len, cap;
+};
+
+static void corpses_fini(struct corpses *list)
+{
+	free(list->v);
+}
+#define CORPSES WR_CLEANUP(corpses_fini) struct corpses
+
+static enum wr_code add_corpse(struct corpses *list, const struct wr_build *b, uint32_t pos, uint32_t since)
+{
+	if (list->len + 2 > list->cap) {
+		size_t cap = list->cap ? list->cap * 2 : 64;
+		uint32_t *v = reallocarray(list->v, cap, sizeof *v);
+
+		if (!v)
+			return wr_fail_nomem(b->err);
+		list->v = v;
+		list->cap = cap;
+	}
+	list->v[list->len++] = pos;
+	list->v[list->len++] = since;
+	return WR_OK;
+}
+
+static enum wr_code set_dead(struct wr_stay *stay, const struct corpses *list, const struct wr_build *b)
+{
+	uint32_t n = (uint32_t)(list->len / 2);
+
+	if (n == 0)
+		return WR_OK;
+	stay->dead = wr_dead_new(n);
+	if (!stay->dead)
+		return wr_fail_nomem(b->err);
+	for (uint32_t i = 0; i < n; i++)
+		wr_dead_put(stay->dead, i, list->v[2 * i], list->v[2 * i + 1]);
+	return WR_OK;
+}
+
+static uint32_t time_of(const struct wr_unreached_item *item)
+{
+	return item->drop ? WR_DEAD_GONE : item->since;
+}
+
+/* ---- base and tails: what the closure has lost, and what is in it again ---- */
+
+static enum wr_code bury_one(struct corpses *list, struct wr_build *b, struct wr_place place)
+{
+	const struct wr_dead *dead = member(b, place.src)->dead;
+	bool is = wr_closure_has(&b->closure, place), was = !wr_dead_has(dead, place.pos);
+	const struct wr_unreached_item *item;
+
+	b->gained += is && !was;
+	b->died += was && !is;
+	if (is)
+		return WR_OK;
+	item = wr_unreached_at(&b->unreached, place);
+	return add_corpse(list, b, place.pos,
+			  item					 ? time_of(item)
+			  : wr_dead_is_gone(dead, place.pos) ? WR_DEAD_GONE
+								 : 0);
+}
 
 static enum wr_code bury(struct wr_stay *stay, struct wr_build *b)
 {
-	const struct wr_closure *c = &b->closure;
 	const struct wr_member *m = member(b, stay->src);
-	uint32_t count = 0;
+	CORPSES list = {NULL, 0, 0};
+	enum wr_code code = WR_OK;
 
-	if (c->gains && c->marked[stay->src] == 0) {
-		stay->dead = m->dead ? wr_dead_ref(m->dead) : NULL;
-		return WR_OK;
-	}
-	for (uint32_t pos = 0; pos < m->pack->count; pos++) {
-		bool is = wr_closure_has(c, (struct wr_place){stay->src, pos}), was = !wr_dead_has(m->dead, pos);
-
-		b->gained += is && !was;
-		b->died += was && !is;
-		count += !is;
-	}
-	if (count == 0)
-		return WR_OK;
-	stay->dead = wr_dead_new(count);
-	if (!stay->dead)
-		return wr_fail_nomem(b->err);
-	for (uint32_t pos = 0, n = 0; pos < m->pack->count; pos++)
-		if (!wr_closure_has(c, (struct wr_place){stay->src, pos}))
-			stay->dead->v[n++] = pos;
-	return WR_OK;
+	if (b->closure.gains)
+		for (uint32_t i = 0; m->dead && i < m->dead->count && code == WR_OK; i++)
+			code = bury_one(&list, b, (struct wr_place){stay->src, m->dead->v[i]});
+	else
+		for (uint32_t pos = 0; pos < m->pack->count && code == WR_OK; pos++)
+			code = bury_one(&list, b, (struct wr_place){stay->src, pos});
+	return code == WR_OK ? set_dead(stay, &list, b) : code;
 }
 
 static enum wr_code dead_bytes(uint64_t *out, const struct wr_stay *stay, const struct wr_build *b)
@@ -104,71 +187,73 @@ static enum wr_code dead_bytes(uint64_t *out, const struct wr_stay *stay, const 
 	return WR_OK;
 }
 
-/* ---- which packs are candidates ---- */
+/* ---- the other packs ---- */
 
-/* Whether the last checkpoint had this pack already. */
-static enum wr_code was_listed(bool *out, const struct wr_build *b, const struct wr_pack *pack)
-{
-	size_t n = b->snap->stored ? wr_refsfile_pack_count(b->snap->stored) : 0;
-
-	*out = false;
-	for (size_t i = 0; i < n && !*out; i++) {
-		struct wr_refsfile_pack p;
-		enum wr_code code = wr_refsfile_pack(&p, b->snap->stored, i, b->err);
-
-		if (code != WR_OK)
-			return code;
-		wr_dead_unref(p.dead);
-		*out = strcmp(p.name, pack->name) == 0;
-	}
-	return WR_OK;
-}
-
-static bool at_home(const struct wr_build *b, struct wr_place place)
-{
-	struct wr_place home;
-	struct wr_oid oid;
-
-	wr_snapshot_oid(&oid, b->snap, place);
-	return wr_closure_home(&home, &b->closure, &oid) && home.src == place.src && home.pos == place.pos;
-}
-
-/* Objects that are only here and not in the closure. */
+/* Objects that are only here, not in the closure, and reached by other refs. */
 static bool is_loose(const struct wr_build *b, struct wr_place place)
 {
-	return !wr_closure_marked(&b->closure, place) && at_home(b, place);
+	return !wr_closure_marked(&b->closure, place) && !wr_unreached_at(&b->unreached, place) &&
+	       wr_closure_at_home(&b->closure, place);
+}
+
+/*
+ * What of the pack counts: of one of other refs what they reach, of cruft what nothing does. In the former objects that
+ * nothing reaches any more stay with a time; all else is gone here, because it is, or because it is elsewhere now.
+ */
+static enum wr_code bury_other(struct wr_stay *stay, struct wr_build *b, bool cruft)
+{
+	const struct wr_pack *pack = member(b, stay->src)->pack;
+	CORPSES list = {NULL, 0, 0};
+	enum wr_code code = WR_OK;
+
+	stay->since = 0;
+	for (uint32_t pos = 0; pos < pack->count && code == WR_OK; pos++) {
+		struct wr_place place = {stay->src, pos};
+		const struct wr_unreached_item *item = wr_unreached_at(&b->unreached, place);
+
+		if (cruft && item && !item->drop) {
+			stay->since = wr_since_min(stay->since, item->since);
+			/* A time that is not the file's. */
+			stay->merged |= wr_marks_has(&b->unreached.young, place) || b->unreached.timeless;
+		} else if (item && !cruft) {
+			code = add_corpse(&list, b, pos, time_of(item));
+		} else if (cruft || !is_loose(b, place)) {
+			code = add_corpse(&list, b, pos, WR_DEAD_GONE);
+		}
+	}
+	return code == WR_OK ? set_dead(stay, &list, b) : code;
 }
 
 /*
  * A pack that is neither base nor tail becomes one if all of it is at home here and in the closure, and copying it is
- * worth avoiding. It goes if nothing would be lost. One that the last checkpoint had and from which the closure gained
- * nothing need not be looked at.
+ * worth avoiding. It goes if nothing would be lost, and is written anew when a quarter of it counts no more. One from
+ * which nothing can have gone since the last checkpoint is not looked at.
  */
 static enum wr_code sort_other(struct wr_build *b, uint32_t src)
 {
-	const struct wr_pack *pack = member(b, src)->pack;
-	uint32_t marked = b->closure.marked[src], loose = 0;
-	bool listed;
-	enum wr_code code = was_listed(&listed, b, pack);
+	const struct wr_member *m = member(b, src);
+	bool cruft = m->role == WR_ROLE_CRUFT;
+	uint32_t marked = b->closure.marked[src];
+	struct wr_stay *stay;
+	uint64_t dead;
+	enum wr_code code;
 
-	if (code != WR_OK)
-		return code;
-	if (listed && marked == 0) {
-		add_stay(&b->others, b, src);
-		return WR_OK;
-	}
-	if (marked == pack->count && (marked >= ADOPT_COUNT || pack->size >= ADOPT_BYTES)) {
+	/* Beside cruft lie its times, which git goes by. */
+	if (!cruft && marked == m->pack->count &&
+	    (marked >= ADOPT_COUNT || m->pack->size >= ADOPT_BYTES)) {
 		b->gained += marked;
 		add_stay(&b->kin, b, src);
 		return WR_OK;
 	}
-	for (uint32_t pos = 0; pos < pack->count; pos++)
-		loose += is_loose(b, (struct wr_place){src, pos});
-	if (loose == 0)
+	stay = add_stay(cruft ? &b->crufts : &b->others, b, src);
+	if (!b->unreached.looked[src]) {
+		stay->dead = wr_dead_ref(m->dead);
 		return WR_OK;
-	add_stay(&b->others, b, src);
-	/* One that mostly repeats what others hold is not worth its place. */
-	b->others.v[b->others.len - 1].merged = loose < pack->count / 2;
+	}
+	if ((code = bury_other(stay, b, cruft)) != WR_OK || (code = dead_bytes(&dead, stay, b)) != WR_OK)
+		return code;
+	stay->merged |= dead > stay->bytes / REBASE || (stay->dead && stay->dead->count >= m->pack->count / 2) ||
+			(b->manner.whole && stay->dead);
 	return WR_OK;
 }
 
@@ -187,7 +272,8 @@ static enum wr_code sort_members(struct wr_build *b)
 
 	b->kin.v = calloc(b->snap->member_count + 1, sizeof *b->kin.v);
 	b->others.v = calloc(b->snap->member_count + 1, sizeof *b->others.v);
-	if (!b->kin.v || !b->others.v)
+	b->crufts.v = calloc(b->snap->member_count + 1, sizeof *b->crufts.v);
+	if (!b->kin.v || !b->others.v || !b->crufts.v)
 		return wr_fail_nomem(b->err);
 	for (uint32_t src = 0; src < b->snap->member_count && code == WR_OK; src++) {
 		if (!wr_closure_role(member(b, src)->role)) {
@@ -199,6 +285,7 @@ static enum wr_code sort_members(struct wr_build *b)
 	}
 	qsort(b->kin.v, b->kin.len, sizeof *b->kin.v, larger_first);
 	qsort(b->others.v, b->others.len, sizeof *b->others.v, larger_first);
+	qsort(b->crufts.v, b->crufts.len, sizeof *b->crufts.v, larger_first);
 	return code;
 }
 
@@ -228,14 +315,18 @@ static enum wr_code add_fresh(struct wr_build *b, uint32_t src)
 	return code;
 }
 
-static enum wr_code add_loose(struct wr_build *b, uint32_t src)
+/* What the closure does not have of a source: what other refs reach, and what none does. */
+static enum wr_code add_rest(struct wr_build *b, uint32_t src, bool loose, bool cruft)
 {
 	enum wr_code code = WR_OK;
 
 	for (uint32_t pos = 0; pos < b->closure.counts[src] && code == WR_OK; pos++) {
 		struct wr_place place = {src, pos};
+		const struct wr_unreached_item *item = wr_unreached_at(&b->unreached, place);
 
-		if (is_loose(b, place))
+		if (item && cruft)
+			code = add_cruft(b, item);
+		else if (!item && loose && is_loose(b, place))
 			code = add_place(&b->loose, b, place);
 	}
 	return code;
@@ -251,7 +342,7 @@ static enum wr_code add_sources(struct wr_build *b)
 		code = add_fresh(b, src);
 		/* A row that is known is at home elsewhere. */
 		if (code == WR_OK && src >= b->snap->member_count)
-			code = add_loose(b, src);
+			code = add_rest(b, src, true, true);
 	}
 	return code;
 }
@@ -263,8 +354,14 @@ static enum wr_code add_kin(struct wr_build *b, const struct wr_stay *stay)
 
 	for (uint32_t pos = 0; pos < b->closure.counts[stay->src] && code == WR_OK; pos++) {
 		struct wr_place place = {stay->src, pos};
+		const struct wr_unreached_item *item = wr_unreached_at(&b->unreached, place);
 
-		code = wr_dead_has(stay->dead, pos) ? add_place(&b->loose, b, place) : push_place(&b->fresh, b, place);
+		if (item)
+			code = add_cruft(b, item);
+		else if (!wr_dead_has(stay->dead, pos))
+			code = push_place(&b->fresh, b, place);
+		else if (!wr_dead_is_gone(stay->dead, pos))
+			code = add_place(&b->loose, b, place);
 	}
 	return code;
 }
@@ -292,12 +389,16 @@ static enum wr_code merge_kin(struct wr_build *b)
 
 	if (b->kin.len == 0)
 		return WR_OK;
+	for (size_t i = 1; i < b->kin.len; i++) {
+		if ((code = dead_bytes(&dead, &b->kin.v[i], b)) != WR_OK)
+			return code;
+		b->kin.v[i].merged = dead > b->kin.v[i].bytes / REBASE;
+		beside += b->kin.v[i].bytes;
+	}
 	if ((code = dead_bytes(&dead, &b->kin.v[0], b)) != WR_OK)
 		return code;
-	for (size_t i = 1; i < b->kin.len; i++)
-		beside += b->kin.v[i].bytes;
 	merge_small(&b->kin, 1, b->fresh.bytes);
-	if (beside + dead > b->kin.v[0].bytes / REBASE)
+	if (beside + dead > b->kin.v[0].bytes / REBASE || (b->manner.whole && (beside || b->kin.v[0].dead)))
 		for (size_t i = 0; i < b->kin.len; i++)
 			b->kin.v[i].merged = true;
 	for (size_t i = 0; i < b->kin.len && code == WR_OK; i++)
@@ -306,14 +407,43 @@ static enum wr_code merge_kin(struct wr_build *b)
 	return code;
 }
 
+static void merge_list(const struct wr_build *b, struct wr_stays *list, const struct wr_places *fresh)
+{
+	if (b->manner.whole && (list->len > 1 || fresh->len))
+		for (size_t i = 0; i < list->len; i++)
+			list->v[i].merged = true;
+	else
+		merge_small(list, 0, fresh->bytes);
+}
+
 static enum wr_code merge_others(struct wr_build *b)
 {
 	enum wr_code code = WR_OK;
 
-	merge_small(&b->others, 0, b->loose.bytes);
+	/* What other refs reach again leaves its cruft pack, whether that stays or not. */
+	for (size_t i = 0; i < b->crufts.len && code == WR_OK; i++)
+		if (b->unreached.looked[b->crufts.v[i].src])
+			code = add_rest(b, b->crufts.v[i].src, true, false);
+	merge_list(b, &b->others, &b->loose);
 	for (size_t i = 0; i < b->others.len && code == WR_OK; i++)
 		if (b->others.v[i].merged)
-			code = add_loose(b, b->others.v[i].src);
+			code = add_rest(b, b->others.v[i].src, true, true);
+	return code;
+}
+
+static enum wr_code merge_crufts(struct wr_build *b)
+{
+	enum wr_code code = WR_OK;
+
+	merge_list(b, &b->crufts, &b->cruft);
+	for (size_t i = 0; i < b->crufts.len && code == WR_OK; i++) {
+		struct wr_stay *stay = &b->crufts.v[i];
+
+		if (stay->merged && !b->unreached.looked[stay->src])
+			code = wr_unreached_look(&b->unreached, &stay->merged, stay->src);
+		if (code == WR_OK && stay->merged)
+			code = add_rest(b, stay->src, false, true);
+	}
 	return code;
 }
 
@@ -325,5 +455,7 @@ enum wr_code wr_build_plan(struct wr_build *b)
 		code = add_sources(b);
 	if (code == WR_OK)
 		code = merge_kin(b);
-	return code == WR_OK ? merge_others(b) : code;
+	if (code == WR_OK)
+		code = merge_others(b);
+	return code == WR_OK ? merge_crufts(b) : code;
 }

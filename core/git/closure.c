@@ -73,7 +73,9 @@ bool wr_closure_home(struct wr_place *out, const struct wr_closure *c, const str
 	uint32_t pos;
 
 	for (size_t i = 0; i < snap->member_count; i++) {
-		if (!wr_closure_role(snap->members[i].role) || !wr_pack_find(&pos, snap->members[i].pack, oid))
+		const struct wr_member *m = &snap->members[i];
+
+		if (!wr_closure_role(m->role) || !wr_pack_find(&pos, m->pack, oid) || wr_dead_is_gone(m->dead, pos))
 			continue;
 		*out = (struct wr_place){(uint32_t)i, pos};
 		return true;
@@ -276,6 +278,19 @@ static enum wr_code walk_all(struct wr_closure *c, struct wr_str from, struct wr
 	return code;
 }
 
+enum wr_code wr_closure_walk_others(struct wr_closure *c, struct wr_error *err)
+{
+	struct wr_ref_cursor cursor;
+	struct wr_ref ref;
+	enum wr_code code = WR_OK;
+
+	wr_ref_cursor_init(&cursor, c->snap, WR_S(""));
+	while (code == WR_OK && wr_ref_cursor_next(&ref, &cursor))
+		if (!wr_closure_is_head_or_tag(ref.name))
+			code = wr_closure_walk_from(c, &ref.oid, err);
+	return code;
+}
+
 enum wr_code wr_closure_walk(struct wr_closure *c, bool others, struct wr_error *err)
 {
 	enum wr_code code;
@@ -285,5 +300,5 @@ enum wr_code wr_closure_walk(struct wr_closure *c, bool others, struct wr_error 
 	if ((code = walk_all(c, WR_S("refs/heads/"), err)) != WR_OK ||
 	    (code = walk_all(c, WR_S("refs/tags/"), err)) != WR_OK)
 		return code;
-	return others ? walk_all(c, WR_S(""), err) : WR_OK;
+	return others ? wr_closure_walk_others(c, err) : WR_OK;
 }

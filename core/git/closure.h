@@ -1,6 +1,7 @@
 /*
  * core/git/closure.h: which stored objects refs reach, as one mark a stored entry.
- * Every object has one home: its entry in the base or a tail (dead or alive), else where wr_snapshot_find() finds it.
+ * Every object has one home: its entry in the base or a tail (dead or alive, but not gone), else where
+ * wr_snapshot_find() finds it.
  * Only homes are marked, so that an object that is stored twice counts once.
  * Ownership: wr_closure_init() fills the caller's struct, wr_closure_fini() releases it (also after an error of init);
  *            the snapshot and cancel are borrowed.
@@ -57,6 +58,9 @@ WR_DEFINE_AUTO_S(wr_closure);
 
 /* What the heads and tags reach; in a full walk with others also what all other refs reach. */
 WR_MUST_CHECK enum wr_code wr_closure_walk(struct wr_closure *c, bool others, struct wr_error *err);
+
+/* What all refs reach that are neither heads nor tags, after such a walk of either kind. */
+WR_MUST_CHECK enum wr_code wr_closure_walk_others(struct wr_closure *c, struct wr_error *err);
 
 /* Or what one object reaches. */
 WR_MUST_CHECK enum wr_code wr_closure_walk_from(struct wr_closure *c, const struct wr_oid *tip, struct wr_error *err);

@@ -190,19 +190,19 @@ static struct wr_pack *pack_of(const struct wr_snapshot *have, const char *name)
 
 /* A member by name: one that `have` has open already, or from the disk. */
 static enum wr_code add_pack(struct wr_snapshot *snap, const struct wr_folder *f, const struct wr_snapshot *have,
-			     const char *name, enum wr_role role, struct wr_dead *dead, struct wr_error *err)
+			     const struct wr_refsfile_pack *p, struct wr_error *err)
 {
-	WR_AUTO(wr_pack) *pack = pack_of(have, name);
+	WR_AUTO(wr_pack) *pack = pack_of(have, p->name);
 	enum wr_code code;
 
 	if (!pack) {
 		WR_AUTO_FD int packs = -1;
 
 		if ((code = open_dir(&packs, f->dir, "objects/pack", err)) != WR_OK ||
-		    (code = wr_pack_open(&pack, packs, name, err)) != WR_OK)
+		    (code = wr_pack_open(&pack, packs, p->name, err)) != WR_OK)
 			return code;
 	}
-	return wr_snapshot_add_member(snap, pack, role, dead, err);
+	return wr_snapshot_add(snap, &(struct wr_member){pack, p->role, p->dead, p->since}, err);
 }
 
 static enum wr_code add_checkpoint(struct wr_snapshot *snap, const struct wr_folder *f, const struct wr_snapshot *have,
@@ -214,7 +214,7 @@ static enum wr_code add_checkpoint(struct wr_snapshot *snap, const struct wr_fol
 
 		if ((code = wr_refsfile_pack(&p, snap->stored, i, err)) != WR_OK)
 			return code;
-		code = add_pack(snap, f, have, p.name, p.role, p.dead, err);
+		code = add_pack(snap, f, have, &p, err);
 		wr_dead_unref(p.dead);
 		if (code != WR_OK)
 			return code;
@@ -256,7 +256,7 @@ static enum wr_code add_journal(struct wr_snapshot *snap, const struct wr_folder
 				struct wr_journal *j, uint32_t records, struct wr_error *err)
 {
 	UPDATES updates = {NULL, 0, 0};
-	char name[WR_PACK_NAME + 1];
+	struct wr_refsfile_pack pack = {.role = WR_ROLE_OTHER};
 	uint64_t seq = snap->seq;
 	enum wr_code code;
 	uint32_t rows = 0;
@@ -274,8 +274,8 @@ static enum wr_code add_journal(struct wr_snapshot *snap, const struct wr_folder
 		seq = record.seq;
 		if (!record.has_pack)
 			continue;
-		pack_name(name, record.pack);
-		if ((code = add_pack(snap, f, have, name, WR_ROLE_OTHER, NULL, err)) != WR_OK)
+		pack_name(pack.name, record.pack);
+		if ((code = add_pack(snap, f, have, &pack, err)) != WR_OK)
 			return code;
 	}
 	snap->limits[snap->journal_count] = rows;
@@ -896,8 +896,7 @@ enum wr_code wr_folder_switch(struct wr_snapshot **next, struct wr_folder *f, co
 	s->stored = wr_refsfile_ref(c->stored);
 	s->seq = wr_refsfile_seq(c->stored);
 	for (size_t i = 0; i < c->member_count; i++)
-		if ((code = wr_snapshot_add_member(s, c->members[i].pack, c->members[i].role, c->members[i].dead,
-						   err)) != WR_OK)
+		if ((code = wr_snapshot_add(s, &c->members[i], err)) != WR_OK)
 			return code;
 	for (size_t i = journals; i < snap->journal_count; i++)
 		if ((code = add_journal(s, f, snap, snap->journals[i], wr_journal_flushed(snap->journals[i]), err)) !=

@@ -36,7 +36,7 @@ struct wr_git_config {
 	void *default_branch_arg;
 	/*
 	 * Objects that no ref reaches are kept for so long (milliseconds) after the checkpoint that found them unreached;
-	 * never shorter than the longest push, which may refer to what its advertisement showed.
+	 * never shorter than the longest push, which may refer to what its advertisement showed. 0: for ever.
 	 */
 	int64_t cruft_grace_ms;
 	/* NULL, or the clock that this time is measured by (milliseconds since 1970), for tests. */
@@ -91,7 +91,7 @@ struct wr_git_info {
 	uint64_t journals, journal_bytes, journal_records;
 	struct wr_git_pack_info {
 		char name[46];
-		const char *role; /* "base", "tail", "other" or "journal": named by a record */
+		const char *role; /* "base", "tail", "other", "cruft" or "journal": named by a record */
 		uint64_t objects, bytes, dead;
 	} *packs; /* malloc'ed */
 	size_t pack_count;

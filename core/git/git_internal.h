@@ -67,6 +67,8 @@ struct wr_git_repo {
 	pthread_mutex_t keeping;
 	atomic_bool wanted; /* another process waits for it */
 	_Atomic int64_t given_ms; /* monotonic: when it was given back last; 0: never */
+	uint64_t relied; /* the turn's: counts changes that relied on objects which no ref reaches */
+	_Atomic int64_t building_ms; /* when the checkpoint that is being built began, by wr_git_now(); 0: none is */
 	int64_t heal_ms;	  /* no healing before this (monotonic); under mutex */
 	struct wr_repo_events events;
 	enum { WR_KEEP_NOT, WR_KEEP_LATER, WR_KEEP_NOW } queued; /* this and the next two: under the keeper's mutex */
@@ -74,6 +76,14 @@ struct wr_git_repo {
 	int64_t keep_at;
 	_Atomic int64_t written_ms, retry_ms; /* monotonic: the last record; no checkpoint by itself before this */
 };
+
+/* The clock that the time of unreached objects is measured by (rely.c): the one of cfg, or a steady one. */
+int64_t wr_git_now(const struct wr_git *git);
+/*
+ * Before a snapshot is taken: what it does not say to be unreached was found so after this time, or will be. A checkpoint
+ * that is being built may have found it already.
+ */
+int64_t wr_repo_since(struct wr_git_repo *repo);
 
 /* One more reference. */
 struct wr_git_repo *wr_git_repo_ref(struct wr_git_repo *repo);

@@ -97,13 +97,13 @@ static enum wr_code add_special(struct wr_oidmap *all, const struct wr_oidmap *s
 	return code;
 }
 
-static enum wr_code add_faulty(struct wr_oidmap *all, const struct wr_oidmap *faulty, struct wr_error *err)
+static enum wr_code add_set(struct wr_oidmap *all, const struct wr_oidmap *set, struct wr_error *err)
 {
 	enum wr_code code = WR_OK;
 
-	for (size_t i = 0; i < faulty->cap && code == WR_OK; i++)
-		if (faulty->values[i])
-			code = wr_oidmap_add(all, &faulty->keys[i], 0, NULL, err);
+	for (size_t i = 0; i < set->cap && code == WR_OK; i++)
+		if (set->values[i])
+			code = wr_oidmap_add(all, &set->keys[i], 0, NULL, err);
 	return code;
 }
 
@@ -122,7 +122,9 @@ static enum wr_code check_all(struct wr_indexer *x)
 	for (size_t i = 0; i < WR_ARRAY_LEN(checks) && code == WR_OK; i++)
 		code = add_special(&x->special, &checks[i]->special, x->main.err);
 	for (size_t i = 0; i < WR_ARRAY_LEN(checks) && code == WR_OK; i++)
-		code = add_faulty(&x->faulty, &checks[i]->faulty, x->main.err);
+		code = add_set(&x->faulty, &checks[i]->faulty, x->main.err);
+	for (size_t i = 0; i < WR_ARRAY_LEN(checks) && code == WR_OK; i++)
+		code = add_set(&x->relied, &checks[i]->relied, x->main.err);
 	return code;
 }
 
@@ -173,7 +175,8 @@ static enum wr_code run(struct wr_intake *out, struct wr_indexer *x)
 		return code;
 	out->special = x->special;
 	out->faulty = x->faulty;
-	x->special = x->faulty = (struct wr_oidmap){.cap = 0};
+	out->relied = x->relied;
+	x->special = x->faulty = x->relied = (struct wr_oidmap){.cap = 0};
 	return WR_OK;
 }
 
@@ -185,6 +188,7 @@ static void indexer_fini(struct wr_indexer *x)
 	wr_refs_check_fini(&x->help_check);
 	wr_oidmap_fini(&x->special);
 	wr_oidmap_fini(&x->faulty);
+	wr_oidmap_fini(&x->relied);
 	EVP_MD_CTX_free(x->sha);
 	if (x->fd >= 0)
 		close(x->fd);
@@ -283,5 +287,6 @@ void wr_intake_fini(struct wr_intake *intake)
 	free(intake->bytes);
 	wr_oidmap_fini(&intake->special);
 	wr_oidmap_fini(&intake->faulty);
+	wr_oidmap_fini(&intake->relied);
 	*intake = (struct wr_intake){.count = 0};
 }

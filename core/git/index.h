@@ -41,8 +41,8 @@ struct wr_intake {
 	bool in_files;	 /* <name>.pack, .idx and .rev are in the folder, flushed (the folder itself is not) */
 	/*
 	 * Else the entries, in the order of the pack but for bases that stood behind their deltas, ready for a record:
-	 * raw points into bytes; base is a row before its own; an entry whose object the snapshot has is known. A delta
-	 * on an object outside stays one (REF_DELTA, base WR_NO_ROW) while the chain is not longer than WR_THIN_DEPTH;
+	 * raw points into bytes; base is a row before its own; an entry whose object the snapshot has is known, unless no
+	 * ref reaches it there: until it is written down the stored one may go. A delta on an object outside stays one (REF_DELTA, base WR_NO_ROW) while the chain is not longer than WR_THIN_DEPTH;
 	 * else its base is added as a known, full entry before it. Of an object that comes twice the later entries are
 	 * known too.
 	 */
@@ -50,6 +50,7 @@ struct wr_intake {
 	uint8_t *bytes;
 	struct wr_oidmap special; /* blobs that the rules want to see, as wr_fsck_tree() notes them */
 	struct wr_oidmap faulty;  /* a set; wr_index_stored() only */
+	struct wr_oidmap relied;  /* a set: objects of the snapshot that these build on, and that no ref reaches there */
 };
 #define WR_THIN_DEPTH 200
 void wr_intake_fini(struct wr_intake *intake);

@@ -95,6 +95,7 @@ struct wr_indexer {
 	struct wr_index_worker main;
 	struct wr_refs_check read_check, help_check; /* of the first pass; of the second thread when it has ended */
 	struct wr_oidmap special, faulty;	     /* of all checks, in the end */
+	struct wr_oidmap relied;		     /* so, and bases outside */
 	bool in_place;				     /* the file is there already, and stays as it is */
 
 	/* The stream: [pos, len) of in is not used yet. In memory mode in holds the pack from its beginning. */

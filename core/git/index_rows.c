@@ -103,7 +103,7 @@ static enum wr_code emit(struct rows *r, uint32_t i)
 	struct wr_place place;
 	enum wr_code code;
 
-	stored = wr_snapshot_find(&place, x->snap, &e->oid);
+	stored = wr_snapshot_find(&place, x->snap, &e->oid) && !wr_snapshot_unreached(x->snap, place);
 	if ((code = wr_oidmap_add(&r->seen, &e->oid, 0, &fresh, x->main.err)) != WR_OK)
 		return code;
 	if (added && o->row == WR_NO_ROW)

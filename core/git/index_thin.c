@@ -4,6 +4,7 @@
 
 #include "core/base/file.h"
 #include "core/git/index_internal.h"
+#include "core/git/snapshot_internal.h"
 
 static enum wr_code put(struct wr_indexer *x, const uint8_t *data, size_t n)
 {
@@ -107,13 +108,23 @@ static enum wr_code outside_new(uint32_t *out, struct wr_indexer *x, const struc
 	return WR_OK;
 }
 
+/* What a new object has in common with its base is not looked up again, so all that this refers to is relied on, too. */
+static enum wr_code rely(struct wr_indexer *x, const struct wr_oid *oid)
+{
+	struct wr_place place;
+
+	if (!wr_snapshot_find(&place, x->snap, oid) || !wr_snapshot_unreached(x->snap, place))
+		return WR_OK;
+	return wr_oidmap_add(&x->relied, oid, 0, NULL, x->main.err);
+}
+
 static enum wr_code lean_on(struct wr_indexer *x, const struct wr_oid *oid)
 {
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
 	uint32_t outside = NO_ENTRY, entry = NO_ENTRY;
 	enum wr_code code;
 
-	if ((code = wr_snapshot_read(&obj, x->snap, oid, x->main.err)) != WR_OK ||
+	if ((code = rely(x, oid)) != WR_OK || (code = wr_snapshot_read(&obj, x->snap, oid, x->main.err)) != WR_OK ||
 	    (code = outside_new(&outside, x, oid)) != WR_OK || (code = wr_index_spend(&x->main, obj.size)) != WR_OK ||
 	    (code = wr_index_cancelled(x)) != WR_OK)
 		return code;

@@ -35,18 +35,52 @@ struct wr_keeper {
 
 /* ---- one checkpoint ---- */
 
+/* What a checkpoint is made of, and of what time. */
+struct basis {
+	struct wr_snapshot *snap; /* NULL: there is nothing to do */
+	size_t journals;	  /* how many it covers */
+	bool more;		  /* there are records behind them */
+	uint64_t relied;	  /* wr_git_repo.relied then */
+};
+
+/* Whether the checkpoint's objects that no ref reaches are past their grace, by a little more, lest each has its own run. */
+static bool expired(const struct wr_git_repo *repo, const struct wr_snapshot *snap)
+{
+	int64_t grace = repo->git->cfg.cruft_grace_ms;
+
+	return grace && snap->oldest && (int64_t)snap->oldest * 1000 + grace + grace / 16 <= wr_git_now(repo->git);
+}
+
 /*
  * Where the journals before the last one are left from a checkpoint that failed, they are what is due; else the last one
- * is turned over. *snap becomes what the checkpoint is made of. *journals: how many it covers.
+ * is turned over. Where none is there is nothing to do, but if it is asked for or something is past its grace.
  */
-static enum wr_code begin(struct wr_snapshot **snap, size_t *journals, struct wr_git_repo *repo, struct wr_error *err)
+static enum wr_code choose(struct basis *b, struct wr_git_repo *repo, struct wr_snapshot **now, bool anyway,
+			   struct wr_error *err)
+{
+	struct wr_journal *last = (*now)->journals[(*now)->journal_count - 1];
+	enum wr_code code;
+
+	if ((*now)->journal_count == 1 && wr_journal_flushed(last) > 0 &&
+	    (code = wr_folder_turn_journal(repo->folder, now, err)) != WR_OK)
+		return code;
+	last = (*now)->journals[(*now)->journal_count - 1];
+	b->journals = (*now)->journal_count - 1;
+	b->more = wr_journal_flushed(last) > 0;
+	b->relied = repo->relied;
+	wr_repo_publish(repo, wr_snapshot_ref_more(*now));
+	if (b->journals == 0 && !anyway && !expired(repo, *now))
+		return WR_OK;
+	return wr_folder_restrict(&b->snap, repo->folder, *now, b->journals, err);
+}
+
+static enum wr_code begin(struct basis *b, struct wr_git_repo *repo, bool anyway, struct wr_error *err)
 {
 	WR_AUTO(wr_snapshot) *now = NULL;
 	struct wr_turn turn;
 	enum wr_code code;
 	bool exists;
 
-	*journals = 0;
 	if ((code = wr_repo_current(&now, &exists, repo, err)) != WR_OK || !exists ||
 	    (code = wr_repo_turn_begin(repo, &turn, err)) != WR_OK)
 		return code;
@@ -54,23 +88,15 @@ static enum wr_code begin(struct wr_snapshot **snap, size_t *journals, struct wr
 	now = NULL;
 	code = wr_repo_current(&now, &exists, repo, err);
 	/* Deleted meanwhile, or closed by it. */
-	if (code == WR_OK && exists && repo->folder && (code = wr_repo_ready(repo, &now, err)) == WR_OK) {
-		struct wr_journal *last = now->journals[now->journal_count - 1];
-
-		if (now->journal_count == 1 && wr_journal_flushed(last) > 0)
-			code = wr_folder_turn_journal(repo->folder, &now, err);
-		if (code == WR_OK) {
-			*journals = now->journal_count - 1;
-			wr_repo_publish(repo, wr_snapshot_ref_more(now));
-			if (*journals)
-				code = wr_folder_restrict(snap, repo->folder, now, *journals, err);
-		}
-	}
+	if (code == WR_OK && exists && repo->folder && (code = wr_repo_ready(repo, &now, err)) == WR_OK)
+		code = choose(b, repo, &now, anyway, err);
 	wr_repo_turn_end(repo, &turn);
 	return code;
 }
 
-static enum wr_code end(struct wr_git_repo *repo, const struct wr_checkpoint *c, size_t journals, struct wr_error *err)
+/* *did stays false where a change came to rely on what the checkpoint may have dropped. */
+static enum wr_code end(bool *did, struct wr_git_repo *repo, const struct wr_checkpoint *c, const struct basis *b,
+			struct wr_error *err)
 {
 	WR_AUTO(wr_snapshot) *now = NULL, *next = NULL;
 	char branch[WR_BRANCH_ROOM];
@@ -83,12 +109,13 @@ static enum wr_code end(struct wr_git_repo *repo, const struct wr_checkpoint *c,
 	wr_folder_default_branch(branch, repo->git, repo->id);
 	if ((code = wr_repo_turn_begin(repo, &turn, err)) != WR_OK)
 		return code;
-	if ((code = wr_repo_current(&now, &exists, repo, err)) == WR_OK && exists && repo->folder) {
+	*did = c->dropped == 0 || repo->relied == b->relied;
+	if (*did && (code = wr_repo_current(&now, &exists, repo, err)) == WR_OK && exists && repo->folder) {
 		pthread_mutex_lock(&repo->mutex);
-		code = wr_folder_keep_old(repo->folder, now, journals, err);
+		code = wr_folder_keep_old(repo->folder, now, b->journals, err);
 		pthread_mutex_unlock(&repo->mutex);
 		if (code == WR_OK)
-			code = wr_folder_switch(&next, repo->folder, now, c, journals, err);
+			code = wr_folder_switch(&next, repo->folder, now, c, b->journals, err);
 		if (code == WR_OK) {
 			wr_repo_publish(repo, wr_snapshot_ref_more(next));
 			/* Plain git finds the new packs before the old ones go. */
@@ -96,13 +123,36 @@ static enum wr_code end(struct wr_git_repo *repo, const struct wr_checkpoint *c,
 			wr_folder_sweep(repo->folder, next, &removed);
 		} else {
 			pthread_mutex_lock(&repo->mutex);
-			wr_folder_forget_old(repo->folder, journals);
+			wr_folder_forget_old(repo->folder, b->journals);
 			pthread_mutex_unlock(&repo->mutex);
 		}
 	}
 	wr_repo_turn_end(repo, &turn);
-	if (code == WR_OK)
+	if (code == WR_OK && *did)
 		wr_repo_sweep_journals(repo);
+	return code;
+}
+
+/* Builds it and puts it in force. */
+static enum wr_code build(struct wr_checkpoint *c, bool *did, struct wr_git_repo *repo, const struct basis *b,
+			  const struct wr_checkpoint_how *how, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	WR_AUTO_FD int packs = -1;
+	WR_AUTO_FD int warren = -1;
+	uint64_t number = 0;
+	enum wr_code code = wr_repo_open_folders(&packs, &warren, &number, repo, err);
+
+	if (code != WR_OK || packs < 0)
+		return code;
+	if ((code = wr_checkpoint_build(c, b->snap, packs, warren, number, how, cancel, err)) != WR_OK)
+		return code;
+	code = end(did, repo, c, b, err);
+	if (code == WR_OK && *did)
+		return WR_OK;
+	*did = false;
+	/* After an error it may be in force all the same. */
+	if (code == WR_OK)
+		wr_checkpoint_undo(c, b->snap, packs, warren);
 	return code;
 }
 
@@ -118,40 +168,60 @@ static bool break_off(void *arg)
 	return wr_repo_wanted(b->repo) || (b->cancel && b->cancel->fn && b->cancel->fn(b->cancel->arg));
 }
 
-enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_cancel *cancel, struct wr_error *err)
+static enum wr_code run(struct wr_checkpoint *c, bool *did, struct wr_git_repo *repo,
+			const struct wr_checkpoint_manner *manner, const struct wr_cancel *cancel, struct wr_error *err)
 {
 	struct breaking_off off = {repo, cancel};
 	const struct wr_cancel either = {break_off, &off};
-	WR_AUTO_S(wr_checkpoint) c = {0};
-	WR_AUTO(wr_snapshot) *snap = NULL;
-	int64_t began = wr_mono_ms();
-	WR_AUTO_FD int packs = -1;
-	WR_AUTO_FD int warren = -1;
-	struct wr_suspect_mark mark;
-	size_t journals;
+	struct wr_checkpoint_how how = {
+		.grace = {.now_ms = wr_git_now(repo->git), .grace_ms = repo->git->cfg.cruft_grace_ms}, .manner = manner};
+	struct basis b = {.snap = NULL};
 	enum wr_code code;
-	uint64_t number = 0;
+
+	atomic_store(&repo->building_ms, how.grace.now_ms);
+	code = begin(&b, repo, manner != NULL, err);
+	/* Later records may rely on anything. */
+	how.grace.keep = b.more;
+	if (code == WR_OK && b.snap)
+		code = build(c, did, repo, &b, &how, &either, err);
+	if (code == WR_OK && b.snap && !*did && c->number) {
+		wr_checkpoint_fini(c);
+		how.grace.keep = true;
+		code = build(c, did, repo, &b, &how, &either, err);
+	}
+	wr_snapshot_unref(b.snap);
+	atomic_store(&repo->building_ms, 0);
+	return code;
+}
+
+enum wr_code wr_keeper_care(struct wr_checkpoint *c, bool *did, struct wr_git_repo *repo,
+			    const struct wr_checkpoint_manner *manner, const struct wr_cancel *cancel,
+			    struct wr_error *err)
+{
+	int64_t began = wr_mono_ms();
+	struct wr_suspect_mark mark;
+	enum wr_code code;
 
 	*did = false;
 	wr_suspect_begin(&mark, repo->id);
 	pthread_mutex_lock(&repo->keeping);
-	code = begin(&snap, &journals, repo, err);
-	if (code == WR_OK && snap)
-		code = wr_repo_open_folders(&packs, &warren, &number, repo, err);
-	if (code == WR_OK && snap && packs >= 0)
-		code = wr_checkpoint_build(&c, snap, packs, warren, number, &either, err);
-	if (code == WR_OK && snap && packs >= 0) {
-		code = end(repo, &c, journals, err);
-		*did = code == WR_OK;
-	}
+	code = run(c, did, repo, manner, cancel, err);
 	pthread_mutex_unlock(&repo->keeping);
 	wr_repo_try_give_back(repo);
 	wr_suspect_end(&mark);
 	if (*did)
-		WR_LOG(WR_INFO, NULL, REPO_CHECKPOINT, WR_STR("repo", repo->id), WR_INT("checkpoint", c.number),
-		       WR_INT("bytes", c.written), WR_INT("gained", c.gained), WR_INT("died", c.died),
-		       WR_BOOL("rebased", c.rebased), WR_INT("ms", wr_mono_ms() - began));
+		WR_LOG(WR_INFO, NULL, REPO_CHECKPOINT, WR_STR("repo", repo->id), WR_INT("checkpoint", c->number),
+		       WR_INT("bytes", c->written), WR_INT("gained", c->gained), WR_INT("died", c->died),
+		       WR_INT("cruft", c->cruft), WR_INT("dropped", c->dropped), WR_BOOL("rebased", c->rebased),
+		       WR_INT("ms", wr_mono_ms() - began));
 	return code;
+}
+
+enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	WR_AUTO_S(wr_checkpoint) c = {0};
+
+	return wr_keeper_care(&c, did, repo, NULL, cancel, err);
 }
 
 enum wr_code wr_git_repo_checkpoint(bool *did, struct wr_git_repo *repo, struct wr_error *err)
@@ -335,22 +405,13 @@ static bool due_later(const struct wr_snapshot *snap)
 	return rows >= QUIET_ROWS;
 }
 
-void wr_keeper_look(struct wr_keeper *k, struct wr_git_repo *repo, const struct wr_snapshot *snap)
+static void queue(struct wr_keeper *k, struct wr_git_repo *repo, bool at_once)
 {
-	int64_t now = wr_mono_ms();
-	bool at_once;
-
-	if (!k)
-		return;
-	atomic_store(&repo->written_ms, now);
-	at_once = due(snap) && now >= atomic_load(&repo->retry_ms);
-	if (!at_once && !due_later(snap))
-		return;
 	pthread_mutex_lock(&k->mutex);
 	if (repo->queued == WR_KEEP_NOT && !k->stop) {
 		wr_git_repo_ref(repo);
 		repo->queued = at_once ? WR_KEEP_NOW : WR_KEEP_LATER;
-		repo->keep_at = now + QUIET_MS;
+		repo->keep_at = wr_mono_ms() + QUIET_MS;
 		add(at_once ? &k->now : &k->later, repo);
 		pthread_cond_signal(&k->cond);
 	} else if (repo->queued == WR_KEEP_LATER && at_once) {
@@ -368,4 +429,23 @@ void wr_keeper_look(struct wr_keeper *k, struct wr_git_repo *repo, const struct 
 		pthread_cond_signal(&k->cond);
 	}
 	pthread_mutex_unlock(&k->mutex);
+}
+
+void wr_keeper_look(struct wr_keeper *k, struct wr_git_repo *repo, const struct wr_snapshot *snap)
+{
+	int64_t now = wr_mono_ms();
+	bool at_once;
+
+	if (!k)
+		return;
+	atomic_store(&repo->written_ms, now);
+	at_once = (due(snap) || expired(repo, snap)) && now >= atomic_load(&repo->retry_ms);
+	if (at_once || due_later(snap))
+		queue(k, repo, at_once);
+}
+
+void wr_keeper_glance(struct wr_keeper *k, struct wr_git_repo *repo, const struct wr_snapshot *snap)
+{
+	if (k && expired(repo, snap) && wr_mono_ms() >= atomic_load(&repo->retry_ms))
+		queue(k, repo, true);
 }

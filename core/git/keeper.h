@@ -22,10 +22,26 @@ void wr_keeper_stop(struct wr_keeper *keeper);
 void wr_keeper_look(struct wr_keeper *keeper, struct wr_git_repo *repo, const struct wr_snapshot *snap);
 
 /*
+ * Whoever looks at a repository: queues it where objects that no ref reaches are past their grace. When that will be lies in
+ * the snapshot; a repository that nobody opens keeps them.
+ */
+void wr_keeper_glance(struct wr_keeper *keeper, struct wr_git_repo *repo, const struct wr_snapshot *snap);
+
+/*
  * One checkpoint, beside running writers; WR_E_CANCELLED also where another process wants the repository. *did is false
- * where the journals hold nothing (nor anything is lost), or there is no folder.
+ * where the journals hold nothing and nothing is past its grace, or there is no folder.
  */
 WR_MUST_CHECK enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_cancel *cancel,
 					 struct wr_error *err);
+
+struct wr_checkpoint;
+struct wr_checkpoint_manner;
+/*
+ * The same, and what was done; c is zeros before. manner: NULL, or it is done anyway, and as wr_checkpoint_how has it
+ * (checkpoint.h).
+ */
+WR_MUST_CHECK enum wr_code wr_keeper_care(struct wr_checkpoint *c, bool *did, struct wr_git_repo *repo,
+					  const struct wr_checkpoint_manner *manner, const struct wr_cancel *cancel,
+					  struct wr_error *err);
 
 #endif

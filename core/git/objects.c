@@ -27,6 +27,27 @@ static void row_of(struct wr_row_entry *out, const struct wr_snapshot *snap, str
 	wr_journal_row(out, snap->journals[place.src - snap->member_count], place.pos);
 }
 
+static bool is_kin(const struct wr_member *m)
+{
+	return m->role == WR_ROLE_BASE || m->role == WR_ROLE_TAIL;
+}
+
+/* In base and tails, or in the other packs. */
+static bool find_in_packs(struct wr_place *out, const struct wr_snapshot *snap, const struct wr_oid *oid, bool kin)
+{
+	uint32_t pos;
+
+	for (size_t i = snap->member_count; i-- > 0;) {
+		const struct wr_member *m = &snap->members[i];
+
+		if (is_kin(m) == kin && wr_pack_find(&pos, m->pack, oid) && !wr_dead_is_gone(m->dead, pos)) {
+			*out = (struct wr_place){(uint32_t)i, pos};
+			return true;
+		}
+	}
+	return false;
+}
+
 bool wr_snapshot_find(struct wr_place *out, const struct wr_snapshot *snap, const struct wr_oid *oid)
 {
 	uint32_t pos;
@@ -37,13 +58,14 @@ bool wr_snapshot_find(struct wr_place *out, const struct wr_snapshot *snap, cons
 			return true;
 		}
 	}
-	for (size_t i = snap->member_count; i-- > 0;) {
-		if (wr_pack_find(&pos, snap->members[i].pack, oid)) {
-			*out = (struct wr_place){(uint32_t)i, pos};
-			return true;
-		}
-	}
-	return false;
+	return find_in_packs(out, snap, oid, true) || find_in_packs(out, snap, oid, false);
+}
+
+bool wr_snapshot_unreached(const struct wr_snapshot *snap, struct wr_place place)
+{
+	const struct wr_member *m = place.src < snap->member_count ? &snap->members[place.src] : NULL;
+
+	return m && (m->role == WR_ROLE_CRUFT || wr_dead_since(m->dead, place.pos) != 0);
 }
 
 void wr_snapshot_oid(struct wr_oid *out, const struct wr_snapshot *snap, struct wr_place place)
@@ -77,8 +99,7 @@ bool wr_snapshot_in_closure(const struct wr_snapshot *snap, const struct wr_oid 
 	for (size_t i = snap->member_count; i-- > 0;) {
 		const struct wr_member *m = &snap->members[i];
 
-		if ((m->role == WR_ROLE_BASE || m->role == WR_ROLE_TAIL) && wr_pack_find(&pos, m->pack, oid) &&
-		    !wr_dead_has(m->dead, pos))
+		if (is_kin(m) && wr_pack_find(&pos, m->pack, oid) && !wr_dead_has(m->dead, pos))
 			return true;
 	}
 	return false;

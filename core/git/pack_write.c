@@ -361,8 +361,8 @@ enum wr_code wr_pack_write(struct wr_pack **out, uint64_t *written, int dir, con
 
 void wr_pack_remove(int dir, const char *name)
 {
-	static const char *const ext[] = {"rev", "idx", "pack"};
-	char file[WR_PACK_NAME + 8];
+	static const char *const ext[] = {"mtimes", "rev", "idx", "pack"};
+	char file[WR_PACK_NAME + 10];
 
 	for (size_t i = 0; i < WR_ARRAY_LEN(ext); i++) {
 		snprintf(file, sizeof file, "%s.%s", name, ext[i]);

@@ -27,7 +27,7 @@ WR_MUST_CHECK enum wr_code wr_pack_write(struct wr_pack **out, uint64_t *written
 					 const struct wr_snapshot *snap, const struct wr_place *places,
 					 size_t count, const struct wr_cancel *cancel, struct wr_error *err);
 
-/* Removes the three files of a pack; errors leave them to the sweep at the next opening. */
+/* Removes the files of a pack; errors leave them to the sweep at the next opening. */
 void wr_pack_remove(int dir, const char *name);
 
 /* ---- inside: pack_write.c chooses and copies, pack_write_index.c makes the tables ---- */

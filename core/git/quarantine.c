@@ -20,6 +20,7 @@
 struct wr_quarantine {
 	struct wr_git_repo *repo;
 	struct wr_snapshot *snap; /* what new objects are checked against */
+	int64_t since_ms;	  /* wr_repo_since() before that was taken */
 	int dir;		  /* -1 until something needs a file */
 	char path[PATH_MAX];
 	char name[WR_PACK_NAME + 1];
@@ -65,8 +66,8 @@ static enum wr_code open_folder(int *fd, void *arg, struct wr_error *err)
 	return WR_OK;
 }
 
-enum wr_code wr_quarantine_on(struct wr_quarantine **out, struct wr_git_repo *repo, struct wr_snapshot *tips,
-			      struct wr_error *err)
+static enum wr_code quarantine_new(struct wr_quarantine **out, struct wr_git_repo *repo, struct wr_snapshot *tips,
+				   int64_t since_ms, struct wr_error *err)
 {
 	struct wr_quarantine *q = calloc(1, sizeof *q);
 	uint8_t id[WR_PACK_ID];
@@ -76,6 +77,7 @@ enum wr_code wr_quarantine_on(struct wr_quarantine **out, struct wr_git_repo *re
 	q->repo = repo;
 	q->rules = repo->git->fsck;
 	q->snap = wr_snapshot_ref_more(tips);
+	q->since_ms = since_ms;
 	q->dir = -1;
 	/* The name says nothing of the content: equal packs may come twice, and never replace each other. */
 	wr_random_bytes(id, sizeof id);
@@ -85,15 +87,22 @@ enum wr_code wr_quarantine_on(struct wr_quarantine **out, struct wr_git_repo *re
 	return WR_OK;
 }
 
+enum wr_code wr_quarantine_on(struct wr_quarantine **out, struct wr_git_repo *repo, struct wr_snapshot *tips,
+			      struct wr_error *err)
+{
+	return quarantine_new(out, repo, tips, wr_repo_since(repo), err);
+}
+
 enum wr_code wr_quarantine_new(struct wr_quarantine **out, struct wr_git_repo *repo, struct wr_error *err)
 {
+	int64_t since_ms = wr_repo_since(repo);
 	WR_AUTO(wr_snapshot) *now = NULL;
 	enum wr_code code = wr_repo_current(&now, NULL, repo, err);
 
 	if (code != WR_OK)
 		return code;
 	wr_events_expect(repo->git->events, repo);
-	return wr_quarantine_on(out, repo, now, err);
+	return quarantine_new(out, repo, now, since_ms, err);
 }
 
 void wr_quarantine_free(struct wr_quarantine *q)
@@ -136,7 +145,10 @@ static enum wr_code map_rows(struct wr_quarantine *q, struct wr_error *err)
 
 static struct wr_incoming incoming(const struct wr_quarantine *q)
 {
-	struct wr_incoming in = {.dir = q->dir, .pack = q->pack};
+	struct wr_incoming in = {.dir = q->dir,
+				 .pack = q->pack,
+				 .relied = {&q->check.relied, &q->intake.relied},
+				 .since_ms = q->since_ms};
 
 	if (!q->pack) {
 		in.objects = q->intake.objects;
@@ -303,6 +315,12 @@ static void base_fini(struct base *base)
 }
 #define BASE WR_CLEANUP(base_fini) struct base
 
+/* What the new object has in common with the other one is not looked up again. */
+static enum wr_code rely_on(struct wr_quarantine *q, const struct wr_oid *oid, struct wr_place place, struct wr_error *err)
+{
+	return wr_snapshot_unreached(q->snap, place) ? wr_oidmap_add(&q->check.relied, oid, 0, NULL, err) : WR_OK;
+}
+
 /* One that was added before would have to be read out of the collected bytes; nobody makes such chains. */
 static enum wr_code find_base(struct base *base, struct wr_quarantine *q, enum wr_type type, const struct wr_like *like,
 			      struct wr_error *err)
@@ -314,7 +332,8 @@ static enum wr_code find_base(struct base *base, struct wr_quarantine *q, enum w
 	if (!like || !wr_snapshot_find(&place, q->snap, &like->oid))
 		return WR_OK;
 	if ((code = wr_snapshot_depth(&base->depth, q->snap, place, err)) != WR_OK ||
-	    (code = wr_snapshot_stat(q->snap, &like->oid, &is, NULL, err)) != WR_OK || is != type)
+	    (code = wr_snapshot_stat(q->snap, &like->oid, &is, NULL, err)) != WR_OK || is != type ||
+	    (code = rely_on(q, &like->oid, place, err)) != WR_OK)
 		return code;
 	base->bytes = like->bytes;
 	if (base->bytes.ptr)

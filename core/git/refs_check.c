@@ -23,6 +23,7 @@ struct wr_refs_known {
 void wr_refs_check_fini(struct wr_refs_check *check)
 {
 	wr_oidmap_fini(&check->seen);
+	wr_oidmap_fini(&check->relied);
 	wr_oidmap_fini(&check->special);
 	wr_oidmap_fini(&check->faulty);
 	free(check->known);
@@ -64,14 +65,18 @@ static enum wr_code stored_type(enum wr_type *out, struct wr_refs_check *check, 
 				struct wr_error *err)
 {
 	size_t i = place_of(oid);
+	struct wr_place place;
 	enum wr_code code;
 
 	if (check->known && check->known->v[i].type && wr_oid_eq(&check->known->v[i].oid, oid)) {
 		*out = (enum wr_type)check->known->v[i].type;
 		return WR_OK;
 	}
-	if (!wr_snapshot_has(check->snap, oid))
+	if (!wr_snapshot_find(&place, check->snap, oid))
 		return WR_E_NOT_THERE;
+	if (wr_snapshot_unreached(check->snap, place) &&
+	    (code = wr_oidmap_add(&check->relied, oid, 0, NULL, err)) != WR_OK)
+		return code;
 	if ((code = wr_snapshot_stat(check->snap, oid, out, NULL, err)) != WR_OK)
 		return code;
 	if (!check->known)

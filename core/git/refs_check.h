@@ -14,7 +14,7 @@
 #define WR_REFS_CHECK_H
 
 #include "core/git/fsck.h"
-#include "core/git/snapshot.h"
+#include "core/git/snapshot_internal.h"
 
 struct wr_refs_known;
 
@@ -29,6 +29,7 @@ struct wr_refs_check {
 	size_t missing;		     /* of seen, those that have not come */
 	size_t rootless;	     /* of seen, those beside them that only roots refer to, and that have not come */
 	size_t limit;		     /* more missing ones than this cannot all come: no need to remember further */
+	struct wr_oidmap relied;     /* a set: objects of the snapshot that were referred to, and that no ref reaches there */
 	struct wr_oidmap special;    /* blobs to look at, as wr_fsck_tree() notes them */
 	struct wr_refs_known *known; /* some that the snapshot has, looked at lately */
 	/*

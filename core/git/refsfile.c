@@ -1,7 +1,7 @@
 /*
- * Header (64 bytes): "WRNREFS1", number, sequence, counts of packs, shallow roots, refs, dead entries, bytes of names.
- * Then packs (48 each), refs (48 each), dead entries (4), shallow roots (20), names, zeros to a multiple of 8, XXH3-64
- * of all before. Numbers little-endian. docs/store-format.md has it field by field.
+ * Header (64 bytes): "WRNREFS2", number, sequence, counts of packs, shallow roots, refs, dead entries, bytes of names.
+ * Then packs (48 each), refs (48 each), dead entries (8: position, since), shallow roots (20), names, zeros to a multiple
+ * of 8, XXH3-64 of all before. Version 1 differs in dead entries (4: position), and knows no cruft. Numbers little-endian. docs/store-format.md has it field by field.
  */
 #include "core/git/refsfile.h"
 
@@ -17,10 +17,13 @@
 #include "core/git/parse.h"
 #include "core/git/refsfile_internal.h"
 
-#define MAGIC "WRNREFS1"
+#define MAGIC "WRNREFS2"
+#define MAGIC_1 "WRNREFS1"
 #define HEADER 64u
 #define PACK_ROW 48u
 #define REF_ROW 48u
+#define DEAD_ROW 8u
+#define DEAD_ROW_1 4u
 #define SUM 8u
 #define NAME_ROOM 32
 #define PACK_PREFIX WR_S("pack-")
@@ -33,6 +36,7 @@ struct wr_refsfile {
 	uint64_t seq;
 	size_t pack_count, shallow_count, ref_count;
 	uint64_t dead_count;
+	unsigned dead_row; /* its size, by the file's version */
 	const uint8_t *packs, *refs, *dead, *shallow, *names; /* inside bytes */
 	uint64_t names_len;
 	uint64_t *first_dead; /* of each pack */
@@ -47,13 +51,24 @@ static void file_name(char out[NAME_ROOM], uint64_t number)
 
 struct wr_dead *wr_dead_new(uint32_t count)
 {
-	struct wr_dead *dead = malloc(sizeof *dead + (size_t)count * sizeof dead->v[0]);
+	struct wr_dead *dead = calloc(1, sizeof *dead + (size_t)count * 2 * sizeof dead->v[0]);
 
 	if (!dead)
 		return NULL;
 	atomic_init(&dead->users, 1);
 	dead->count = count;
+	dead->since = dead->v + count;
 	return dead;
+}
+
+void wr_dead_put(struct wr_dead *dead, uint32_t i, uint32_t pos, uint32_t since)
+{
+	dead->v[i] = pos;
+	dead->since[i] = since;
+	if (since == WR_DEAD_GONE)
+		dead->gone++;
+	else
+		dead->oldest = wr_since_min(dead->oldest, since);
 }
 
 struct wr_dead *wr_dead_ref(struct wr_dead *dead)
@@ -69,21 +84,37 @@ void wr_dead_unref(struct wr_dead *dead)
 		free(dead);
 }
 
-bool wr_dead_has(const struct wr_dead *dead, uint32_t pos)
+static bool find_dead(uint32_t *at, const struct wr_dead *dead, uint32_t pos)
 {
 	uint32_t lo = 0, hi = dead ? dead->count : 0;
 
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
 
-		if (dead->v[mid] == pos)
+		if (dead->v[mid] == pos) {
+			*at = mid;
 			return true;
+		}
 		if (dead->v[mid] < pos)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
 	return false;
+}
+
+bool wr_dead_has(const struct wr_dead *dead, uint32_t pos)
+{
+	uint32_t at;
+
+	return find_dead(&at, dead, pos);
+}
+
+uint32_t wr_dead_since(const struct wr_dead *dead, uint32_t pos)
+{
+	uint32_t at;
+
+	return find_dead(&at, dead, pos) ? dead->since[at] : 0;
 }
 
 /* ---- writing ---- */
@@ -107,15 +138,18 @@ static bool pack_id(uint8_t out[20], const char name[46])
 	return memcmp(again, name + PACK_PREFIX.len, 40) == 0;
 }
 
-static bool role_ok(unsigned role)
+/* A role that there is, and a time only where it has one. */
+static bool role_ok(unsigned role, uint64_t since)
 {
-	return role == WR_ROLE_BASE || role == WR_ROLE_TAIL || role == WR_ROLE_OTHER;
+	if (role == WR_ROLE_CRUFT)
+		return since > 0 && since < WR_DEAD_GONE;
+	return (role == WR_ROLE_BASE || role == WR_ROLE_TAIL || role == WR_ROLE_OTHER) && since == 0;
 }
 
-static bool ascending(const struct wr_dead *dead)
+static bool dead_ok(const struct wr_dead *dead, enum wr_role role)
 {
-	for (uint32_t i = 1; dead && i < dead->count; i++)
-		if (dead->v[i] <= dead->v[i - 1])
+	for (uint32_t i = 0; dead && i < dead->count; i++)
+		if ((i && dead->v[i] <= dead->v[i - 1]) || (role == WR_ROLE_CRUFT && dead->since[i] != WR_DEAD_GONE))
 			return false;
 	return true;
 }
@@ -128,9 +162,11 @@ static enum wr_code check_contents(uint64_t *dead, uint64_t *names, const struct
 
 	*dead = *names = 0;
 	for (size_t i = 0; i < c->pack_count; i++) {
-		if (!pack_id(id, c->packs[i].name) || !role_ok(c->packs[i].role) || !ascending(c->packs[i].dead))
+		const struct wr_refsfile_pack *p = &c->packs[i];
+
+		if (!pack_id(id, p->name) || !role_ok(p->role, p->since) || !dead_ok(p->dead, p->role))
 			return wr_fail(err, WR_E_INTERNAL, "pack %zu of a ref file breaks the format", i);
-		*dead += c->packs[i].dead ? c->packs[i].dead->count : 0;
+		*dead += p->dead ? p->dead->count : 0;
 	}
 	for (size_t i = 0; i < c->ref_count; i++) {
 		const struct wr_ref *ref = &c->refs[i];
@@ -205,6 +241,7 @@ static void put_pack(struct out *o, const struct wr_refsfile_pack *pack)
 		o->code = wr_fail(o->err, WR_E_INTERNAL, "a pack with a strange name");
 	row[20] = (uint8_t)pack->role;
 	wr_put_le32(row + 24, pack->dead ? pack->dead->count : 0);
+	wr_put_le64(row + 32, pack->since);
 	put(o, row, sizeof row);
 }
 
@@ -227,7 +264,8 @@ static void put_all(struct out *o, uint64_t number, const struct wr_refsfile_con
 	for (size_t i = 0; i < c->pack_count; i++) {
 		for (uint32_t k = 0; c->packs[i].dead && k < c->packs[i].dead->count; k++) {
 			wr_put_le32(row, c->packs[i].dead->v[k]);
-			put(o, row, 4);
+			wr_put_le32(row + 4, c->packs[i].dead->since[k]);
+			put(o, row, DEAD_ROW);
 		}
 	}
 	if (c->shallow)
@@ -302,8 +340,11 @@ static bool place_parts(struct wr_refsfile *f)
 		uint64_t count, each;
 		const uint8_t **at;
 	} parts[] = {
-		{f->pack_count, PACK_ROW, &f->packs}, {f->ref_count, REF_ROW, &f->refs},   {f->dead_count, 4, &f->dead},
-		{f->shallow_count, WR_OID_RAW, &f->shallow}, {f->names_len, 1, &f->names},
+		{f->pack_count, PACK_ROW, &f->packs},
+		{f->ref_count, REF_ROW, &f->refs},
+		{f->dead_count, f->dead_row, &f->dead},
+		{f->shallow_count, WR_OID_RAW, &f->shallow},
+		{f->names_len, 1, &f->names},
 	};
 
 	for (size_t i = 0; i < WR_ARRAY_LEN(parts); i++) {
@@ -319,6 +360,16 @@ static bool place_parts(struct wr_refsfile *f)
 	return true;
 }
 
+static uint32_t dead_pos(const struct wr_refsfile *f, uint64_t i)
+{
+	return wr_le32(f->dead + i * f->dead_row);
+}
+
+static uint32_t dead_since(const struct wr_refsfile *f, uint64_t i)
+{
+	return f->dead_row == DEAD_ROW ? wr_le32(f->dead + i * f->dead_row + 4) : 0;
+}
+
 static bool packs_ok(struct wr_refsfile *f)
 {
 	uint64_t dead = 0;
@@ -327,11 +378,13 @@ static bool packs_ok(struct wr_refsfile *f)
 		const uint8_t *p = f->packs + i * PACK_ROW;
 		uint32_t n = wr_le32(p + 24);
 
-		if (!role_ok(p[20]) || p[21] || p[22] || p[23] || wr_le32(p + 28) || wr_le64(p + 32) ||
-		    wr_le64(p + 40) || n > f->dead_count - dead)
+		if (!role_ok(p[20], wr_le64(p + 32)) || p[21] || p[22] || p[23] || wr_le32(p + 28) ||
+		    wr_le64(p + 40) || n > f->dead_count - dead ||
+		    (p[20] == WR_ROLE_CRUFT && f->dead_row != DEAD_ROW))
 			return false;
-		for (uint32_t k = 1; k < n; k++)
-			if (wr_le32(f->dead + (dead + k) * 4) <= wr_le32(f->dead + (dead + k - 1) * 4))
+		for (uint32_t k = 0; k < n; k++)
+			if ((k && dead_pos(f, dead + k) <= dead_pos(f, dead + k - 1)) ||
+			    (p[20] == WR_ROLE_CRUFT && dead_since(f, dead + k) != WR_DEAD_GONE))
 				return false;
 		f->first_dead[i] = dead;
 		dead += n;
@@ -365,12 +418,13 @@ static enum wr_code judge(struct wr_refsfile *f, uint64_t number, struct wr_erro
 
 	if (f->size < HEADER + SUM || f->size % 8 != 0)
 		return wr_fail(err, WR_E_INTERNAL, "%llu.refs has a wrong size", n);
-	if (memcmp(b, MAGIC, 8) != 0)
-		return wr_fail(err, WR_E_INTERNAL, "%llu.refs is no ref file of version 1", n);
+	if (memcmp(b, MAGIC, 8) != 0 && memcmp(b, MAGIC_1, 8) != 0)
+		return wr_fail(err, WR_E_INTERNAL, "%llu.refs is no ref file of version 1 or 2", n);
 	if (wr_le64(b + f->size - SUM) != XXH3_64bits(b, f->size - SUM))
 		return wr_fail(err, WR_E_INTERNAL, "%llu.refs is damaged: its checksum is wrong", n);
 	if (wr_le64(b + 8) != number || wr_le64(b + 56) != 0)
 		return wr_fail(err, WR_E_INTERNAL, "%llu.refs has another one's header", n);
+	f->dead_row = memcmp(b, MAGIC, 8) == 0 ? DEAD_ROW : DEAD_ROW_1;
 	f->seq = wr_le64(b + 16);
 	f->pack_count = wr_le32(b + 24);
 	f->shallow_count = wr_le32(b + 28);
@@ -447,6 +501,11 @@ uint64_t wr_refsfile_seq(const struct wr_refsfile *f)
 	return f->seq;
 }
 
+bool wr_refsfile_sorted(const struct wr_refsfile *f)
+{
+	return f->dead_row == DEAD_ROW;
+}
+
 size_t wr_refsfile_count(const struct wr_refsfile *f)
 {
 	return f->ref_count;
@@ -501,12 +560,13 @@ enum wr_code wr_refsfile_pack(struct wr_refsfile_pack *out, const struct wr_refs
 		if (!dead)
 			return wr_fail_nomem(err);
 		for (uint32_t k = 0; k < count; k++)
-			dead->v[k] = wr_le32(f->dead + (f->first_dead[i] + k) * 4);
+			wr_dead_put(dead, k, dead_pos(f, f->first_dead[i] + k), dead_since(f, f->first_dead[i] + k));
 	}
 	memcpy(out->name, PACK_PREFIX.ptr, PACK_PREFIX.len);
 	wr_hex(out->name + PACK_PREFIX.len, p, 20);
 	out->role = (enum wr_role)p[20];
 	out->dead = dead;
+	out->since = (uint32_t)wr_le64(p + 32);
 	return WR_OK;
 }
 

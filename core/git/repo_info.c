@@ -8,7 +8,9 @@ void wr_git_info_fini(struct wr_git_info *info)
 
 static const char *role_name(enum wr_role role)
 {
-	return role == WR_ROLE_BASE ? "base" : role == WR_ROLE_TAIL ? "tail" : "other";
+	static const char *const names[] = {"base", "tail", "other", "cruft"};
+
+	return names[role];
 }
 
 enum wr_code wr_git_repo_info(struct wr_git_info *out, struct wr_git_repo *repo, struct wr_error *err)

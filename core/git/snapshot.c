@@ -150,16 +150,27 @@ void wr_snapshot_unref(struct wr_snapshot *snap)
 	free(snap);
 }
 
-enum wr_code wr_snapshot_add_member(struct wr_snapshot *snap, struct wr_pack *pack, enum wr_role role,
-				    struct wr_dead *dead, struct wr_error *err)
+enum wr_code wr_snapshot_add(struct wr_snapshot *snap, const struct wr_member *m, struct wr_error *err)
 {
 	struct wr_member *v = reallocarray(snap->members, snap->member_count + 1, sizeof *v);
 
 	if (!v)
 		return wr_fail_nomem(err);
 	snap->members = v;
-	v[snap->member_count++] = (struct wr_member){wr_pack_ref(pack), role, dead ? wr_dead_ref(dead) : NULL};
+	v[snap->member_count] = *m;
+	wr_pack_ref(m->pack);
+	wr_dead_ref(m->dead);
+	snap->member_count++;
+	snap->oldest = wr_since_min(snap->oldest, m->since);
+	if (m->dead)
+		snap->oldest = wr_since_min(snap->oldest, m->dead->oldest);
 	return WR_OK;
+}
+
+enum wr_code wr_snapshot_add_member(struct wr_snapshot *snap, struct wr_pack *pack, enum wr_role role,
+				    struct wr_dead *dead, struct wr_error *err)
+{
+	return wr_snapshot_add(snap, &(struct wr_member){.pack = pack, .role = role, .dead = dead}, err);
 }
 
 enum wr_code wr_snapshot_copy(struct wr_snapshot **out, const struct wr_snapshot *old, struct wr_error *err)
@@ -173,11 +184,12 @@ enum wr_code wr_snapshot_copy(struct wr_snapshot **out, const struct wr_snapshot
 	if (!snap->members)
 		return wr_fail_nomem(err);
 	for (size_t i = 0; i < old->member_count; i++) {
-		const struct wr_member *m = &old->members[i];
-
-		snap->members[i] = (struct wr_member){wr_pack_ref(m->pack), m->role, m->dead ? wr_dead_ref(m->dead) : NULL};
+		snap->members[i] = old->members[i];
+		wr_pack_ref(snap->members[i].pack);
+		wr_dead_ref(snap->members[i].dead);
 	}
 	snap->member_count = old->member_count;
+	snap->oldest = old->oldest;
 	for (size_t i = 0; i < old->journal_count; i++) {
 		snap->journals[i] = wr_journal_ref(old->journals[i]);
 		snap->limits[i] = old->limits[i];

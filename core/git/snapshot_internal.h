@@ -4,9 +4,11 @@
  * Threads:   immutable once published; what is made lazily (the flat list of refs, lost.h) is set once, atomically.
  *
  * Objects lie in sources: packs (src < member_count) and journals (src - member_count). A place names an entry: in a
- * pack its position in the index, in a journal its row. Journals are asked before packs, and of both the youngest first.
- * That ends every delta chain: a pack's bases lie in the pack, and a row's base is a row before it in its record, or an
+ * pack its position in the index, in a journal its row. Journals are asked before packs, and the youngest first. That
+ * ends every delta chain: a pack's bases lie in the pack, and a row's base is a row before it in its record, or an
  * object that was stored before the record was (an object that was there already never becomes findable in a journal).
+ * Of packs base and tails come first, alive or dead, so that a place tells what is known of its object; then the youngest
+ * of the others. Entries that are gone (refsfile.h) are only there as bases of other entries.
  */
 #ifndef WR_SNAPSHOT_INTERNAL_H
 #define WR_SNAPSHOT_INTERNAL_H
@@ -21,7 +23,8 @@
 struct wr_member {
 	struct wr_pack *pack;
 	enum wr_role role;
-	struct wr_dead *dead; /* entries of a base or tail that the closure has lost; NULL: none */
+	struct wr_dead *dead; /* entries that do not count for the role: lost by the closure, or by all refs; NULL: none */
+	uint32_t since;	      /* of cruft: the earliest time of an object in it (seconds); else 0 */
 };
 
 struct wr_lost;
@@ -41,8 +44,9 @@ size_t wr_overlay_lower(const struct wr_overlay *o, struct wr_str name, bool *ex
 struct wr_snapshot {
 	atomic_uint users;
 	uint64_t max_object;
-	struct wr_member *members; /* base, tails oldest first, others, those of the journals' records */
+	struct wr_member *members; /* base, tails, cruft, others, those of the journals' records */
 	size_t member_count;
+	uint32_t oldest; /* since when, in seconds, something is not reached that the last checkpoint found; 0: there is none */
 	struct wr_journal *journals[WR_SNAPSHOT_JOURNALS]; /* oldest first */
 	uint32_t limits[WR_SNAPSHOT_JOURNALS];		   /* of each, the rows that are visible */
 	size_t journal_count;
@@ -68,7 +72,8 @@ struct wr_snapshot *wr_snapshot_ref_more(struct wr_snapshot *snap);
 
 WR_MUST_CHECK enum wr_code wr_snapshot_copy(struct wr_snapshot **out, const struct wr_snapshot *old,
 					    struct wr_error *err);
-/* Takes references to pack and dead (may be NULL). */
+/* Takes references to pack and dead (may be NULL). The second is for packs without a time. */
+WR_MUST_CHECK enum wr_code wr_snapshot_add(struct wr_snapshot *snap, const struct wr_member *member, struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_snapshot_add_member(struct wr_snapshot *snap, struct wr_pack *pack, enum wr_role role,
 						  struct wr_dead *dead, struct wr_error *err);
 /* Ref updates of one record, or of several in their order, the last of which has this sequence. */
@@ -111,6 +116,11 @@ struct wr_stored {
 };
 
 bool wr_snapshot_find(struct wr_place *out, const struct wr_snapshot *snap, const struct wr_oid *oid);
+/*
+ * Whether the last checkpoint found that no ref reaches the object with this place, so that a later one may drop it. What
+ * such an object refers to is still there: it does not go before it.
+ */
+bool wr_snapshot_unreached(const struct wr_snapshot *snap, struct wr_place place);
 void wr_snapshot_oid(struct wr_oid *out, const struct wr_snapshot *snap, struct wr_place place);
 /* Where the entry stands in its source: entries of one source sorted by it come in the order in which they are stored. */
 uint64_t wr_snapshot_offset(const struct wr_snapshot *snap, struct wr_place place);

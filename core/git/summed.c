@@ -11,7 +11,7 @@
 enum wr_code wr_summed_new(struct wr_summed **out, int dir, const char *pack, const char *ending, struct wr_error *err)
 {
 	WR_AUTO(wr_summed) *s = calloc(1, sizeof *s);
-	char file[WR_PACK_NAME + 8];
+	char file[WR_PACK_NAME + 10];
 	int n = snprintf(file, sizeof file, "%s%s", pack, ending);
 
 	if (!s)

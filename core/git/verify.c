@@ -13,6 +13,8 @@
 #include "core/git/git_internal.h"
 #include "core/git/graph.h"
 #include "core/git/libgit2.h"
+#include "core/git/marks.h"
+#include "core/git/verify_unreached.h"
 
 #define CACHE_BYTES ((size_t)96 << 20)
 #define STRETCH ((size_t)16 << 20)
@@ -327,6 +329,8 @@ static void check_kin(struct check *k, const struct wr_closure *c, uint32_t src)
 	for (uint32_t pos = 0; pos < m->pack->count; pos++) {
 		struct wr_place here = {src, pos};
 
+		if (wr_dead_is_gone(m->dead, pos))
+			continue;
 		wr_pack_oid(&oid, m->pack, pos);
 		wr_oid_hex(hex, &oid);
 		if (wr_closure_home(&home, c, &oid) && home.src != src)
@@ -337,12 +341,27 @@ static void check_kin(struct check *k, const struct wr_closure *c, uint32_t src)
 	}
 }
 
+static void pass_on(void *arg, const char *text)
+{
+	problem(arg, "%s", text);
+}
+
+/* The closure knows what all refs reach; heads has its marks before other refs were walked. */
+static enum wr_code check_unreached(struct check *k, struct wr_closure *c, const struct wr_marks *heads)
+{
+	const struct wr_verify_unreached v = {
+		.closure = c, .heads = (const uint64_t *const *)heads->v, .packs = k->packs, .tell = pass_on, .arg = k};
+
+	return wr_verify_unreached(&v, k->err);
+}
+
 static enum wr_code check_reach(struct check *k)
 {
 	WR_AUTO_S(wr_closure) c = {.snap = NULL};
+	WR_AUTO_S(wr_marks) heads = {.v = NULL};
 	enum wr_code code = wr_closure_init(&c, k->snap, false, k->cancel, k->err);
 
-	if (code != WR_OK)
+	if (code != WR_OK || (code = wr_marks_init(&heads, k->snap, k->err)) != WR_OK)
 		return code;
 	c.bad = unreachable;
 	c.reached = reached;
@@ -350,12 +369,14 @@ static enum wr_code check_reach(struct check *k)
 	if ((code = wr_closure_walk(&c, false, k->err)) != WR_OK)
 		return code;
 	k->out->closure = marked(&c);
+	wr_marks_copy(&heads, &(struct wr_marks){c.marks, c.sources}, k->snap);
 	for (uint32_t src = 0; src < k->snap->member_count; src++)
 		if (wr_closure_role(k->snap->members[src].role))
 			check_kin(k, &c, src);
-	if ((code = wr_closure_walk(&c, true, k->err)) == WR_OK)
-		k->out->reachable = marked(&c);
-	return code;
+	if ((code = wr_closure_walk_others(&c, k->err)) != WR_OK)
+		return code;
+	k->out->reachable = marked(&c);
+	return check_unreached(k, &c, &heads);
 }
 
 /* What libgit2 finds through its backend is what the ref says. */

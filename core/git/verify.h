@@ -8,7 +8,8 @@
  * Checked: each pack against its trailer, index, sums of entries and reverse index; each object (of packs and journals)
  * against its id, and with libgit2's parsers unless it is a blob; that refs lead to objects (also by libgit2, through
  * core/git/libgit2.h), all that those reach is there and of the right type; that base and tails hold nothing twice, and
- * nothing alive that heads and tags do not reach while the snapshot says so.
+ * nothing alive that heads and tags do not reach while the snapshot says so; that what no ref reaches has a time, and all
+ * that it needs (verify_unreached.h).
  */
 #ifndef WR_VERIFY_H
 #define WR_VERIFY_H

@@ -1,6 +1,6 @@
 /*
- * Ref files. The first byte says how: 0, the rest is the file; 1, the same, but with header and checksum put right, so
- * that what it claims is tried.
+ * Ref files. The first byte says how: 0, the rest is the file; 1 or 3, the same, but with header and checksum put right, so
+ * that what it claims is tried; as version 1 or 2.
  */
 #include <assert.h>
 #include <xxhash.h>
@@ -14,11 +14,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void put_right(uint8_t *bytes, size_t size)
+static void put_right(uint8_t *bytes, size_t size, const char *magic)
 {
 	if (size < 72)
 		return;
-	memcpy(bytes, "WRNREFS1", 8);
+	memcpy(bytes, magic, 8);
 	wr_put_le64(bytes + 8, NUMBER);
 	wr_put_le64(bytes + 56, 0);
 	wr_put_le64(bytes + size - 8, XXH3_64bits(bytes, size - 8));
@@ -43,7 +43,8 @@ static void look_at_packs(const struct wr_refsfile *f)
 	for (size_t i = 0; i < wr_refsfile_pack_count(f); i++) {
 		if (wr_refsfile_pack(&pack, f, i, NULL) != WR_OK)
 			abort();
-		assert(strlen(pack.name) == 45 && pack.role <= WR_ROLE_OTHER);
+		assert(strlen(pack.name) == 45 && pack.role <= WR_ROLE_CRUFT);
+		assert((pack.role == WR_ROLE_CRUFT) == (pack.since != 0));
 		for (uint32_t k = 0; pack.dead && k < pack.dead->count; k++)
 			assert(wr_dead_has(pack.dead, pack.dead->v[k]));
 		wr_dead_unref(pack.dead);
@@ -61,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bytes = malloc(size);
 	memcpy(bytes, data + 1, size - 1);
 	if (data[0] % 2 == 1)
-		put_right(bytes, size - 1);
+		put_right(bytes, size - 1, data[0] % 4 == 1 ? "WRNREFS1" : "WRNREFS2");
 	if (wr_refsfile_of_bytes(&f, wr_str_n(bytes, size - 1), NUMBER, NULL) != WR_OK)
 		return 0;
 	look_at_refs(f);

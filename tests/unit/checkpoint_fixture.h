@@ -22,6 +22,7 @@ struct ck {
 	struct wr_checkpoint last; /* the numbers of the last checkpoint only */
 	uint64_t appended, written;
 	struct wr_buf pushed; /* "<hex>\n" of each value that was ever pushed */
+	struct wr_checkpoint_how how; /* the clock that the test moves */
 };
 
 static inline enum wr_code ck_journal(struct ck *c)
@@ -38,6 +39,7 @@ static inline int ck_setup(void **state)
 	snprintf(c->f.dir, sizeof c->f.dir, "/tmp/warren-ck-XXXXXX");
 	assert_non_null(mkdtemp(c->f.dir));
 	c->f.seed = first_seed();
+	c->how.grace.now_ms = 1700000000000;
 	c->pushed = (struct wr_buf)WR_BUF_INIT(16u << 20);
 	sh(&c->f, "git init -q --bare r.git; git init -q --bare src; mkdir r.git/warren");
 	snprintf(path, sizeof path, "%s/r.git", c->f.dir);
@@ -255,7 +257,7 @@ static inline void ck_sweep(struct ck *c)
 
 static inline enum wr_code ck_build(struct wr_checkpoint *out, struct ck *c)
 {
-	return wr_checkpoint_build(out, c->snap, c->packs, c->warren, ++c->number, NULL, &c->f.err);
+	return wr_checkpoint_build(out, c->snap, c->packs, c->warren, ++c->number, &c->how, NULL, &c->f.err);
 }
 
 /* The repository is a checkpoint and an empty journal from now on. */
@@ -268,8 +270,7 @@ static inline void ck_checkpoint(struct ck *c)
 		fail_msg("%s %s", c->f.err.text, c->f.err.detail);
 	assert_ok(wr_snapshot_new(&next, MAX_OBJECT, &c->f.err));
 	for (size_t i = 0; i < made.member_count; i++)
-		assert_ok(wr_snapshot_add_member(next, made.members[i].pack, made.members[i].role, made.members[i].dead,
-						 &c->f.err));
+		assert_ok(wr_snapshot_add(next, &made.members[i], &c->f.err));
 	next->stored = wr_refsfile_ref(made.stored);
 	next->seq = wr_refsfile_seq(made.stored);
 	assert_int_equal(next->seq, c->snap->seq);
@@ -294,7 +295,7 @@ static inline void ck_list(struct ck *c, const char *file, bool closure, bool al
 	for (size_t i = 0; i < c->snap->member_count; i++) {
 		const struct wr_member *m = &c->snap->members[i];
 
-		for (uint32_t pos = 0; pos < m->pack->count && (m->role != WR_ROLE_OTHER) == closure; pos++) {
+		for (uint32_t pos = 0; pos < m->pack->count && (m->role == WR_ROLE_BASE || m->role == WR_ROLE_TAIL) == closure; pos++) {
 			struct wr_oid oid;
 
 			if (wr_dead_has(m->dead, pos) == alive)

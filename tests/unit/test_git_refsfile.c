@@ -43,7 +43,7 @@ static void nth(struct wr_oid *oid, uint32_t n)
 /* Contents with n refs, every third with what it peels to, and packs whose dead entries are the multiples of a step. */
 struct made {
 	struct wr_refsfile_contents c;
-	struct wr_refsfile_pack packs[4];
+	struct wr_refsfile_pack packs[5];
 	struct wr_ref *refs;
 	char (*names)[32];
 	struct wr_oids shallow;
@@ -62,16 +62,18 @@ static void make(struct made *m, size_t refs, uint32_t dead, uint32_t shallow)
 		if (i % 3 == 0)
 			nth(&m->refs[i].peeled, i + 2);
 	}
-	for (uint32_t i = 0; i < 4; i++) {
-		static const enum wr_role roles[4] = {WR_ROLE_BASE, WR_ROLE_TAIL, WR_ROLE_TAIL, WR_ROLE_OTHER};
+	for (uint32_t i = 0; i < 5; i++) {
+		static const enum wr_role roles[] = {WR_ROLE_BASE, WR_ROLE_TAIL, WR_ROLE_TAIL, WR_ROLE_OTHER, WR_ROLE_CRUFT};
 
 		snprintf(m->packs[i].name, sizeof(m->packs[i].name), "pack-%039u%x", 0, i + 9);
 		m->packs[i].role = roles[i];
+		m->packs[i].since = roles[i] == WR_ROLE_CRUFT ? 1700000000 : 0;
 		if (dead == 0 || i % 2)
 			continue;
 		m->packs[i].dead = wr_dead_new(dead);
 		for (uint32_t k = 0; k < dead; k++)
-			m->packs[i].dead->v[k] = k * (i + 2);
+			wr_dead_put(m->packs[i].dead, k, k * (i + 2),
+				    i == 4 || k % 5 == 0 ? WR_DEAD_GONE : k % 3 ? 1600000000 - k : 0);
 	}
 	for (uint32_t i = 0; i < shallow; i++) {
 		struct wr_oid oid;
@@ -79,7 +81,7 @@ static void make(struct made *m, size_t refs, uint32_t dead, uint32_t shallow)
 		nth(&oid, i);
 		assert_int_equal(wr_oids_add(&m->shallow, &oid, NULL), WR_OK);
 	}
-	m->c = (struct wr_refsfile_contents){77, m->packs, 4, m->refs, refs, shallow ? &m->shallow : NULL};
+	m->c = (struct wr_refsfile_contents){77, m->packs, 5, m->refs, refs, shallow ? &m->shallow : NULL};
 }
 
 static int by_name(const void *a, const void *b)
@@ -96,7 +98,7 @@ static void sort(struct made *m)
 
 static void drop(struct made *m)
 {
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < 5; i++)
 		wr_dead_unref(m->packs[i].dead);
 	wr_oids_fini(&m->shallow);
 	free(m->refs);
@@ -113,10 +115,14 @@ static void assert_packs(const struct wr_refsfile *f, const struct made *m)
 		assert_int_equal(wr_refsfile_pack(&got, f, i, NULL), WR_OK);
 		assert_string_equal(got.name, m->packs[i].name);
 		assert_int_equal(got.role, m->packs[i].role);
+		assert_int_equal(got.since, m->packs[i].since);
 		assert_int_equal(!got.dead, !dead);
 		if (dead) {
 			assert_int_equal(got.dead->count, dead->count);
 			assert_memory_equal(got.dead->v, dead->v, dead->count * sizeof(dead->v[0]));
+			assert_memory_equal(got.dead->since, dead->since, dead->count * sizeof(dead->v[0]));
+			assert_int_equal(got.dead->gone, dead->gone);
+			assert_int_equal(got.dead->oldest, dead->oldest);
 		}
 		wr_dead_unref(got.dead);
 	}
@@ -129,6 +135,7 @@ static void assert_contents(const struct wr_refsfile *f, const struct made *m)
 	bool exact;
 
 	assert_int_equal(wr_refsfile_seq(f), 77);
+	assert_true(wr_refsfile_sorted(f));
 	assert_int_equal(wr_refsfile_count(f), m->c.ref_count);
 	for (size_t i = 0; i < m->c.ref_count; i++) {
 		wr_refsfile_ref_at(&ref, f, i);
@@ -204,6 +211,26 @@ static void dead_entries(void **state)
 	wr_dead_unref(NULL);
 }
 
+static void times_of_dead_entries(void **state)
+{
+	struct wr_dead *dead = wr_dead_new(4);
+
+	(void)state;
+	wr_dead_put(dead, 0, 2, WR_DEAD_GONE);
+	assert_int_equal(dead->oldest, 0);
+	wr_dead_put(dead, 1, 5, 900);
+	wr_dead_put(dead, 2, 6, 0);
+	wr_dead_put(dead, 3, 9, 800);
+	assert_int_equal(dead->oldest, 800);
+	assert_int_equal(dead->gone, 1);
+	assert_int_equal(wr_dead_since(dead, 5), 900);
+	assert_int_equal(wr_dead_since(dead, 6), 0);
+	assert_int_equal(wr_dead_since(dead, 7), 0);
+	assert_true(wr_dead_is_gone(dead, 2));
+	assert_false(wr_dead_is_gone(dead, 5) || wr_dead_is_gone(dead, 3) || wr_dead_is_gone(NULL, 2));
+	wr_dead_unref(dead);
+}
+
 static void bad_contents_are_refused(void **state)
 {
 	struct made m;
@@ -226,7 +253,11 @@ static void bad_contents_are_refused(void **state)
 	REFUSED(m.packs[1].name[10] = 'x');
 	REFUSED(m.packs[1].name[44] = 'A');
 	REFUSED(m.packs[1].name[44] = '\0');
-	REFUSED(m.packs[1].role = (enum wr_role)3);
+	REFUSED(m.packs[1].role = (enum wr_role)4);
+	REFUSED(m.packs[1].since = 1);
+	REFUSED(m.packs[4].since = 0);
+	REFUSED(m.packs[4].since = WR_DEAD_GONE);
+	REFUSED(m.packs[4].dead->since[1] = 1600000000);
 	REFUSED(m.packs[2].dead->v[1] = m.packs[2].dead->v[2]);
 #undef REFUSED
 }
@@ -293,7 +324,7 @@ static void bad_structure_with_a_good_sum(void **state)
 		size_t at, size;
 	} fields[] = {{24, 4},	   {28, 4},	{32, 8},      {40, 8},	    {48, 8},
 		      {56, 8},	   {64 + 20, 1}, {64 + 21, 1}, {64 + 24, 4}, {64 + 28, 4},
-		      {64 + 32, 8}, {64 + 40, 8}, {64 + 4 * 48 + 48 + 40, 4}, {64 + 4 * 48 + 48 + 44, 4}};
+		      {64 + 32, 8}, {64 + 40, 8}, {64 + 5 * 48 + 48 + 40, 4}, {64 + 5 * 48 + 48 + 44, 4}};
 	size_t len;
 	WR_AUTO_MEM char *text = small_file(&len);
 	WR_AUTO_MEM uint8_t *bytes = malloc(len);
@@ -312,6 +343,46 @@ static void bad_structure_with_a_good_sum(void **state)
 			assert_int_equal(try_bytes((char *)bytes, len), WR_E_INTERNAL);
 		}
 	}
+}
+
+/*
+ * What an older program wrote: positions of dead entries without times, and no cruft. The file of this program becomes
+ * one by leaving out what it did not have.
+ */
+static void one_of_version_1(void **state)
+{
+	const size_t dead_at = 64 + 5 * 48 + 5 * 48, dead_count = 9;
+	WR_AUTO(wr_refsfile) *f = NULL;
+	size_t len;
+	WR_AUTO_MEM char *text = small_file(&len);
+	uint8_t *bytes = (uint8_t *)text;
+	struct wr_refsfile_pack pack;
+
+	(void)state;
+	memcpy(bytes, "WRNREFS1", 8);
+	for (size_t i = 0; i < dead_count; i++)
+		memmove(bytes + dead_at + i * 4, bytes + dead_at + i * 8, 4);
+	memmove(bytes + dead_at + dead_count * 4, bytes + dead_at + dead_count * 8, len - dead_at - dead_count * 8);
+	/* Four bytes of padding make up for the odd one out. */
+	len -= dead_count * 4;
+	if (len % 8) {
+		memset(bytes + len - 8, 0, 4);
+		len += 4;
+	}
+	seal(bytes, len);
+	assert_int_equal(try_bytes(text, len), WR_E_INTERNAL);
+	bytes[64 + 4 * 48 + 20] = WR_ROLE_OTHER;
+	memset(bytes + 64 + 4 * 48 + 32, 0, 8);
+	seal(bytes, len);
+	assert_int_equal(wr_refsfile_of_bytes(&f, wr_str_n(text, len), 1, NULL), WR_OK);
+	assert_false(wr_refsfile_sorted(f));
+	assert_int_equal(wr_refsfile_pack(&pack, f, 2, NULL), WR_OK);
+	assert_int_equal(pack.dead->count, 3);
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(pack.dead->v[i], 4 * i);
+		assert_int_equal(wr_dead_since(pack.dead, 4 * i), 0);
+	}
+	wr_dead_unref(pack.dead);
 }
 
 static void a_full_disk_leaves_no_file(void **state)
@@ -357,9 +428,11 @@ int main(void)
 		TEST(contents_come_back),
 		TEST(one_without_packs),
 		TEST(dead_entries),
+		TEST(times_of_dead_entries),
 		TEST(bad_contents_are_refused),
 		TEST(damage_is_seen_at_every_byte),
 		TEST(bad_structure_with_a_good_sum),
+		TEST(one_of_version_1),
 		TEST(a_full_disk_leaves_no_file),
 		TEST(absent_and_foreign_files),
 	};
