@@ -9,8 +9,10 @@
 
 #include "core/base/file.h"
 #include "core/git/checkpoint_internal.h"
-#include "core/git/graph.h"
 #include "core/git/mtimes.h"
+
+/* A base whose deltas were found anew is taken if it is smaller by its size divided by this. */
+#define PAYS 20
 
 void wr_checkpoint_fini(struct wr_checkpoint *c)
 {
@@ -35,6 +37,34 @@ static void add_old(struct wr_checkpoint *out, const struct wr_build *b, const s
 	};
 }
 
+/* With other deltas, unless those that there are do as well. */
+static enum wr_code write_smaller(struct wr_pack **pack, struct wr_checkpoint *out, const struct wr_build *b, int packs,
+				  const struct wr_places *places)
+{
+	struct wr_pack *anew = NULL;
+	uint64_t stored = 0;
+	enum wr_code code;
+
+	for (size_t i = 0; i < places->len; i++) {
+		struct wr_stored e;
+
+		if ((code = wr_snapshot_stored(&e, b->snap, places->v[i], b->err)) != WR_OK)
+			return code;
+		stored += e.raw_len;
+	}
+	code = wr_pack_write_anew(&anew, &out->written, packs, b->snap, places->v, places->len, b->manner.progress,
+				  b->cancel, b->err);
+	if (code != WR_OK)
+		return code;
+	if (anew->size <= stored - stored / PAYS) {
+		*pack = anew;
+		return WR_OK;
+	}
+	wr_pack_remove(packs, anew->name);
+	wr_pack_unref(anew);
+	return wr_pack_write(pack, &out->written, packs, b->snap, places->v, places->len, b->cancel, b->err);
+}
+
 static enum wr_code add_new(struct wr_checkpoint *out, const struct wr_build *b, int packs,
 			    const struct wr_places *places, enum wr_role role)
 {
@@ -43,7 +73,9 @@ static enum wr_code add_new(struct wr_checkpoint *out, const struct wr_build *b,
 
 	if (places->len == 0)
 		return WR_OK;
-	code = wr_pack_write(&pack, &out->written, packs, b->snap, places->v, places->len, b->cancel, b->err);
+	code = role == WR_ROLE_BASE && b->manner.redelta
+		       ? write_smaller(&pack, out, b, packs, places)
+		       : wr_pack_write(&pack, &out->written, packs, b->snap, places->v, places->len, b->cancel, b->err);
 	if (code == WR_OK)
 		out->members[out->member_count++] = (struct wr_member){.pack = pack, .role = role};
 	return code;

@@ -398,7 +398,8 @@ static enum wr_code merge_kin(struct wr_build *b)
 	if ((code = dead_bytes(&dead, &b->kin.v[0], b)) != WR_OK)
 		return code;
 	merge_small(&b->kin, 1, b->fresh.bytes);
-	if (beside + dead > b->kin.v[0].bytes / REBASE || (b->manner.whole && (beside || b->kin.v[0].dead)))
+	if (beside + dead > b->kin.v[0].bytes / REBASE || (b->manner.whole && (beside || b->kin.v[0].dead)) ||
+	    b->manner.redelta)
 		for (size_t i = 0; i < b->kin.len; i++)
 			b->kin.v[i].merged = true;
 	for (size_t i = 0; i < b->kin.len && code == WR_OK; i++)

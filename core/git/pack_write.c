@@ -2,41 +2,21 @@
 
 #include <fcntl.h>
 #include <libdeflate.h>
-#include <openssl/evp.h>
 #include <sys/mman.h>
 
 #include "core/base/file.h"
 #include "core/git/delta.h"
-#include "core/git/graph.h"
+#include "core/git/delta_make.h"
 
 #define COUNT_MAX 0x7fffffffu
-#define NONE UINT32_MAX
+#define NONE WR_NO_ITEM
 /* Packs larger than this do not stay in this process's memory because they were copied. */
 #define LET_GO ((size_t)64 << 20)
 #define CACHE_BYTES ((size_t)32 << 20)
 
-struct writer {
-	const struct wr_snapshot *snap;
-	const struct wr_cancel *cancel;
-	struct wr_error *err;
-	struct wr_pack_item *items; /* by id */
-	uint32_t count;
-	uint32_t fan[65537]; /* where the ids with these first two bytes begin */
-	uint32_t *order;     /* as they shall be written */
-	struct wr_nums waiting;
-	struct wr_cache *cache;
-	EVP_MD_CTX *sha;
-	int fd;
-	uint64_t at; /* bytes so far */
-	uint32_t src;	/* from which entries come now */
-	size_t touched; /* of it, since pages were let go */
-	size_t len;
-	uint8_t buf[1 << 18];
-};
-
 /* ---- bytes ---- */
 
-static enum wr_code flush(struct writer *w)
+static enum wr_code flush(struct wr_pack_writer *w)
 {
 	size_t n = w->len;
 
@@ -46,7 +26,7 @@ static enum wr_code flush(struct writer *w)
 	return wr_file_write_all(w->fd, w->buf, n, w->err);
 }
 
-static enum wr_code put(struct writer *w, const uint8_t *data, size_t n)
+static enum wr_code put(struct wr_pack_writer *w, const uint8_t *data, size_t n)
 {
 	enum wr_code code;
 
@@ -65,7 +45,7 @@ static enum wr_code put(struct writer *w, const uint8_t *data, size_t n)
 }
 
 /* The pages of a map that was read count as this process's until they are let go; they stay in the kernel's cache. */
-static void touched(struct writer *w, uint32_t src, size_t n)
+static void touched(struct wr_pack_writer *w, uint32_t src, size_t n)
 {
 	const struct wr_pack *pack;
 
@@ -99,7 +79,7 @@ static unsigned front(const struct wr_oid *oid)
 	return (unsigned)oid->id[0] << 8 | oid->id[1];
 }
 
-static void fill_items(struct writer *w, const struct wr_place *places, uint32_t n)
+static void fill_items(struct wr_pack_writer *w, const struct wr_place *places, uint32_t n)
 {
 	uint32_t kept = 0, at = 0;
 
@@ -120,7 +100,7 @@ static void fill_items(struct writer *w, const struct wr_place *places, uint32_t
 	w->fan[65536] = at;
 }
 
-static uint32_t find(const struct writer *w, const struct wr_oid *oid)
+uint32_t wr_pack_item(const struct wr_pack_writer *w, const struct wr_oid *oid)
 {
 	uint32_t lo = w->fan[front(oid)], hi = w->fan[front(oid) + 1];
 
@@ -152,7 +132,7 @@ static int by_place(const void *a, const void *b)
 	return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-static enum wr_code fill_order(struct writer *w)
+static enum wr_code fill_order(struct wr_pack_writer *w)
 {
 	WR_AUTO_MEM struct sortable *v = calloc((size_t)w->count + 1, sizeof *v);
 
@@ -171,7 +151,7 @@ static enum wr_code fill_order(struct writer *w)
 }
 
 /* The sum that the entry's own index has of it; journals were checked whole when they were opened. */
-static bool sound(const struct writer *w, struct wr_place place, uint32_t crc)
+static bool sound(const struct wr_pack_writer *w, struct wr_place place, uint32_t crc)
 {
 	const struct wr_pack *pack;
 
@@ -181,7 +161,7 @@ static bool sound(const struct writer *w, struct wr_place place, uint32_t crc)
 	return wr_be32(pack->names + (size_t)pack->count * WR_OID_RAW + 4 * (size_t)place.pos) == crc;
 }
 
-static enum wr_code damaged(const struct writer *w, const struct wr_pack_item *it)
+static enum wr_code damaged(const struct wr_pack_writer *w, const struct wr_pack_item *it)
 {
 	char hex[WR_OID_HEX + 1];
 
@@ -189,7 +169,7 @@ static enum wr_code damaged(const struct writer *w, const struct wr_pack_item *i
 	return wr_fail(w->err, WR_E_INTERNAL, "object %s is damaged where it is stored", hex);
 }
 
-static enum wr_code put_whole(struct writer *w, struct wr_pack_item *it)
+static enum wr_code put_whole(struct wr_pack_writer *w, struct wr_pack_item *it)
 {
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
 	WR_AUTO_MEM uint8_t *zip = NULL;
@@ -206,7 +186,7 @@ static enum wr_code put_whole(struct writer *w, struct wr_pack_item *it)
 	return code == WR_OK ? put(w, zip, len) : code;
 }
 
-static enum wr_code put_delta(struct writer *w, struct wr_pack_item *it, const struct wr_stored *e,
+static enum wr_code put_delta(struct wr_pack_writer *w, struct wr_pack_item *it, const struct wr_stored *e,
 			      const struct wr_pack_item *base)
 {
 	uint8_t head[32];
@@ -220,7 +200,32 @@ static enum wr_code put_delta(struct writer *w, struct wr_pack_item *it, const s
 	return code == WR_OK ? put(w, e->zip, e->zip_len) : code;
 }
 
-static enum wr_code put_item(struct writer *w, struct wr_pack_item *it, const struct wr_stored *e, uint32_t base)
+/* A delta on another one than it is stored on, if on any. */
+static enum wr_code put_chosen(struct wr_pack_writer *w, struct wr_pack_item *it, const struct wr_pack_item *base)
+{
+	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	WR_AUTO_S(wr_object) on = {.data = NULL};
+	WR_AUTO_MEM uint8_t *delta = NULL;
+	WR_AUTO_MEM uint8_t *zip = NULL;
+	struct wr_stored e = {.kind = WR_OFS_DELTA};
+	size_t len;
+	enum wr_code code;
+
+	if ((code = wr_snapshot_read_at(&obj, w->snap, it->place, w->cache, w->err)) != WR_OK ||
+	    (code = wr_snapshot_read_at(&on, w->snap, base->place, w->cache, w->err)) != WR_OK)
+		return code;
+	code = wr_delta_make(&delta, &len, wr_str_n(on.data, on.size), wr_str_n(obj.data, obj.size), obj.size, w->err);
+	if (code == WR_E_NOT_THERE)
+		return put_whole(w, it);
+	if (code != WR_OK || (code = wr_deflate(&zip, &e.zip_len, wr_str_n(delta, len), w->err)) != WR_OK)
+		return code;
+	e.size = len;
+	e.zip = zip;
+	return put_delta(w, it, &e, base);
+}
+
+static enum wr_code put_item(struct wr_pack_writer *w, struct wr_pack_item *it, const struct wr_stored *e, uint32_t base,
+			     bool stored)
 {
 	const struct wr_pack_item *b = base == NONE ? NULL : &w->items[base];
 	uint32_t crc = libdeflate_crc32(0, e->raw, e->raw_len);
@@ -229,26 +234,42 @@ static enum wr_code put_item(struct writer *w, struct wr_pack_item *it, const st
 		return damaged(w, it);
 	it->offset = w->at;
 	touched(w, it->place.src, e->raw_len);
-	if (e->kind <= WR_TAG) {
+	/* A base that waits itself waits for this one: a circle, which is cut here. */
+	if (b && (b->offset == 0 || b->depth >= WR_PACK_CHAIN))
+		b = NULL;
+	if (!b && e->kind <= WR_TAG) {
 		it->crc = crc;
 		return put(w, e->raw, e->raw_len);
 	}
-	/* A base that waits itself waits for this one: a circle, which is cut here. */
-	if (!b || b->offset == 0 || b->depth >= WR_PACK_CHAIN)
+	if (!b)
 		return put_whole(w, it);
-	return put_delta(w, it, e, b);
+	return stored ? put_delta(w, it, e, b) : put_chosen(w, it, b);
+}
+
+/* What the item is to be a delta on. *stored: as it is. */
+static uint32_t base_of(bool *stored, const struct wr_pack_writer *w, const struct wr_pack_item *it, const struct wr_stored *e)
+{
+	uint32_t base = NONE, chosen = w->choice ? w->choice[it - w->items] : NONE;
+	struct wr_oid oid;
+
+	if (e->kind > WR_TAG) {
+		wr_snapshot_oid(&oid, w->snap, e->base);
+		base = wr_pack_item(w, &oid);
+	}
+	*stored = !w->choice || (base != NONE && base == chosen);
+	return w->choice ? chosen : base;
 }
 
 /* The item, and before it the bases that it needs and that are not written yet. */
-static enum wr_code put_family(struct writer *w, uint32_t first)
+static enum wr_code put_family(struct wr_pack_writer *w, uint32_t first)
 {
 	enum wr_code code = wr_nums_add(&w->waiting, first, w->err);
 
 	while (code == WR_OK && w->waiting.len) {
 		struct wr_pack_item *it = &w->items[w->waiting.v[w->waiting.len - 1]];
-		uint32_t base = NONE;
 		struct wr_stored e;
-		struct wr_oid oid;
+		uint32_t base;
+		bool stored;
 
 		if (it->offset) {
 			w->waiting.len--;
@@ -256,24 +277,21 @@ static enum wr_code put_family(struct writer *w, uint32_t first)
 		}
 		if ((code = wr_snapshot_stored(&e, w->snap, it->place, w->err)) != WR_OK)
 			return code;
-		if (e.kind > WR_TAG) {
-			wr_snapshot_oid(&oid, w->snap, e.base);
-			base = find(w, &oid);
-		}
+		base = base_of(&stored, w, it, &e);
 		if (base != NONE && !it->open && w->items[base].offset == 0 && !w->items[base].open) {
 			it->open = true;
 			code = wr_nums_add(&w->waiting, base, w->err);
 			continue;
 		}
 		w->waiting.len--;
-		code = put_item(w, it, &e, base);
+		code = put_item(w, it, &e, base, stored);
 	}
 	return code;
 }
 
 /* ---- the file ---- */
 
-static enum wr_code write_entries(struct writer *w, uint8_t sum[WR_PACK_SUM])
+static enum wr_code write_entries(struct wr_pack_writer *w, uint8_t sum[WR_PACK_SUM])
 {
 	uint8_t head[WR_PACK_HEADER] = "PACK\0\0\0\2";
 	unsigned char own[EVP_MAX_MD_SIZE];
@@ -299,7 +317,7 @@ static enum wr_code write_entries(struct writer *w, uint8_t sum[WR_PACK_SUM])
 	return fsync(w->fd) < 0 ? wr_fail_errno(w->err, "flush a pack") : WR_OK;
 }
 
-static enum wr_code prepare(struct writer *w, const struct wr_place *places, size_t n)
+static enum wr_code prepare(struct wr_pack_writer *w, const struct wr_place *places, size_t n)
 {
 	enum wr_code code;
 
@@ -313,7 +331,7 @@ static enum wr_code prepare(struct writer *w, const struct wr_place *places, siz
 	return fill_order(w);
 }
 
-static enum wr_code write_files(struct wr_pack **out, struct writer *w, int dir, const char *name, uint64_t *written)
+static enum wr_code write_files(struct wr_pack **out, struct wr_pack_writer *w, int dir, const char *name, uint64_t *written)
 {
 	char file[WR_PACK_NAME + 8];
 	uint8_t sum[WR_PACK_SUM];
@@ -331,11 +349,11 @@ static enum wr_code write_files(struct wr_pack **out, struct writer *w, int dir,
 	return code == WR_OK ? wr_pack_open(out, dir, name, w->err) : code;
 }
 
-enum wr_code wr_pack_write(struct wr_pack **out, uint64_t *written, int dir, const struct wr_snapshot *snap,
-			   const struct wr_place *places, size_t count, const struct wr_cancel *cancel,
-			   struct wr_error *err)
+static enum wr_code write_pack(struct wr_pack **out, uint64_t *written, int dir, const struct wr_snapshot *snap,
+			       const struct wr_place *places, size_t count, bool anew, const struct wr_progress *progress,
+			       const struct wr_cancel *cancel, struct wr_error *err)
 {
-	struct writer *w = count <= COUNT_MAX ? calloc(1, sizeof *w) : NULL;
+	struct wr_pack_writer *w = count <= COUNT_MAX ? calloc(1, sizeof *w) : NULL;
 	char name[WR_PACK_NAME + 1] = "pack-";
 	uint8_t random[WR_PACK_ID];
 	enum wr_code code;
@@ -348,15 +366,32 @@ enum wr_code wr_pack_write(struct wr_pack **out, uint64_t *written, int dir, con
 	wr_random_bytes(random, sizeof random);
 	wr_hex(name + 5, random, sizeof random);
 	code = prepare(w, places, count);
+	if (code == WR_OK && anew)
+		code = wr_pack_choose(w, progress);
 	if (code == WR_OK && (code = write_files(out, w, dir, name, written)) != WR_OK)
 		wr_pack_remove(dir, name);
 	free(w->items);
 	free(w->order);
+	free(w->choice);
 	wr_nums_fini(&w->waiting);
 	wr_cache_free(w->cache);
 	EVP_MD_CTX_free(w->sha);
 	free(w);
 	return code;
+}
+
+enum wr_code wr_pack_write(struct wr_pack **out, uint64_t *written, int dir, const struct wr_snapshot *snap,
+			   const struct wr_place *places, size_t count, const struct wr_cancel *cancel,
+			   struct wr_error *err)
+{
+	return write_pack(out, written, dir, snap, places, count, false, NULL, cancel, err);
+}
+
+enum wr_code wr_pack_write_anew(struct wr_pack **out, uint64_t *written, int dir, const struct wr_snapshot *snap,
+				const struct wr_place *places, size_t count, const struct wr_progress *progress,
+				const struct wr_cancel *cancel, struct wr_error *err)
+{
+	return write_pack(out, written, dir, snap, places, count, true, progress, cancel, err);
 }
 
 void wr_pack_remove(int dir, const char *name)

@@ -521,6 +521,64 @@ static void maintenance_leaves_nothing_that_is_not_needed(void **state)
 	verify(f);
 }
 
+/* Versions of files that came whole, each a push of its own, become deltas on each other. */
+static void stage(void *arg, const char *name, uint64_t done, uint64_t total, bool last)
+{
+	unsigned *told = arg;
+
+	assert_true(name[0] && done <= total);
+	*told += last;
+}
+
+static void deltas_are_found_by_content(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_buf) pack = WR_BUF_INIT(64u << 20);
+	struct wr_maintained first, m;
+	unsigned told = 0;
+	const struct wr_progress progress = {stage, &told};
+	struct wr_oid tip;
+
+	make_history(f, "src", 80);
+	sh_oid(f, &tip, "git -C src rev-parse b1");
+	sh_out(f, &pack, "git -C src rev-list --objects b1 | cut -c1-40 | git -C src -c pack.window=0 pack-objects -q --window=0 "
+			 "--no-reuse-delta --stdout");
+	assert_ok(push(f, wr_buf_str(&pack), "refs/heads/b1", &tip));
+	assert_ok(wr_git_repo_maintain(&first, f->repo, false, NULL, NULL, &f->err));
+	assert_ok(wr_git_repo_maintain(&m, f->repo, true, &progress, NULL, &f->err));
+	assert_true(m.rebased && told == 2);
+	assert_true(m.bytes_after < m.bytes_before - m.bytes_before / 4);
+	verify(f);
+	sh(f, "cd %s; git fsck --full --strict; git rev-list --objects b1 | wc -l > ../n; test $(git -C ~/src rev-list --objects b1 | wc -l) = $(cat ../n)",
+	   folder());
+	/* Nothing better is found the next time. */
+	assert_ok(wr_git_repo_maintain(&first, f->repo, true, NULL, NULL, &f->err));
+	assert_true(first.bytes_after <= first.bytes_before);
+	verify(f);
+}
+
+static void one_that_is_told_to_stop_changes_nothing(void **state)
+{
+	struct fx *f = *state;
+	enum wr_code code = WR_E_CANCELLED;
+	struct wr_maintained m;
+	unsigned n;
+
+	make_history(f, "src", 40);
+	push_all(f, "src");
+	checkpoint(f);
+	for (n = 1; code == WR_E_CANCELLED; n++) {
+		unsigned at = n;
+		const struct wr_cancel cancel = {stop_at, &at};
+
+		code = wr_git_repo_maintain(&m, f->repo, true, NULL, &cancel, &f->err);
+		sh(f, "test $(ls %s/objects/pack/*.pack | wc -l) = 1", folder());
+	}
+	assert_ok(code);
+	assert_true(n > 4);
+	verify(f);
+}
+
 /* ---- against a model ---- */
 
 #define TIPS 200
@@ -904,6 +962,8 @@ int main(void)
 		T(lost_times),
 		T(a_time_ahead_of_the_clock),
 		T(maintenance_leaves_nothing_that_is_not_needed),
+		T(deltas_are_found_by_content),
+		T(one_that_is_told_to_stop_changes_nothing),
 		T(whatever_happens),
 	};
 
