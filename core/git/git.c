@@ -28,7 +28,6 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 		free(git);
 		return wr_fail(err, WR_E_INTERNAL, "libgit2 does not start");
 	}
-	git->run.lock = -1;
 	git->cfg = *cfg;
 	git->cfg.fsck_ignore = NULL; /* is in fsck now */
 	git->fsck = fsck;

@@ -13,7 +13,6 @@
 #define PREFIX "worker-"
 #define SUFFIX ".lock"
 #define NAME_LEN 24
-#define TRIES 16
 /* A file of another kind may have been made a moment ago, by who has yet to lock it. */
 #define YOUNG_S 60
 
@@ -22,14 +21,6 @@ static bool try_lock(int fd)
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
 	return fcntl(fd, F_OFD_SETLK, &lock) == 0;
-}
-
-/* Whether somebody holds its lock, of which nothing is disturbed by asking. */
-static bool is_locked(int fd)
-{
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-	return fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
 /* "worker-<random>.lock" */
@@ -108,58 +99,37 @@ static enum wr_code sweep_all(const char *path, struct wr_error *err)
 
 /* ---- one's own ---- */
 
-/* Between making the file and locking it a sweep may take it for a dead one's. */
-static bool lock_is_mine(int fd, const char *path)
+static enum wr_code run_folder(char out[PATH_MAX], const char *data, struct wr_error *err)
 {
-	struct stat mine, there;
+	int n = snprintf(out, PATH_MAX, "%s/run", data);
 
-	return try_lock(fd) && fstat(fd, &mine) == 0 && stat(path, &there) == 0 && mine.st_ino == there.st_ino &&
-	       mine.st_dev == there.st_dev;
+	return n > 0 && n < PATH_MAX ? WR_OK : wr_fail(err, WR_E_INTERNAL, "path too long: %s", data);
 }
 
-static enum wr_code enter(bool *again, struct wr_run *run, const char *folder, struct wr_error *err)
+static enum wr_code make_folder(struct wr_run *run, const char *folder, struct wr_error *err)
 {
-	WR_AUTO_FD int fd = -1;
-	char name[NAME_LEN + 1];
-	int n, m;
+	int n = snprintf(run->path, sizeof run->path, "%s/%.*s", folder, NAME_LEN,
+			 run->alive.name + sizeof PREFIX - 1);
+	enum wr_code code = WR_OK;
 
-	wr_random_text(name, NAME_LEN);
-	n = snprintf(run->lock_path, sizeof run->lock_path, "%s/" PREFIX "%s" SUFFIX, folder, name);
-	m = snprintf(run->path, sizeof run->path, "%s/%s", folder, name);
-	if (n < 0 || m < 0 || (size_t)n >= sizeof run->lock_path)
-		return wr_fail(err, WR_E_INTERNAL, "path too long: %s", folder);
-	fd = open(run->lock_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return wr_fail_errno(err, "make %s", run->lock_path);
-	*again = !lock_is_mine(fd, run->lock_path);
-	if (*again)
-		return WR_OK;
-	if (mkdir(run->path, 0700) < 0) {
-		enum wr_code code = wr_fail_errno(err, "mkdir %s", run->path);
-
-		unlink(run->lock_path);
-		return code;
-	}
-	run->lock = fd;
-	fd = -1;
-	return WR_OK;
+	if (n < 0 || (size_t)n >= sizeof run->path)
+		code = wr_fail(err, WR_E_INTERNAL, "path too long: %s", folder);
+	else if (mkdir(run->path, 0700) < 0)
+		code = wr_fail_errno(err, "mkdir %s", run->path);
+	if (code != WR_OK)
+		wr_alive_end(&run->alive);
+	return code;
 }
 
 enum wr_code wr_run_enter(struct wr_run *run, const char *data, struct wr_error *err)
 {
 	char folder[PATH_MAX];
-	bool again = true;
-	enum wr_code code;
-	int n = snprintf(folder, sizeof folder, "%s/run", data);
+	enum wr_code code = run_folder(folder, data, err);
 
-	if (n < 0 || (size_t)n >= sizeof folder)
-		return wr_fail(err, WR_E_INTERNAL, "path too long: %s", data);
-	if ((code = wr_file_mkdirs(folder, err)) == WR_OK)
-		code = sweep_all(folder, err);
-	for (unsigned i = 0; code == WR_OK && again && i < TRIES; i++)
-		code = enter(&again, run, folder, err);
-	if (code == WR_OK && again)
-		code = wr_fail(err, WR_E_UNAVAILABLE, "no lock file in %s stays", folder);
+	run->alive = (struct wr_alive)WR_ALIVE_INIT;
+	if (code == WR_OK && (code = wr_file_mkdirs(folder, err)) == WR_OK && (code = sweep_all(folder, err)) == WR_OK &&
+	    (code = wr_alive_begin(&run->alive, folder, PREFIX, err)) == WR_OK)
+		code = make_folder(run, folder, err);
 	if (code != WR_OK)
 		run->path[0] = '\0';
 	return code;
@@ -169,11 +139,10 @@ void wr_run_leave(struct wr_run *run)
 {
 	if (!run->path[0])
 		return;
-	/* What cannot be removed is a dead process's from now on. */
-	if (wr_file_remove(AT_FDCWD, run->path, NULL) == WR_OK)
-		unlink(run->lock_path);
-	close(run->lock);
-	run->lock = -1;
+	/* The folder first: what cannot be removed is found by its name when nobody's lock stands for it. */
+	if (wr_file_remove(AT_FDCWD, run->path, NULL) != WR_OK)
+		errno = 0;
+	wr_alive_end(&run->alive);
 	run->path[0] = '\0';
 }
 
@@ -181,24 +150,19 @@ void wr_run_leave(struct wr_run *run)
 
 bool wr_run_others(const struct wr_run *run)
 {
-	const char *own = strrchr(run->lock_path, '/');
+	const char *own = strrchr(run->path, '/');
 	char folder[PATH_MAX];
 	bool others = false;
 	struct dirent *e;
 	DIR *d;
 
-	if (!run->path[0] || !own)
+	if (!own)
 		return true;
-	snprintf(folder, sizeof folder, "%.*s", (int)(own - run->lock_path), run->lock_path);
+	snprintf(folder, sizeof folder, "%.*s", (int)(own - run->path), run->path);
 	d = opendir(folder);
-	while (d && !others && (e = readdir(d))) {
-		WR_AUTO_FD int fd = -1;
-
-		if (!is_worker(e->d_name) || strcmp(e->d_name, own + 1) == 0)
-			continue;
-		fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-		others = fd >= 0 ? is_locked(fd) : errno != ENOENT;
-	}
+	while (d && !others && (e = readdir(d)))
+		others = is_worker(e->d_name) && strcmp(e->d_name, run->alive.name) != 0 &&
+			 wr_alive_check(folder, e->d_name);
 	if (d)
 		closedir(d);
 	return !d || others;

@@ -13,16 +13,12 @@
 
 #include <limits.h>
 
-#include "core/base/error.h"
+#include "core/base/alive.h"
 
 struct wr_run {
 	char path[PATH_MAX]; /* "" while not entered */
-	char lock_path[PATH_MAX];
-	int lock;
+	struct wr_alive alive;
 };
-/* clang-format off */
-#define WR_RUN_INIT {.lock = -1}
-/* clang-format on */
 
 /* Removes what dead processes left in <data>/run, then makes this one's own. */
 WR_MUST_CHECK enum wr_code wr_run_enter(struct wr_run *run, const char *data, struct wr_error *err);
