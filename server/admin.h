@@ -21,11 +21,13 @@
  *   job.show       {job}                        {jobId, kind, state, stage, done, total, result, error, ...}
  *   job.wait       {job}                        the same, after a second at most, or when the job has ended
  *   job.cancel     {job}                        the same
- * account and key take an id or a name, repo and job an id, path an absolute one of the server's. A secret is shown once,
- * by what made it. Those that make a job have it done by whoever runs jobs on the data folder; job.wait follows it.
+ * account and key take an id or a name, repo and job an id, path an absolute one of the server's. A secret is shown
+ * once, by what made it. Those that make a job have it done by whoever runs jobs on the data folder; job.wait follows
+ * it.
  * Ownership: *out is a new reference.
  * Threads:   any. Blocks on: SQLite; those of repositories on disk and CPU, for minutes on large ones.
- * Errors:    WR_E_INVALID_REQUEST, WR_E_NOT_FOUND, WR_E_JOB_NOT_FOUND and WR_E_REPO_NOT_FOUND with a sentence; the database's, the store's.
+ * Errors:    WR_E_INVALID_REQUEST, WR_E_NOT_FOUND, WR_E_JOB_NOT_FOUND and WR_E_REPO_NOT_FOUND with a sentence; the
+ *            database's, the store's.
  */
 #ifndef WR_ADMIN_H
 #define WR_ADMIN_H

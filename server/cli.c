@@ -279,9 +279,9 @@ static const char *more_help(const struct wr_command *c)
 		       "WARREN_<SECTION>_<KEY>.\nPrints \"warren: listening on URL\" when it is ready; logs go to "
 		       "stderr, one JSON object a line.\n";
 	if (c->options & BIT(DETACH))
-		return "\nPrints one JSON object when it is done; how far it is stands on stderr. Works beside a running "
-		       "server, which goes on\nwith it when the command is broken off (see warren job), and without one: "
-		       "then breaking it off cancels it, and with\n--detach it waits for the next server.\n";
+		return "\nPrints one JSON object when it is done; how far it is stands on stderr. Works beside a "
+		       "running server, which goes on\nwith it when the command is broken off (see warren job), and "
+		       "without one: then breaking it off cancels it, and with\n--detach it waits for the next server.\n";
 	if (strchr(c->name, ' ') && strncmp(c->name, "config", 6) != 0)
 		return "\nPrints one JSON object. Works beside a running server and without one.\n";
 	return "";
@@ -307,7 +307,8 @@ void wr_cli_help(const struct wr_cli *cli, struct wr_buf *out)
 		one_command(cli->command, out);
 		return;
 	}
-	wr_buf_addz(out, "Warren, a multi-tenant Git hosting server.\n\nUsage: warren COMMAND [options]\n\nCommands:\n");
+	wr_buf_addz(out, "Warren, a multi-tenant Git hosting server.\n\n"
+			 "Usage: warren COMMAND [options]\n\nCommands:\n");
 	for (size_t i = 0; i < WR_ARRAY_LEN(commands); i++) {
 		const struct wr_command *c = &commands[i];
 		WR_AUTO_S(wr_buf) words = WR_BUF_INIT(256);

@@ -89,8 +89,8 @@ static enum wr_code conclude(json_t **out, struct following *f, json_t *job, str
 	if (state && strcmp(state, "cancelled") == 0)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "the job was cancelled");
 	if (!state || strcmp(state, "done") != 0)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "%s (job %s, %s)", message ? message : "the job failed", f->id,
-			       code ? code : "no code");
+		return wr_fail(err, WR_E_INVALID_REQUEST, "%s (job %s, %s)", message ? message : "the job failed",
+			       f->id, code ? code : "no code");
 	copy = json_is_object(result) ? json_copy(result) : json_object();
 	if (!copy || json_object_set_new(copy, "jobId", json_string(f->id)) != 0) {
 		json_decref(copy);

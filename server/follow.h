@@ -1,11 +1,11 @@
 /*
- * server/follow.h: a command that waits for the job it made, and shows on stderr how far it is: one line that changes on a
- * terminal, else a line a second.
+ * server/follow.h: a command that waits for the job it made, and shows on stderr how far it is: one line that changes
+ * on a terminal, else a line a second.
  * Ownership: *out is a new reference.
  * Threads:   the main thread.
  * Blocks on: the job, for as long as it takes.
- * Errors:    why the job ended without success, for the person at the keyboard; WR_E_UNAVAILABLE when the server went away
- *            and did not come back for half a minute.
+ * Errors:    why the job ended without success, for the person at the keyboard; WR_E_UNAVAILABLE when the server went
+ *            away and did not come back for half a minute.
  */
 #ifndef WR_FOLLOW_H
 #define WR_FOLLOW_H

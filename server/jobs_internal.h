@@ -1,5 +1,6 @@
 /*
- * server/jobs_internal.h: the kinds of jobs_kinds.c, for jobs_repo.c, which starts their workers. arg is a struct wr_app.
+ * server/jobs_internal.h: the kinds of jobs_kinds.c, for jobs_repo.c, which starts their workers. arg is a struct
+ * wr_app.
  */
 #ifndef WR_SERVER_JOBS_INTERNAL_H
 #define WR_SERVER_JOBS_INTERNAL_H

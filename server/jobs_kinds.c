@@ -18,8 +18,10 @@ struct args {
 };
 
 static const struct wr_field arg_fields[] = {
-	WR_FIELD(struct args, source, "source", STRING, false),	  WR_FIELD(struct args, branch, "branch", STRING, false),
-	WR_FIELD(struct args, path, "path", STRING, false),	  WR_FIELD(struct args, link, "link", BOOL, false),
+	WR_FIELD(struct args, source, "source", STRING, false),
+	WR_FIELD(struct args, branch, "branch", STRING, false),
+	WR_FIELD(struct args, path, "path", STRING, false),
+	WR_FIELD(struct args, link, "link", BOOL, false),
 	WR_FIELD(struct args, redelta, "redelta", BOOL, false),
 };
 
@@ -61,7 +63,8 @@ static enum wr_code give(json_t **out, json_t *value, struct wr_error *err)
 }
 
 /* The job's repository, which is there. */
-static enum wr_code open_repo(struct wr_repo *row, struct wr_git_repo **out, const struct doing *d, struct wr_error *err)
+static enum wr_code open_repo(struct wr_repo *row, struct wr_git_repo **out, const struct doing *d,
+			      struct wr_error *err)
 {
 	enum wr_code code =
 		wr_repo_get(row, d->app->db, d->job->account_id, wr_str(d->job->repo_id), err);
@@ -115,7 +118,8 @@ static enum wr_code choose(struct wr_ref **out, size_t *count, const struct wr_s
 	return WR_OK;
 }
 
-static enum wr_code fork_from(json_t **result, const struct doing *d, const struct wr_repo *source, struct wr_error *err)
+static enum wr_code fork_from(json_t **result, const struct doing *d, const struct wr_repo *source,
+			      struct wr_error *err)
 {
 	WR_AUTO(wr_git_repo) *repo = NULL;
 	WR_AUTO(wr_snapshot) *snap = NULL;
@@ -139,8 +143,8 @@ static enum wr_code fork_from(json_t **result, const struct doing *d, const stru
 	if (code != WR_OK)
 		return code;
 	return give(result,
-		    json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "repoId", d->job->repo_id, "sourceId", source->id, "refs",
-			      (json_int_t)fork.ref_count, "linked", (json_int_t)fork.linked, "copied",
+		    json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "repoId", d->job->repo_id, "sourceId", source->id,
+			      "refs", (json_int_t)fork.ref_count, "linked", (json_int_t)fork.linked, "copied",
 			      (json_int_t)fork.copied, "bytesWritten", (json_int_t)fork.written),
 		    err);
 }
@@ -186,8 +190,8 @@ static enum wr_code adopted(json_t **result, const struct doing *d, const struct
 {
 	return give(result,
 		    json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s%}", "repoId", d->job->repo_id, "objects",
-			      (json_int_t)a->objects, "refs", (json_int_t)a->refs, "bytes", (json_int_t)a->bytes, "linked",
-			      (json_int_t)a->linked, "copied", (json_int_t)a->copied, "leftOut",
+			      (json_int_t)a->objects, "refs", (json_int_t)a->refs, "bytes", (json_int_t)a->bytes,
+			      "linked", (json_int_t)a->linked, "copied", (json_int_t)a->copied, "leftOut",
 			      (json_int_t)a->left_out, "defaultBranch", head.ptr, head.len),
 		    err);
 }

@@ -23,9 +23,9 @@ struct wr_repo_job {
 };
 
 /*
- * A repository of the source's account with the source's default branch and visibility, which has all of its branches and
- * tags, or (branch.ptr) this one branch alone, which is its default branch then. It is seen when the job is done. name.ptr
- * NULL: none.
+ * A repository of the source's account with the source's default branch and visibility, which has all of its branches
+ * and tags, or (branch.ptr) this one branch alone, which is its default branch then. It is seen when the job is done.
+ * name.ptr NULL: none.
  */
 WR_MUST_CHECK enum wr_code wr_repo_job_fork(struct wr_repo_job *out, const struct wr_app *app,
 					    const struct wr_repo *source, struct wr_str name, struct wr_str branch,
@@ -34,8 +34,8 @@ WR_MUST_CHECK enum wr_code wr_repo_job_maintain(struct wr_repo_job *out, const s
 						const struct wr_repo *repo, bool redelta, struct wr_error *err);
 
 /*
- * These two reach the server's own files at an absolute path: for the administrator's commands alone, never for a request.
- * link: core/git/adopt.h says for which folders.
+ * These two reach the server's own files at an absolute path: for the administrator's commands alone, never for a
+ * request. link: core/git/adopt.h says for which folders.
  */
 WR_MUST_CHECK enum wr_code wr_repo_job_adopt(struct wr_repo_job *out, const struct wr_app *app, const char *account_id,
 					     struct wr_str name, struct wr_str path, bool link, struct wr_error *err);

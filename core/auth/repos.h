@@ -50,14 +50,14 @@ WR_MUST_CHECK enum wr_code wr_repo_purge(struct wr_db *db, const char *account_i
 
 /*
  * A row in state "creating": nobody sees the repository yet, and its maker is filling its folder. maker: a job's id, or
- * the name of a process's file in run/ (core/store/jobs.h, wr_jobs_process()), to be added in the same transaction or there
- * already. id: a new one of the caller's. WR_E_NOT_FOUND where the account is going.
+ * the name of a process's file in run/ (core/store/jobs.h, wr_jobs_process()), to be added in the same transaction or
+ * there already. id: a new one of the caller's. WR_E_NOT_FOUND where the account is going.
  */
 WR_MUST_CHECK enum wr_code wr_repo_begin(struct wr_tx *tx, const char *id, const char *account_id,
 					 const struct wr_repo_new *new, const char *maker, struct wr_error *err);
 /*
- * It is live from now on. default_branch.ptr NULL: as it was begun. WR_E_REPO_NOT_FOUND where the maker has it no more, as
- * when its account was deleted meanwhile.
+ * It is live from now on. default_branch.ptr NULL: as it was begun. WR_E_REPO_NOT_FOUND where the maker has it no more,
+ * as when its account was deleted meanwhile.
  */
 WR_MUST_CHECK enum wr_code wr_repo_finish(struct wr_db *db, const char *account_id, const char *repo_id,
 					  const char *maker, struct wr_str default_branch, struct wr_error *err);
@@ -68,8 +68,9 @@ WR_MUST_CHECK enum wr_code wr_repo_making(bool *making, struct wr_db *db, const 
 WR_MUST_CHECK enum wr_code wr_repo_abandon(struct wr_db *db, const char *account_id, const char *repo_id,
 					   struct wr_error *err);
 /*
- * Those in state "creating" whose maker is gone become "deleting": its job has ended or is forgotten, or its process does
- * not live. A job that waits or will be run again keeps its row. At a start, and whenever a job ended without success.
+ * Those in state "creating" whose maker is gone become "deleting": its job has ended or is forgotten, or its process
+ * does not live. A job that waits or will be run again keeps its row. At a start, and whenever a job ended without
+ * success.
  */
 WR_MUST_CHECK enum wr_code wr_repo_abandon_creations(struct wr_db *db, struct wr_error *err);
 

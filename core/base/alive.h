@@ -1,7 +1,7 @@
 /*
  * core/base/alive.h: a file that says whether the process which made it lives: locked for as long as it does.
- * What a process wrote down under its file's name is thereby told from what a dead one left, without a word from either,
- * and a process id that came again deceives nobody.
+ * What a process wrote down under its file's name is thereby told from what a dead one left, without a word from
+ * either, and a process id that came again deceives nobody.
  * Ownership: by value; wr_alive_end() removes the file. The lock is of the open file: a child that was forked meanwhile
  *            and keeps the descriptor keeps it, too.
  * Threads:   begin and end from one, the check from any.

@@ -1,14 +1,15 @@
 /*
- * core/store/jobs.h: work that outlasts a request: rows that workers lease, with progress and an end that stays visible.
+ * core/store/jobs.h: work that outlasts a request: rows that workers lease, with progress and an end that stays
+ * visible.
  *
  *	queued -> running -> done | failed | cancelled
  *	   ^         |
  *	   +---------+  tried again, or given back by a worker that stops or is gone
  *
- * A job runs at least once, by one worker at a time: its lease names the worker's file in run/, which is locked while the
- * process lives. A job whose process is gone is queued again (handlers are idempotent), or fails at once where its kind
- * says that it cannot be repeated; so does one that began too often. Several processes may work on one database. Accounts
- * take turns, so that one account's thousand jobs do not stop another's one.
+ * A job runs at least once, by one worker at a time: its lease names the worker's file in run/, which is locked while
+ * the process lives. A job whose process is gone is queued again (handlers are idempotent), or fails at once where its
+ * kind says that it cannot be repeated; so does one that began too often. Several processes may work on one database.
+ * Accounts take turns, so that one account's thousand jobs do not stop another's one.
  * What has to be undone after an end without success is found by its own row, which names the job (wr_repo_begin() in
  * core/auth/repos.h): so it is undone whoever ends the job, and after any crash.
  * Ownership: values; JSON in and out are new references.
@@ -52,9 +53,9 @@ void wr_job_fini(struct wr_job *job);
 WR_DEFINE_AUTO_S(wr_job);
 
 /*
- * Queues a job inside the caller's transaction, so that it exists if and only if what caused it does; wr_jobs_poke() then.
- * id: a new one of the caller's (wr_uuid_new()), so that rows of the same transaction can name it. repo_id may be NULL;
- * args is borrowed.
+ * Queues a job inside the caller's transaction, so that it exists if and only if what caused it does; wr_jobs_poke()
+ * then. id: a new one of the caller's (wr_uuid_new()), so that rows of the same transaction can name it. repo_id may be
+ * NULL; args is borrowed.
  */
 WR_MUST_CHECK enum wr_code wr_job_add(struct wr_tx *tx, const char *id, const char *account_id, const char *repo_id,
 				      const char *kind, json_t *args, struct wr_error *err);
@@ -80,8 +81,8 @@ struct wr_job_kind {
 	const char *name;
 	bool once; /* not repeated after a crash: it fails */
 	/*
-	 * *result: a new reference, or NULL. WR_E_UNAVAILABLE, WR_E_STORAGE_FULL and a WR_E_CANCELLED that nobody asked for
-	 * are tried again for some minutes; every other error is the job's end, with the client's words for it.
+	 * *result: a new reference, or NULL. WR_E_UNAVAILABLE, WR_E_STORAGE_FULL and a WR_E_CANCELLED that nobody asked
+	 * for are tried again for some minutes; every other error is the job's end, with the client's words for it.
 	 */
 	enum wr_code (*run)(void *arg, json_t **result, const struct wr_job_run *run, struct wr_error *err);
 };

@@ -39,8 +39,8 @@ WR_MUST_CHECK enum wr_code wr_jobs_forget_of(struct wr_db *db, const char *accou
 					     struct wr_error *err);
 
 /*
- * Jobs whose process is gone, and those of this one's lease that no thread of it runs (mine says which it does): each is
- * queued again, or has ended. The kinds are asked whether they may be repeated.
+ * Jobs whose process is gone, and those of this one's lease that no thread of it runs (mine says which it does): each
+ * is queued again, or has ended. The kinds are asked whether they may be repeated.
  */
 struct wr_job_recovery {
 	struct wr_db *db;

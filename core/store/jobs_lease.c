@@ -74,7 +74,8 @@ static enum wr_code leave(struct wr_tx *tx, void *arg, struct wr_error *err)
 
 	if (o->state == WR_JOB_QUEUED)
 		return wr_tx_run(tx, SQL_JOB_GIVE_BACK, err, &l->changed, "ssiiiss", l->job->id, l->lease,
-				 (int64_t)l->job->attempts, (int64_t)o->attempts, o->not_before_ms, o->code, o->message);
+				 (int64_t)l->job->attempts, (int64_t)o->attempts, o->not_before_ms, o->code,
+				 o->message);
 	return wr_tx_run(tx, SQL_JOB_END, err, &l->changed, "ssisisss", l->job->id, l->lease, (int64_t)l->job->attempts,
 			 wr_job_state_name(o->state), wr_now_ms(), o->result, o->code, o->message);
 }

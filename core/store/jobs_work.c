@@ -37,8 +37,9 @@ struct wr_jobs {
 	/* Of the clock that only goes forward; due_at: something that was put off here may be, by then. */
 	int64_t recovery_at, forget_at, due_at;
 	char turn[WR_UUID_LEN + 1];	/* the account that had it last */
-	size_t worker_count;
+	/* cfg.threads of them, all there before the first thread is: what one has taken, the others see. */
 	struct worker *workers;
+	size_t started; /* of whoever starts and stops */
 };
 
 /* ---- one job ---- */
@@ -221,8 +222,8 @@ static void run(struct wr_jobs *jobs, const struct wr_job *job)
 	json_t *result = NULL;
 	enum wr_code code;
 
-	WR_LOG(WR_INFO, NULL, JOB_BEGUN, WR_STR("job", job->id), WR_STR("kind", job->kind), WR_STR("repo", job->repo_id),
-	       WR_STR("account", job->account_id), WR_INT("attempt", job->attempts));
+	WR_LOG(WR_INFO, NULL, JOB_BEGUN, WR_STR("job", job->id), WR_STR("kind", job->kind),
+	       WR_STR("repo", job->repo_id), WR_STR("account", job->account_id), WR_INT("attempt", job->attempts));
 	code = run_handler(&result, &r, &err);
 	if (code == WR_OK)
 		code = result_text(&text, result, &err);
@@ -246,10 +247,10 @@ static void run(struct wr_jobs *jobs, const struct wr_job *job)
 /* One worker is always for the others, where there are more than one. */
 static bool has_its_share(struct wr_jobs *jobs, const char *account)
 {
-	size_t n = 0, share = jobs->worker_count > 1 ? jobs->worker_count - 1 : 1;
+	size_t n = 0, share = jobs->cfg.threads > 1 ? jobs->cfg.threads - 1 : 1;
 
 	pthread_mutex_lock(&jobs->lock);
-	for (size_t i = 0; i < jobs->worker_count; i++)
+	for (size_t i = 0; i < jobs->cfg.threads; i++)
 		n += strcmp(jobs->workers[i].account, account) == 0 ? 1 : 0;
 	pthread_mutex_unlock(&jobs->lock);
 	return n >= share;
@@ -336,7 +337,7 @@ static bool is_mine(void *arg, const char *id)
 	bool mine = false;
 
 	pthread_mutex_lock(&jobs->lock);
-	for (size_t i = 0; i < jobs->worker_count; i++)
+	for (size_t i = 0; i < jobs->cfg.threads; i++)
 		mine = mine || strcmp(jobs->workers[i].id, id) == 0;
 	pthread_mutex_unlock(&jobs->lock);
 	return mine;
@@ -481,9 +482,7 @@ enum wr_code wr_jobs_start(struct wr_jobs **out, const struct wr_jobs_config *cf
 
 		w->jobs = jobs;
 		code = wr_thread_start(&w->thread, "wr-job", NICENESS, work, w, err);
-		pthread_mutex_lock(&jobs->lock);
-		jobs->worker_count += code == WR_OK ? 1 : 0;
-		pthread_mutex_unlock(&jobs->lock);
+		jobs->started += code == WR_OK ? 1 : 0;
 	}
 	if (code != WR_OK)
 		wr_jobs_stop(jobs);
@@ -515,7 +514,7 @@ void wr_jobs_stop(struct wr_jobs *jobs)
 	if (!jobs)
 		return;
 	wr_jobs_retire(jobs);
-	for (size_t i = 0; i < jobs->worker_count; i++)
+	for (size_t i = 0; i < jobs->started; i++)
 		pthread_join(jobs->workers[i].thread, NULL);
 	drop(jobs);
 }

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 from harness import expect, same, test, wait_for
 from harness.api import TIME, UUID
@@ -238,7 +239,7 @@ def a_server_that_is_killed_in_the_middle(t):
     for n in t.rounds(6):
         command = ("repo", "fork", repo.id) if n % 2 else ("repo", "adopt", account.name, os.path.join(work, ".git"))
         made, _ = run(server, *command, "--detach")
-        signal.sigtimedwait([], t.random.random() * 0.08)
+        time.sleep(t.random.random() * 0.08)
         server.kill()
         server.start()
         same(whole_or_gone(t, server, account, made, work, f"killed-{n}"), "done", "a job that can be repeated")
@@ -255,7 +256,7 @@ def a_worker_that_is_killed_in_the_middle(t):
     for n in t.rounds(3):
         command = subprocess.Popen([warren(), "repo", "fork", repo.id, "--data", server.data], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, env=clean_environment())
-        signal.sigtimedwait([], t.random.random() * 0.08)
+        time.sleep(t.random.random() * 0.08)
         workers = server.pids()[1:]
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
@@ -280,7 +281,7 @@ def a_command_without_a_server_that_is_broken_off(t):
         known = {j["jobId"] for j in server.cli("job", "list")["jobs"]}
         command = subprocess.Popen([warren(), "repo", "fork", repo.id, "--data", server.data], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, env=clean_environment())
-        signal.sigtimedwait([], t.random.random() * 0.1)
+        time.sleep(t.random.random() * 0.1)
         command.send_signal(signal.SIGKILL if n % 2 else signal.SIGINT)
         command.communicate(timeout=60 * slowness())
         server.start()

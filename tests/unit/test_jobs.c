@@ -1,4 +1,4 @@
-/* core/store/jobs: the queue, leases, recovery of what dead processes had, turns, cancelling, trying again; real database. */
+/* core/store/jobs: queue, leases, recovery of what dead processes had, turns, cancelling, trying again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -726,7 +726,8 @@ static void a_creation_is_seen_when_it_is_finished(void **state)
 	assert_int_equal(wr_repo_making(&making, p->db, p->a.id, c.repo, c.job, NULL), WR_OK);
 	assert_true(making);
 	assert_int_equal(wr_repo_making(&making, p->db, p->a.id, c.repo, "job-other.lock", NULL), WR_E_REPO_NOT_FOUND);
-	assert_int_equal(wr_repo_finish(p->db, p->a.id, c.repo, "job-other.lock", WR_S("x"), NULL), WR_E_REPO_NOT_FOUND);
+	assert_int_equal(wr_repo_finish(p->db, p->a.id, c.repo, "job-other.lock", WR_S("x"), NULL),
+			 WR_E_REPO_NOT_FOUND);
 	assert_int_equal(wr_repo_finish(p->db, p->a.id, c.repo, c.job, WR_S("trunk"), NULL), WR_OK);
 	assert_int_equal(wr_repo_find(&repo, p->db, wr_str(c.repo), NULL), WR_OK);
 	assert_string_equal(repo.default_branch, "trunk");
