@@ -397,6 +397,114 @@ static void a_push_older_than_the_grace_is_refused(void **state)
 	assert_false(has(f, &a) || has(f, &b));
 }
 
+/* Both as they come, in threads of their own: a name for what may be gone any moment is refused, or all of it is there. */
+struct both {
+	struct fx *f;
+	struct wr_oid value;
+	atomic_bool stop;
+	unsigned taken, refused;
+};
+
+static _Atomic int64_t shared_clock;
+
+static int64_t read_shared(void *arg)
+{
+	(void)arg;
+	return atomic_load(&shared_clock);
+}
+
+static void *name_it(void *arg)
+{
+	struct both *b = arg;
+
+	while (!atomic_load(&b->stop)) {
+		struct wr_ref_update u = {.name = WR_S("refs/heads/again"), .new = b->value, .any_old = true};
+		struct wr_change change = {.updates = &u, .count = 1};
+		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+
+		if (wr_git_append(b->f->repo, &change, &err) != WR_OK)
+			break;
+		b->taken += u.result == WR_OK;
+		b->refused += u.result == WR_E_BAD_PACK;
+		if (u.result == WR_OK) {
+			u.new = zero;
+			if (wr_git_append(b->f->repo, &change, &err) != WR_OK)
+				break;
+		}
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void in_threads(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_buf) pack = WR_BUF_INIT(1 << 20);
+	struct both b = {.f = f};
+	struct wr_oid a;
+	char hex[WR_OID_HEX + 1];
+	pthread_t thread;
+
+	fx_stop(f);
+	atomic_store(&shared_clock, clock_ms);
+	f->cfg.now_ms = read_shared;
+	fx_start(f);
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b.value, NULL, "b");
+	wr_oid_hex(hex, &b.value);
+	sh_out(f, &pack, "echo %s | git -C src pack-objects -q --revs --stdout", hex);
+	assert_ok(push_commit(f, "refs/heads/main", &a, NULL));
+	assert_int_equal(pthread_create(&thread, NULL, name_it, &b), 0);
+	for (unsigned i = 0; i < rounds(60); i++) {
+		WR_AUTO(wr_snapshot) *snap = NULL;
+		WR_AUTO_S(wr_verified) v = {0};
+
+		if (i % 3 == 0)
+			assert_ok(push(f, wr_buf_str(&pack), "refs/heads/b", &b.value));
+		else if (i % 3 == 1)
+			assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
+		checkpoint(f);
+		atomic_fetch_add(&shared_clock, i % 2 ? 2 * GRACE : GRACE / 3);
+		checkpoint(f);
+		assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+		assert_ok(wr_verify(&v, snap, -1, NULL, &f->err));
+		if (v.problem_count)
+			fail_msg("%s", v.problems[0]);
+	}
+	atomic_store(&b.stop, true);
+	pthread_join(thread, NULL);
+	assert_true(b.taken > 0);
+	verify(f);
+}
+
+/* Who looks at the repository after the time that is kept with it sets it going. */
+static void it_is_due_when_somebody_looks(void **state)
+{
+	struct fx *f = *state;
+	struct wr_oid a, b;
+	bool there = true;
+
+	fx_stop(f);
+	f->cfg.no_keeper = false;
+	f->cfg.now_ms = read_shared;
+	atomic_store(&shared_clock, clock_ms);
+	fx_start(f);
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, NULL, "b");
+	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
+	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
+	assert_true(checkpoint(f));
+	assert_true(has(f, &b));
+	atomic_fetch_add(&shared_clock, 2 * GRACE);
+	restart(f);
+	for (unsigned i = 0; i < 2000 && there; i++) {
+		there = has(f, &b);
+		nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+	}
+	assert_false(there);
+}
+
 /* Nothing of a checkpoint that was broken off is there, and what it would have dropped is. */
 static bool stop_at(void *arg)
 {
@@ -958,6 +1066,8 @@ int main(void)
 		T(a_push_beside_the_checkpoint_that_drops),
 		T(what_went_since_is_missing),
 		T(a_push_older_than_the_grace_is_refused),
+		T(in_threads),
+		T(it_is_due_when_somebody_looks),
 		T(one_that_is_broken_off_drops_nothing),
 		T(lost_times),
 		T(a_time_ahead_of_the_clock),
