@@ -1,8 +1,11 @@
 /* What no ref reaches: kept for its grace, whole again where it is referred to, then gone; with a clock that the test moves. */
 #include "tests/unit/git_fixture.h"
 
+#include <xxhash.h>
+
 #include "core/git/git_internal.h"
 #include "core/git/keeper.h"
+#include "core/git/le.h"
 #include "core/git/mtimes.h"
 #include "core/git/verify.h"
 
@@ -593,6 +596,87 @@ static void a_time_ahead_of_the_clock(void **state)
 	assert_true(has(f, &b));
 }
 
+/* The ref file in force as a program wrote it that knew no cruft. */
+static void make_version_1(struct fx *f)
+{
+	WR_AUTO_S(wr_buf) name = WR_BUF_INIT(4096);
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1 << 20);
+	uint64_t dead;
+	uint32_t packs;
+	size_t at, len;
+	uint8_t *b;
+
+	sh_out(f, &name, "cd %s/warren; ls *.refs", folder());
+	name.ptr[name.len - 1] = '\0';
+	sh_out(f, &text, "cat %s/warren/%s", folder(), name.ptr);
+	b = (uint8_t *)text.ptr;
+	packs = wr_le32(b + 24);
+	dead = wr_le64(b + 40);
+	memcpy(b, "WRNREFS1", 8);
+	for (uint32_t i = 0; i < packs; i++) {
+		uint8_t *row = b + 64 + 48 * i;
+
+		row[20] = row[20] == WR_ROLE_CRUFT ? WR_ROLE_OTHER : row[20];
+		wr_put_le64(row + 32, 0);
+	}
+	at = 64 + 48 * (packs + wr_le64(b + 32));
+	for (uint64_t i = 0; i < dead; i++)
+		memmove(b + at + 4 * i, b + at + 8 * i, 4);
+	memmove(b + at + 4 * dead, b + at + 8 * dead, text.len - at - 8 * dead);
+	len = text.len - 4 * dead;
+	if (len % 8) {
+		memset(b + len - 8, 0, 4);
+		len += 4;
+	}
+	wr_put_le64(b + len - 8, XXH3_64bits(b, len - 8));
+	write_whole(f, "v1", wr_str_n(text.ptr, len));
+	sh(f, "mv v1 %s/warren/%s; rm -f %s/objects/pack/*.mtimes", folder(), name.ptr, folder());
+}
+
+static void what_an_older_program_left_is_sorted(void **state)
+{
+	struct fx *f = *state;
+	struct wr_oid a, b, c, d;
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, NULL, "b");
+	new_commit(f, &c, NULL, "c");
+	new_commit(f, &d, NULL, "d");
+	for (unsigned i = 0; i < 20; i++) {
+		char text[32];
+
+		snprintf(text, sizeof text, "more %u", i);
+		new_commit(f, &a, &a, text);
+	}
+	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
+	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_ok(push_commit(f, "refs/pull/c", &c, NULL));
+	assert_ok(push_commit(f, "refs/heads/d", &d, NULL));
+	assert_ok(push(f, WR_S(""), "refs/heads/d", &zero));
+	assert_true(checkpoint(f));
+	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
+	assert_true(checkpoint(f));
+	fx_stop(f);
+	make_version_1(f);
+	fx_start(f);
+	verify(f);
+	assert_int_equal(role_objects(f, "cruft"), 0);
+	assert_true(has(f, &b) && has(f, &c) && has(f, &d));
+	clock_ms += 2 * GRACE;
+	assert_false(checkpoint(f));
+	assert_ok(push(f, WR_S(""), "refs/heads/x", &a));
+	assert_true(checkpoint(f));
+	/* Nobody knew since when. */
+	assert_true(has(f, &b) && has(f, &c) && has(f, &d));
+	assert_int_equal(role_objects(f, "cruft"), 3);
+	verify(f);
+	clock_ms += 2 * GRACE;
+	assert_true(checkpoint(f));
+	assert_false(has(f, &b) || has(f, &d));
+	assert_true(has(f, &c));
+	verify(f);
+}
+
 static void maintenance_leaves_nothing_that_is_not_needed(void **state)
 {
 	struct fx *f = *state;
@@ -1071,6 +1155,7 @@ int main(void)
 		T(one_that_is_broken_off_drops_nothing),
 		T(lost_times),
 		T(a_time_ahead_of_the_clock),
+		T(what_an_older_program_left_is_sorted),
 		T(maintenance_leaves_nothing_that_is_not_needed),
 		T(deltas_are_found_by_content),
 		T(one_that_is_told_to_stop_changes_nothing),

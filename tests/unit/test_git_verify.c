@@ -160,6 +160,93 @@ static void every_flipped_byte_is_found(void **state)
 	sound(c);
 }
 
+/* One of each role, with something dead in base. */
+static void unreached(struct ck *c)
+{
+	struct wr_oid oid;
+
+	for (unsigned i = 0; i < 6; i++) {
+		char ref[32], text[64];
+
+		snprintf(ref, sizeof ref, i == 5 ? "refs/pull/1" : "refs/tags/t%u", i);
+		snprintf(text, sizeof text, "a text %u that is not very long", i);
+		blob(c, &oid, text);
+		ck_push(c, ref, &oid, AS_RECORD);
+	}
+	ck_push(c, "refs/tags/t0", NULL, AS_RECORD);
+	ck_checkpoint(c);
+	ck_push(c, "refs/tags/t1", NULL, AS_RECORD);
+	ck_checkpoint(c);
+	assert_int_equal(c->snap->member_count, 3);
+	assert_int_equal(c->snap->members[0].dead->count, 1);
+	assert_int_equal(c->snap->members[1].role, WR_ROLE_CRUFT);
+}
+
+static void times_and_roles_are_checked(void **state)
+{
+	struct ck *c = *state;
+	struct wr_member *m;
+	struct wr_dead *dead;
+
+	unreached(c);
+	sound(c);
+	every_byte_of(c, "mtimes");
+	m = c->snap->members;
+	m[1].since++;
+	finds(c, "older than the ref file says");
+	m[1].since--;
+	m[1].role = WR_ROLE_OTHER;
+	finds(c, "counts as other refs'");
+	m[1].role = WR_ROLE_CRUFT;
+	m[2].role = WR_ROLE_CRUFT;
+	m[2].since = 1;
+	finds(c, "has the time of one that no ref reaches");
+	m[2].role = WR_ROLE_OTHER;
+	m[2].since = 0;
+	dead = m[0].dead;
+	m[0].dead = NULL;
+	finds(c, "is reached by no head and no tag");
+	m[0].dead = dead;
+	dead->since[0] = 0;
+	finds(c, "counts as other refs'");
+	dead->since[0] = 1700000000;
+	sound(c);
+	sh(&c->f, "rm r.git/objects/pack/*.mtimes");
+	finds(c, "mtimes is missing");
+}
+
+/* A commit that outlives its tree. */
+static void what_goes_too_early_is_found(void **state)
+{
+	struct ck *c = *state;
+	struct wr_dead *dead;
+	struct wr_oid commit;
+
+	sh(&c->f, "rm -rf src");
+	make_history(&c->f, "src", 20);
+	sh_oid(&c->f, &commit, "git -C src rev-list --all --reverse | tail -n 1");
+	ck_push(c, "refs/heads/b0", &commit, AS_RECORD);
+	ck_checkpoint(c);
+	ck_push(c, "refs/heads/b0", NULL, AS_RECORD);
+	ck_checkpoint(c);
+	for (size_t i = 0; i < c->snap->member_count; i++) {
+		struct wr_member *m = &c->snap->members[i];
+		uint32_t pos;
+
+		if (m->role == WR_ROLE_CRUFT && wr_pack_find(&pos, m->pack, &commit)) {
+			sound(c);
+			dead = wr_dead_new(m->pack->count - 1);
+			for (uint32_t k = 0, n = 0; k < m->pack->count; k++)
+				if (k != pos)
+					wr_dead_put(dead, n++, k, WR_DEAD_GONE);
+			m->dead = dead;
+			finds(c, "objects that no ref reaches need");
+			return;
+		}
+	}
+	fail_msg("nothing became cruft");
+}
+
 /* A pack made by hand becomes a member. */
 static void add_pack(struct ck *c, struct pb *b, enum wr_role role)
 {
@@ -349,6 +436,8 @@ int main(void)
 		T(sound_ones_are_found_sound),
 		T(a_cancelled_one_ends),
 		T(every_flipped_byte_is_found),
+		T(times_and_roles_are_checked),
+		T(what_goes_too_early_is_found),
 		T(what_is_missing_is_found),
 		T(wrong_types_are_found),
 		T(what_libgit2_refuses_is_found),
