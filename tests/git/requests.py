@@ -443,8 +443,7 @@ class World:
             same(warren.unshallow, unshallow, "roots that are none any more")
         if warren.pack is None or git.pack is None:
             return
-        # At its deepest level git calls a commit a root that has no parents to lose.
-        alike = warren.shallow == {o for o in git.shallow if self.history.parents(o)} and warren.unshallow == git.unshallow
+        alike = (warren.shallow, warren.unshallow) == (git.shallow, git.unshallow)
         expect(alike or self.history.lying, "git cuts elsewhere", git.shallow, git.unshallow, warren.shallow, warren.unshallow)
         if not alike:
             self.received(client, ask, warren, "warren")
@@ -481,14 +480,15 @@ class World:
             same(set(warren.acks) & common, set(git.acks) & common, "acknowledged")
         if ask.version == 2 or warren.pack is None:
             expect(not set(warren.acks) - self.reached or warren.ready or ask.ack == "multi_ack", "acknowledged what is not known", warren.acks)
-        # Enough in common: each want leads to a have, or to a parent of one. Git says so later where dates are in its way.
-        if ask.version == 2 and not ask.done:
-            theirs = {self.history.peeled(a) for a in warren.acks}
-            theirs |= {p for c in theirs for p in self.history.parents(c)}
-            wants = self.history.commits_of(self.history.peeled(w) for w in ask.wanted())
-            enough = bool(wants) and all(self.history.closure([w]) & theirs for w in wants)
-            expect(warren.ready or not enough, "not ready, though every want leads to a have")
-            expect(enough or not wants or not warren.ready, "ready too early")
+        # Enough in common: each want leads to a have, or to a parent of one, over commits that are not older than all haves.
+        # Git's does not look through tags among the haves.
+        theirs = {self.history.peeled(a) for a in warren.acks if a in self.reached}
+        theirs |= {p for c in theirs for p in self.history.parents(c)}
+        wants = self.history.commits_of(self.history.peeled(w) for w in ask.wanted())
+        enough = all(self.history.closure([w]) & theirs for w in wants)
+        expect(enough or not warren.ready, "ready too early")
+        if not self.lost and all(self.history.kind(h) == COMMIT for h in ask.haves):
+            same(warren.ready, git.ready, "ready")
         same(warren.pack is not None, ask.done or warren.ready and (ask.version == 2 or ask.no_done), "whether a pack comes")
 
     def cut(self, client, ask):
@@ -508,7 +508,8 @@ class World:
                 seen |= level
             else:
                 seen -= level
-            return {c for c in level if self.history.parents(c)} - roots, roots & seen
+            # At the deepest level a commit is called a root even where it has no parents to lose.
+            return level - roots, roots & seen
         if not ask.deepens():
             return set(), set()
         left = self.history.closure([self.history.peeled(self.refs[self.full(n)]) for n in ask.nots])
