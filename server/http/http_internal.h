@@ -128,6 +128,7 @@ struct wr_request {
 	size_t n_headers;
 	uint64_t content_length;
 	bool has_length, chunked;
+	bool coded_twice; /* two lines of Content-Encoding: a list */
 	bool gzip;
 	struct wr_caller caller;
 	struct wr_repo repo;

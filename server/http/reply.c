@@ -133,6 +133,14 @@ static void error_text(struct wr_request *req, const struct wr_error *err)
 	wr_buf_addc(&reply->body, '\n');
 }
 
+/* A refusal may be none a moment later, like all that is said of a repository; also for caches of HTTP/1.0. */
+static void no_cache(struct wr_request *req)
+{
+	wr_reply_header(req, "Expires", "Fri, 01 Jan 1980 00:00:00 GMT");
+	wr_reply_header(req, "Pragma", "no-cache");
+	wr_reply_header(req, "Cache-Control", "no-cache, max-age=0, must-revalidate");
+}
+
 void wr_reply_error(struct wr_request *req, enum wr_code code, struct wr_error *err)
 {
 	struct wr_reply *reply = &req->reply;
@@ -147,6 +155,8 @@ void wr_reply_error(struct wr_request *req, enum wr_code code, struct wr_error *
 		error_text(req, err);
 	else
 		error_json(req, err);
+	if (wr_request_is_git(req))
+		no_cache(req);
 	if (reply->status == 401 && wr_request_is_git(req))
 		wr_reply_header(req, "WWW-Authenticate", "Basic realm=\"Warren\", charset=\"UTF-8\"");
 	if (reply->status == 503)
