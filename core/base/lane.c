@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "core/base/clock.h"
+#include "core/base/log.h"
 #include "core/base/share.h"
 #include "core/base/threads.h"
 
@@ -41,6 +42,7 @@ struct wr_lane {
 	unsigned alive; /* threads, also those that are being started */
 	unsigned hands; /* of them, woken or started and not at work yet */
 	bool stopping;
+	bool warned; /* the log has it that the system gave no thread */
 	bool has_left;
 	pthread_t left; /* the thread that ended last, to be joined by the next that does */
 	struct idler *idlers;
@@ -171,14 +173,22 @@ static enum wr_code start_thread(struct wr_lane *lane, struct wr_error *err)
 {
 	pthread_t id;
 	enum wr_code code = wr_thread_start(&id, lane->name, lane->cfg.niceness, lane_main, lane, err);
+	bool warn;
 
 	if (code == WR_OK)
 		return WR_OK;
 	pthread_mutex_lock(&lane->lock);
 	lane->alive--;
 	lane->hands--;
+	warn = !lane->warned;
+	lane->warned = true;
 	pthread_cond_broadcast(&lane->gone);
 	pthread_mutex_unlock(&lane->lock);
+	if (warn)
+		WR_LOG(WR_WARN, NULL, SERVER_WARNING,
+		       WR_STR("what", "the system gives no more threads; requests wait for those there are (ulimit -u, "
+				      "TasksMax= of systemd)"),
+		       WR_STR("lane", lane->cfg.name));
 	return code;
 }
 
