@@ -17,6 +17,7 @@
  * | events (wr-events-disk)     | 1                      | disk, a repository's lock and turn, SQLite                |
  * | keeper (wr-keeper)          | 1, niced               | disk, a repository's turn, CPU for seconds                |
  * | index (wr-index)            | 1 beside a large push  | CPU; it ends with the push                                |
+ * | alive (wr-alive)            | 1 beside a large push  | the clock; room in the reply                              |
  * | control (wr-control)        | 1                      | its socket, by deadlines; SQLite's writer                 |
  * | commands (wr-command)       | at most 8              | disk, a repository's turn; its client, by deadlines       |
  *
