@@ -19,8 +19,8 @@ FETCH = "application/x-git-upload-pack-request"
 
 class Case:
     """request: bytes, or a function that makes them. says: a pattern that the sentences of the answer have to match. status:
-    one, or several; None where no answer is due, because the client leaves in the middle of its request. more: what follows
-    the first answer, as (status, pattern) each; then the server has to close the connection."""
+    one, or several; 0 where the connection just ends; None where the client leaves in the middle of its request. more: what
+    follows the first answer, as (status, pattern) each; then the server has to close the connection."""
 
     def __init__(self, name, request, status, says="", more=()):
         self.name, self.request, self.says, self.more = name, request, says, more
@@ -194,12 +194,18 @@ class Target:
         try:
             wanted = [(case.status, case.says), *case.more] if case.status != (None,) else []
             answers = self.send(case.bytes(), len(wanted), bool(case.more))
-            for (status, says), answer in itertools.zip_longest(wanted, answers, fillvalue=(None, {}, b"")):
+            for (status, says), answer in itertools.zip_longest(wanted, answers, fillvalue=(0, {}, b"")):
                 text = sentences(answer[2])
                 expect(answer[0] in (status if isinstance(status, tuple) else (status,)), "status", answer[0], status, text)
                 expect(re.search(says, text), "sentence", text, says)
         except Exception as e:
             raise Fail(f"{case.name}: {e}") from e
+
+    def unchanged(self, case):
+        try:
+            same(self.wire.refs(self.repo.id), self.refs, "refs")
+        except Exception as e:
+            raise Fail(f"{case.name}: after it: {e}\n{self.server.log_tail()}") from e
 
     def run(self, cases, memory=8 << 20):
         """Every case twice, with the same memory and descriptors after both."""
@@ -211,7 +217,7 @@ class Target:
         for turn in ("once", "twice"):
             for case in cases:
                 self.one(case)
-                same(self.wire.refs(self.repo.id), self.refs, f"{case.name}: refs")
+                self.unchanged(case)
             self.quiet(before, turn)
             same(self.files(), files, f"{turn}: files of the repository")
             sizes.append(self.server.rss_anon())
