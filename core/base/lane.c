@@ -142,7 +142,7 @@ static struct account *next_turn(const struct wr_lane *lane)
 
 /* ---- threads ---- */
 
-/* Sees to it that somebody is on the way to the work there is. True when that has to be a new thread: start_thread(). */
+/* Sees to it that somebody is on the way to the work there is. True when that has to be a new one: start_thread(). */
 static bool call_hand(struct wr_lane *lane)
 {
 	struct idler *idler = lane->idlers;

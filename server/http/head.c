@@ -39,8 +39,8 @@ static bool is_secret(struct wr_str name)
 }
 
 /*
- * libmicrohttpd (0.9.75) joins a folded line (obs-fold) to the header's name, not its value: the header is gone then, and
- * with it the body's length.
+ * libmicrohttpd (0.9.75) joins a folded line (obs-fold) to the header's name, not its value: the header is gone then,
+ * and with it the body's length.
  */
 static bool is_folded(struct wr_str name)
 {

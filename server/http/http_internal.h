@@ -259,8 +259,8 @@ void wr_watch_connection(void *cls, struct MHD_Connection *connection, void **co
 void wr_watch_begin(struct wr_http *http, struct MHD_Connection *connection, struct wr_request *req);
 void wr_watch_end(struct wr_http *http, struct MHD_Connection *connection);
 /*
- * The connection is about to be closed on a client that does not read its answer: what the kernel still holds of it goes
- * too, else the client could go on taking that for hours.
+ * The connection is about to be closed on a client that does not read its answer: what the kernel still holds of it
+ * goes too, else the client could go on taking that for hours.
  */
 void wr_watch_forget_unsent(const struct wr_request *req);
 /* Gives all running requests up. The lock is not held. */

@@ -233,9 +233,9 @@ static void add_headers(struct wr_request *req, struct MHD_Response *response)
 }
 
 /*
- * The library is about to close the connection where its loop does not go on to the clean-up: the socket would stay open
- * until the connection's timeout (0.9.75, MHD_connection_handle_idle() and epoll). Those with a timeout of their own are
- * looked at in each turn of the loop.
+ * The library is about to close the connection where its loop does not go on to the clean-up: the socket would stay
+ * open until the connection's timeout (0.9.75, MHD_connection_handle_idle() and epoll). Those with a timeout of their
+ * own are looked at in each turn of the loop.
  */
 static void close_soon(struct wr_request *req)
 {

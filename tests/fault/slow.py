@@ -1,4 +1,4 @@
-"""Crowds of clients that are slow, stop half way or never read: others are served, memory stays small, all are dropped."""
+"""Crowds of clients that are slow, stop half way or never read: others are served, and all of them are dropped."""
 import os
 import re
 import resource
