@@ -1,5 +1,5 @@
-"""Hostile packs, each with the sentence that refuses it. Whatever it was: the refs are the same, a clone works, nothing of it
-lies about, and the server has as much memory and as many descriptors as before."""
+"""Hostile packs, each with the sentence that refuses it. Whatever it was: the refs are the same, a clone works, nothing
+of it lies about, and the server has as much memory and as many descriptors as before."""
 import hashlib
 import struct
 import zlib
@@ -7,7 +7,8 @@ import zlib
 from harness import expect, same, test
 from harness import pkt
 from harness.hostile import Case, Target
-from harness.pkt import (BLOB, COMMIT, OFS_DELTA, REF_DELTA, TAG, TREE, ZERO, delta, entry, entry_header, pack, reseal, varint)
+from harness.pkt import (BLOB, COMMIT, OFS_DELTA, REF_DELTA, TAG, TREE, ZERO, delta, entry, entry_header, pack, reseal,
+    varint)
 from harness.raw import unpack
 
 COST = 10
@@ -23,7 +24,8 @@ max_delta_depth = 20
 """
 NONE = "1" * 40
 # What the report says behind "unpack bad pack: ".
-EARLY, HEADER, SUM, BEHIND = "it ends too early", "it has no header of version 2", "its checksum is wrong", "bytes follow its end"
+EARLY, HEADER = "it ends too early", "it has no header of version 2"
+SUM, BEHIND = "its checksum is wrong", "bytes follow its end"
 ENTRY, DATA = r"a wrong header in the entry at byte \d+", "an entry's data are damaged"
 LONG, SHORT = "an entry is longer than it says", "an entry is shorter than it says"
 BASE, DELTA = r"a wrong delta base in the entry at byte \d+", r"a wrong delta in the entry at byte \d+"
@@ -80,7 +82,8 @@ class World(Target):
         self.main, self.main_tree = old[0], pkt.oid(TREE, old[1][1][1])
         self.secret = b"another tenant's secret, long enough to be a base\n" * 4
         theirs = self.commit_of(pkt.tree(("100644", "secret", pkt.oid(BLOB, self.secret))))
-        body = pkt.push_body([(ZERO, theirs[0], "refs/heads/main")], pack([entry(k, d) for k, d in [*theirs[1], (BLOB, self.secret)]]))
+        body = pkt.push_body([(ZERO, theirs[0], "refs/heads/main")],
+            pack([entry(k, d) for k, d in [*theirs[1], (BLOB, self.secret)]]))
         self.theirs = theirs[0]
         reply = self.other.account.api.post(f"/{self.other.id}.git/git-receive-pack", body, headers={
             "Content-Type": "application/x-git-receive-pack-request"})
@@ -100,7 +103,8 @@ class World(Target):
         return pkt.oid(COMMIT, data), [(COMMIT, data), (TREE, tree)]
 
     def store(self, ref, old, new, objects):
-        said = self.wire.push(self.repo.id, {ref: (None if old == ZERO else old, new)}, pack([entry(k, d) for k, d in objects]))
+        said = self.wire.push(self.repo.id, {ref: (None if old == ZERO else old, new)},
+            pack([entry(k, d) for k, d in objects]))
         expect(said.ok, "a push", said)
 
     def with_blob(self, data):
@@ -161,8 +165,10 @@ def entries(w):
         "a size just above max_object": (sized(4 * MIB + 1), OBJECT),
         **{f"a size of 2^60 for a {what}": (pack([*w.entries, entry(kind, b"x" * 20, size=1 << 60)]), ENTRY)
            for kind, what in ((COMMIT, "commit"), (TREE, "tree"), (BLOB, "blob"), (TAG, "tag"))},
-        "a size of 2^60 for a delta by id": (pack([*w.entries, entry(REF_DELTA, delta(n, 3, b"abc"), w.blob_id, size=1 << 60)]), ENTRY),
-        "a size of 2^60 for a delta by offset": (pack([*w.entries, entry(OFS_DELTA, delta(n, 3, b"abc"), len(b), size=1 << 60)]), ENTRY),
+        "a size of 2^60 for a delta by id": (pack([*w.entries,
+            entry(REF_DELTA, delta(n, 3, b"abc"), w.blob_id, size=1 << 60)]), ENTRY),
+        "a size of 2^60 for a delta by offset": (pack([*w.entries,
+            entry(OFS_DELTA, delta(n, 3, b"abc"), len(b), size=1 << 60)]), ENTRY),
         "a size of 2^64 - 1": (sized((1 << 64) - 1), ENTRY),
         "a size of 2^64": (sized(1 << 64), ENTRY),
         "a size of 2^64 + the true one": (sized((1 << 64) + n), ENTRY),
@@ -257,14 +263,16 @@ def deltas(w):
     c, tr, b = w.entries
     n = len(w.blob)
     at = len(c) + len(tr) + len(b)  # from the pack's first entry to whatever follows these
-    by_id = lambda data, base=w.blob_id, says=DELTA, **more: (pack([*w.entries, entry(REF_DELTA, data, base, **more)]), says)
+    by_id = lambda data, base=w.blob_id, says=DELTA, **more: (
+        pack([*w.entries, entry(REF_DELTA, data, base, **more)]), says)
     by_offset = lambda far, data=delta(n, 3, b"abc"): (pack([*w.entries, entry(OFS_DELTA, data, far)]), BASE)
     stream = zlib.compress(delta(n, 3, b"abc"))
     broken = entry(REF_DELTA, delta(n + 1, 3, b"abc"), w.blob_id)
     return {
         "a base that nobody has": by_id(delta(5, 3, b"abc"), NONE, MISSING),
         "a base of zeros": by_id(delta(5, 3, b"abc"), "0" * 40, MISSING),
-        "a base that another repository has": by_id(delta(len(w.secret), 40, (0, 40)), pkt.oid(BLOB, w.secret), MISSING),
+        "a base that another repository has": by_id(delta(len(w.secret), 40, (0, 40)), pkt.oid(BLOB, w.secret),
+            MISSING),
         "a base that is the delta itself": by_id(delta(12, 12, (0, 12)), pkt.oid(BLOB, b"never stored"), MISSING),
         "two deltas on each other": (pack([*w.entries, entry(REF_DELTA, delta(3, 3, (0, 3)), NONE),
                                            entry(REF_DELTA, delta(3, 3, (0, 3)), "2" * 40)]), MISSING),
@@ -280,7 +288,8 @@ def deltas(w):
         "an offset far before the pack": by_offset(1 << 40),
         "an offset of 2^63": by_offset(1 << 63),
         "an offset of 2^64": by_offset((1 << 64) + len(b)),
-        "an offset that never ends": (reseal(pack([*w.entries, entry_header(OFS_DELTA, 5) + b"\xff" * 3000])[:-20]), BASE),
+        "an offset that never ends": (reseal(pack([*w.entries, entry_header(OFS_DELTA, 5) + b"\xff" * 3000])[:-20]),
+            BASE),
         "the first entry is a delta by offset": (pack([entry(OFS_DELTA, delta(n, 3, b"abc"), 1), *w.entries]), BASE),
         "a base behind the delta, by offset": (
             pack([raw(OFS_DELTA, len(delta(n, 3, b"abc")), stream, b"\xff\xff\xff\xff\x7f"), *w.entries]), BASE),
@@ -309,7 +318,8 @@ def deltas(w):
         "a delta of one size too small": by_id(delta(n, 3, b"abc"), says=LONG, size=5),
         "a chain deeper than max_delta_depth, by offset": (pack([*w.entries, *chain(w.blob, 21, False)]), DEPTH),
         "a chain deeper than max_delta_depth, by id": (pack([*w.entries, *chain(w.blob, 21, True)]), DEPTH),
-        "a chain deeper than max_delta_depth, last first": (pack([*w.entries, *reversed(chain(w.blob, 21, True))]), DEPTH),
+        "a chain deeper than max_delta_depth, last first": (pack([*w.entries, *reversed(chain(w.blob, 21, True))]),
+            DEPTH),
     }
 
 
@@ -326,7 +336,8 @@ def chain(data, deep, by_id):
 
 def circle(w, *blobs):
     """Deltas each of which makes the base of the next: with true ids, and nowhere to begin."""
-    rows = [entry(REF_DELTA, delta(len(last), len(b), b), pkt.oid(BLOB, last)) for last, b in zip(blobs[-1:] + blobs[:-1], blobs)]
+    rows = [entry(REF_DELTA, delta(len(last), len(b), b), pkt.oid(BLOB, last))
+            for last, b in zip(blobs[-1:] + blobs[:-1], blobs)]
     return pack([*w.entries, *rows])
 
 
@@ -351,13 +362,17 @@ def links(w):
         "a missing blob": treed("missing blob", pkt.tree(("100644", "f", NONE))),
         "a missing folder": treed("missing tree", pkt.tree(("40000", "d", NONE))),
         "a missing blob deep down": treed("missing blob", pkt.tree(("40000", "d", pkt.oid(*deep))), deep),
-        "a blob that only another repository has": treed("missing blob", pkt.tree(("100644", "f", pkt.oid(BLOB, w.secret)))),
-        "a parent that only another repository has": through("missing commit", (COMMIT, pkt.commit(tree_id, w.theirs)), tr, b),
+        "a blob that only another repository has": treed("missing blob",
+            pkt.tree(("100644", "f", pkt.oid(BLOB, w.secret)))),
+        "a parent that only another repository has": through("missing commit", (COMMIT, pkt.commit(tree_id, w.theirs)),
+            tr, b),
         "a missing object of a tag": tagged("missing commit", NONE, "commit"),
         "an object of a tag that only another repository has": tagged("missing commit", w.theirs, "commit"),
         "a parent that is a tree": through("a tree where a commit", (COMMIT, pkt.commit(tree_id, tree_id)), tr, b),
-        "a parent that is a blob here": through("a blob where a commit", (COMMIT, pkt.commit(tree_id, w.base_id)), tr, b),
-        "a parent that is a tag": through("a tag where a commit", (COMMIT, pkt.commit(tree_id, pkt.oid(TAG, tag))), tr, b, (TAG, tag)),
+        "a parent that is a blob here": through("a blob where a commit", (COMMIT, pkt.commit(tree_id, w.base_id)), tr,
+            b),
+        "a parent that is a tag": through("a tag where a commit", (COMMIT, pkt.commit(tree_id, pkt.oid(TAG, tag))), tr,
+            b, (TAG, tag)),
         "a tree that is a blob": through("a blob where a tree", (COMMIT, pkt.commit(w.blob_id, w.main)), b),
         "a tree that is a blob here": through("a blob where a tree", (COMMIT, pkt.commit(w.base_id, w.main))),
         "a tree that is a commit here": through("a commit where a tree", (COMMIT, pkt.commit(w.main, w.main))),
@@ -370,8 +385,10 @@ def links(w):
         "a tag of a tree that is a commit": tagged("a commit where a tree", w.main, "tree"),
         "a tag of nothing known": tagged("badType", w.main, "thing"),
         "an empty commit object": through("unterminatedHeader", (COMMIT, b"")),
-        "a commit without a tree": through("missingTree", (COMMIT, b"author A <a@example.com> 1 +0000\ncommitter A <a@example.com> 1 +0000\n\nx\n")),
-        "a commit without an author": through("missingAuthor", (COMMIT, f"tree {tree_id}\ncommitter A <a@example.com> 1 +0000\n\nx\n".encode()), tr, b),
+        "a commit without a tree": through("missingTree",
+            (COMMIT, b"author A <a@example.com> 1 +0000\ncommitter A <a@example.com> 1 +0000\n\nx\n")),
+        "a commit without an author": through("missingAuthor",
+            (COMMIT, f"tree {tree_id}\ncommitter A <a@example.com> 1 +0000\n\nx\n".encode()), tr, b),
         "a commit of zeros": through("nulInHeader", (COMMIT, bytes(300))),
         "a commit with a short tree id": through("badTreeSha1", (COMMIT, c[1].replace(b"tree ", b"tree 0", 1)), tr, b),
         "an empty tag object": through("unterminatedHeader", (TAG, b"")),
@@ -384,8 +401,10 @@ def links(w):
         "a tree with .git in it": treed("hasDotgit", pkt.tree(("40000", ".git", w.main_tree))),
         "a tree with .. in it": treed("hasDotdot", pkt.tree(("40000", "..", w.main_tree))),
         "a tree with a path in it": treed("fullPathname", pkt.tree(("100644", "a/b", w.blob_id)), b),
-        "a tree with a name twice": treed("duplicateEntries", pkt.tree(("100644", "f", w.blob_id), ("100644", "f", w.blob_id)), b),
-        "a tree out of order": treed("treeNotSorted", pkt.tree(("100644", "g", w.blob_id), ("100644", "f", w.blob_id)), b),
+        "a tree with a name twice": treed("duplicateEntries",
+            pkt.tree(("100644", "f", w.blob_id), ("100644", "f", w.blob_id)), b),
+        "a tree out of order": treed("treeNotSorted", pkt.tree(("100644", "g", w.blob_id), ("100644", "f", w.blob_id)),
+            b),
         "a tip that is in no pack": through(UNKNOWN, tr, b, tip=NONE),
         "a tip that only another repository has": through(UNKNOWN, c, tr, b, tip=w.theirs),
         "a branch that is a blob": through(BRANCH, b, ref="refs/heads/x"),
@@ -403,7 +422,8 @@ def cases(w, *groups):
     for group in groups:
         for name, (data, says, *where) in group(w).items():
             tip, ref = (*where, w.tip, "refs/heads/x") if not where else where
-            yield Case(name, w.push((ZERO, tip, ref), pack=data), 200, rf"(?m)^unpack (bad pack: |object [0-9a-f]{{40}}:? (is )?)?({says})")
+            yield Case(name, w.push((ZERO, tip, ref), pack=data), 200,
+                rf"(?m)^unpack (bad pack: |object [0-9a-f]{{40}}:? (is )?)?({says})")
 
 
 @test
@@ -414,11 +434,12 @@ def each_pack_has_its_refusal(t):
 
 @test
 def cut_anywhere(t):
-    """A good pack and one with all kinds of entries, cut at every byte; the same with the request's length still saying more."""
+    """A good pack and one with all kinds of entries, cut at every byte; and uploads that break off."""
     w = World(t)
     kinds = pack([*w.entries, *chain(w.blob, 2, False), *chain(w.blob, 2, True), entry(TAG, tag_of(w.main, "commit"))])
     for name, data in (("a commit", w.good), ("all kinds", kinds)):
-        w.run([Case(f"{name}, cut at {n}", w.push((ZERO, w.tip, "refs/heads/x"), pack=data[:n]), 200, r"(?m)^unpack (?!ok)")
+        w.run([Case(f"{name}, cut at {n}", w.push((ZERO, w.tip, "refs/heads/x"), pack=data[:n]), 200,
+            r"(?m)^unpack (?!ok)")
                for n in range(len(data))])
     whole = w.push((ZERO, w.tip, "refs/heads/x"), pack=w.good)
     w.run([Case(f"the client leaves after {n} bytes", whole[:n], None) for n in range(0, len(whole), 7)])
@@ -434,7 +455,8 @@ def a_bit_turned_anywhere(t):
     for n in range(len(kinds)):
         one = bytearray(kinds)
         one[n] ^= 1 << t.random.randrange(8)
-        bad.append(Case(f"byte {n}", w.push((ZERO, w.tip, "refs/heads/x"), pack=bytes(one)), 200, r"(?m)^unpack (?!ok)"))
+        bad.append(Case(f"byte {n}", w.push((ZERO, w.tip, "refs/heads/x"), pack=bytes(one)), 200,
+            r"(?m)^unpack (?!ok)"))
     w.run(bad)
 
 
@@ -448,15 +470,18 @@ def odd_but_fine(t):
     d2, d1 = entry(REF_DELTA, delta(len(one), len(two), two), i1), entry(REF_DELTA, delta(len(two), len(one), one), i2)
     d0 = entry(REF_DELTA, delta(len(one), len(one), (0, len(one))), i1)
     flushed = zlib.compressobj()
-    flushed = b"".join(flushed.compress(one[i:i + 9]) + flushed.flush(zlib.Z_FULL_FLUSH) for i in range(0, len(one), 9)) + flushed.flush()
+    flushed = b"".join(flushed.compress(one[i:i + 9]) + flushed.flush(zlib.Z_FULL_FLUSH)
+                       for i in range(0, len(one), 9)) + flushed.flush()
     head = entry_header(BLOB, len(one))
     packs = {
         "one object twice": [e1, e1, e2], "all objects a hundred times": [e1, e2] * 100,
         "an object, and again as a delta": [e1, e2, d2], "a delta, and again as an object": [e1, d2, e2],
-        "two objects that are also deltas on each other": [e1, e2, d1, d2], "the same with the deltas first": [d1, d2, e1, e2],
+        "two objects that are also deltas on each other": [e1, e2, d1, d2],
+        "the same with the deltas first": [d1, d2, e1, e2],
         "one object, and a circle of deltas through it": [e1, d1, d2], "the same the other way round": [d1, d2, e1],
         "a delta on itself, which is there": [d0, e1, e2], "the same delta fifty times": [e1, *[d2] * 50],
-        "a size in more bytes than needed": [head[:-1] + bytes([head[-1] | 0x80]) + b"\x80\x80\x00" + zlib.compress(one), e2],
+        "a size in more bytes than needed": [head[:-1] + bytes([head[-1] | 0x80]) + b"\x80\x80\x00" +
+            zlib.compress(one), e2],
         "data in stored blocks": [raw(BLOB, len(one), zlib.compress(one, 0)), e2],
         "data in many blocks, some of them empty": [raw(BLOB, len(one), flushed), e2],
         "a chain just as deep as is allowed": [e1, e2, *chain(one, 20, False)],

@@ -1,5 +1,5 @@
-"""Hostile requests, each with the status and the sentence that it gets. Whatever it was: the refs are the same, a clone works,
-and the server has as much memory and as many descriptors as before."""
+"""Hostile requests, each with the status and the sentence that it gets. Whatever it was: the refs are the same, a clone
+works, and the server has as much memory and as many descriptors as before."""
 import gzip
 import re
 import zlib
@@ -7,7 +7,7 @@ import zlib
 from harness import expect, same, test
 from harness import pkt
 from harness.hostile import FETCH, PACK, Case, Target
-from harness.pkt import BLOB, DELIM, END, FLUSH, TREE, ZERO, entry, pack, pkts
+from harness.pkt import DELIM, END, FLUSH, ZERO, entry, pack, pkts
 
 COST = 5
 CONFIG = """[lanes]
@@ -36,7 +36,7 @@ FORMAT = 200, r"^ERR .*object format sha1"
 ANNOUNCED = 200, r"^ERR .*does not announce"
 REF = 200, r"^ERR .*unknown ref"
 NOREF = 200, r"^ERR .*names no ref"
-FILTER = 200, r"^ERR .*(The filter is unknown or malformed|In (blob|tree|object|a filter)|sparse patterns|nested|may combine)"
+FILTER = 200, r"^ERR .*(The filter is unknown|In (blob|tree|object|a filter)|sparse patterns|nested|may combine)"
 TOGETHER = 200, r"^ERR .*cannot be used together"
 WANTS = 200, r"^ERR .*may hold 10 wants"
 HAVES = 200, r"^ERR .*may hold 20 haves"
@@ -85,7 +85,8 @@ class World(Target):
         return self.post("git-upload-pack", pkts(*lines) + end, **headers)
 
     def v2(self, command, *lines, end=FLUSH, before=(), **headers):
-        return self.post("git-upload-pack", pkts(f"command={command}\n", *before, DELIM, *lines) + end, version=2, **headers)
+        return self.post("git-upload-pack", pkts(f"command={command}\n", *before, DELIM, *lines) + end, version=2,
+            **headers)
 
     def receive(self, *lines, end=b""):
         return self.post("git-receive-pack", pkts(*lines) + end)
@@ -98,13 +99,16 @@ def framing(w):
     """Lengths of packets that are none, at the beginning and behind a good line."""
     want, command = f"want {w.tip} side-band-64k\n", f"{ZERO} {w.new} refs/heads/x\0report-status\n"
     out = {}
-    for bad in (b"zzzz", b"00zz", b"-001", b"+010", b" 004", b"0x10", b"000G", b"0003", b"fff1", b"ffff", b"\0\0\0\0", b"\xff\xff\xff\xff", b"00", b"0",
+    for bad in (b"zzzz", b"00zz", b"-001", b"+010", b" 004", b"0x10", b"000G", b"0003", b"fff1", b"ffff", b"\0\0\0\0",
+        b"\xff\xff\xff\xff", b"00", b"0",
                 b"00\n5", b"0032want", b"fff0" + bytes(100), b"0005", b"GET ", b"\x16\x03\x01\x02"):
-        for where, head in (("of a fetch", b""), ("behind a want", pkts(want)), ("behind the wants", pkts(want, FLUSH))):
+        for where, head in (("of a fetch", b""), ("behind a want", pkts(want)),
+            ("behind the wants", pkts(want, FLUSH))):
             if where == "of a fetch" or len(bad) == 4:
                 out[f"length {bad[:8]!r} {where}"] = (w.post("git-upload-pack", head + bad), *PACKET)
         out[f"length {bad[:8]!r} of a version 2 request"] = (w.post("git-upload-pack", bad, version=2), *PACKET)
-        out[f"length {bad[:8]!r} behind a command"] = (w.post("git-upload-pack", pkts("command=fetch\n", DELIM) + bad, version=2), *PACKET)
+        out[f"length {bad[:8]!r} behind a command"] = (w.post("git-upload-pack", pkts("command=fetch\n", DELIM) + bad,
+            version=2), *PACKET)
         out[f"length {bad[:8]!r} of a push"] = (w.post("git-receive-pack", bad), *PACKET)
         out[f"length {bad[:8]!r} behind a ref"] = (w.post("git-receive-pack", pkts(command) + bad), *PACKET)
     return out
@@ -115,7 +119,8 @@ def specials(w):
     command = f"{ZERO} {w.new} refs/heads/x\0report-status\n"
     return {
         "a delimiter in version 0": (w.v0(want, DELIM, "done\n"), *FLUSHED),
-        "a delimiter among haves": (w.v0(want, FLUSH, f"have {w.tip}\n", DELIM, "done\n"), 400, "version 2 in a request of another"),
+        "a delimiter among haves": (w.v0(want, FLUSH, f"have {w.tip}\n", DELIM, "done\n"), 400,
+            "version 2 in a request of another"),
         "a response end in version 0": (w.v0(want, END, "done\n"), *FLUSHED),
         "a delimiter first in version 2": (w.post("git-upload-pack", pkts(DELIM, FLUSH), version=2), *NO_COMMAND),
         "two delimiters": (w.v2("fetch", DELIM, f"want {w.tip}\n", "done\n"), *FLUSHED),
@@ -131,7 +136,8 @@ def specials(w):
         "an empty packet among commands": (w.receive(command, "", FLUSH), *COMMAND),
         "an empty packet in version 2": (w.v2("fetch", "", f"want {w.tip}\n", "done\n"), *LINE),
         "something behind done": (w.v0(want, FLUSH, "done\n", f"have {w.tip}\n"), *BEHIND),
-        "a second request behind the flush": (w.v2("fetch", f"want {w.tip}\n", "done\n", end=FLUSH + pkts("command=ls-refs\n", FLUSH)), *BEHIND),
+        "a second request behind the flush": (w.v2("fetch", f"want {w.tip}\n", "done\n",
+            end=FLUSH + pkts("command=ls-refs\n", FLUSH)), *BEHIND),
         "rubbish behind the flush": (w.v2("fetch", f"want {w.tip}\n", "done\n", end=FLUSH + b"rubbish"), *PACKET),
         "rubbish behind done": (w.v0(want, FLUSH, "done\n", end=b"rubbish"), *PACKET),
         "a pack behind done": (w.v0(want, FLUSH, "done\n", end=w.good), *PACKET),
@@ -140,7 +146,8 @@ def specials(w):
 
 def fetches(w):
     want = f"want {w.tip} side-band-64k\n"
-    one = lambda line, *caps: w.v0(f"want {w.tip} side-band-64k shallow deepen-since deepen-not filter\n", line, FLUSH, "done\n")
+    one = lambda line, *caps: w.v0(f"want {w.tip} side-band-64k shallow deepen-since deepen-not filter\n", line, FLUSH,
+        "done\n")
     two = lambda line: w.v2("fetch", f"want {w.tip}\n", line, "done\n")
     out = {
         "no want at all": (w.v0(f"have {w.tip}\n", FLUSH, "done\n"), *LINE),
@@ -153,7 +160,8 @@ def fetches(w):
         "a want among haves": (w.v0(want, FLUSH, want, "done\n"), *LINE),
         "the longest line there is": (one(b"x" * 65516), *LARGE),
         "format sha256": (w.v0(f"want {w.tip} object-format=sha256\n", FLUSH, "done\n"), *FORMAT),
-        "a filter without its capability": (w.v0(want, "filter blob:none\n", FLUSH, "done\n"), 200, "^ERR .*needs the capability"),
+        "a filter without its capability": (w.v0(want, "filter blob:none\n", FLUSH, "done\n"), 200,
+            "^ERR .*needs the capability"),
         "a NUL in a want": (w.v0(b"want " + w.tip.encode() + b"\0side-band-64k\n", FLUSH, "done\n"), *ID),
         "version 2's command in version 0": (w.v0("command=fetch\n", FLUSH), *LINE),
         "an unknown command": (w.v2("hack"), *ANNOUNCED),
@@ -174,20 +182,26 @@ def fetches(w):
         "want-ref of the server's own": (w.v2("fetch", "want-ref refs/warren/x\n", "done\n"), *REF),
         "want-ref with a path": (w.v2("fetch", "want-ref refs/heads/../../config\n", "done\n"), *REF),
         "want-ref with NUL": (w.v2("fetch", "want-ref refs/heads/main\0\n", "done\n"), *REF),
-        "want-ref twice": (w.v2("fetch", "want-ref refs/heads/main\n", "want-ref refs/heads/main\n", "done\n"), 200, "PACK"),
+        "want-ref twice": (w.v2("fetch", "want-ref refs/heads/main\n", "want-ref refs/heads/main\n", "done\n"), 200,
+            "PACK"),
         "an unknown argument of ls-refs": (w.v2("ls-refs", "hello\n"), *LINE),
         "a want for ls-refs": (w.v2("ls-refs", f"want {w.tip}\n"), *LINE),
         "an unknown argument of object-info": (w.v2("object-info", "hello\n"), *LINE),
         "object-info of nothing here": (w.v2("object-info", "size\n", f"oid {NONE}\n"), 200, f"^size\n{NONE} ?$"),
-        "object-info of what was forced away": (w.v2("object-info", "size\n", f"oid {w.gone}\n"), 200, f"^size\n{w.gone} ?$"),
+        "object-info of what was forced away": (w.v2("object-info", "size\n", f"oid {w.gone}\n"), 200,
+            f"^size\n{w.gone} ?$"),
         "object-info of another's": (w.v2("object-info", "size\n", f"oid {w.theirs}\n"), 200, f"^size\n{w.theirs} ?$"),
         "object-info of a short id": (w.v2("object-info", "size\n", f"oid {w.tip[:39]}\n"), *ID),
         "object-info of too much": (w.v2("object-info", "size\n", *[f"oid {w.tip}\n"] * 11), *WANTS),
-        "a filter in two halves": (w.v2("fetch", f"want {w.tip}\n", "filter blob:none\n", "filter tree:0\n", "done\n"), 200, "^ERR .*one filter"),
+        "a filter in two halves": (w.v2("fetch", f"want {w.tip}\n", "filter blob:none\n", "filter tree:0\n", "done\n"),
+            200, "^ERR .*one filter"),
     }
-    for spec in ("", "blob", "blob:", "blob:some", "blob:limit", "blob:limit=", "blob:limit=x", "blob:limit=-1", "blob:limit=99999999999999999999",
-                 "tree:", "tree:x", "tree:-1", "object:type=", "object:type=thing", "sparse:oid=main:x", "sparse:path=x", "combine:", "combine:blob:none+",
-                 "combine:%", "combine:%zz", "combine:" + "combine%3A" * 40 + "tree%3A1", "combine:" + "+".join(["tree:1"] * 200), "auto", "x" * 1500):
+    for spec in ("", "blob", "blob:", "blob:some", "blob:limit", "blob:limit=", "blob:limit=x", "blob:limit=-1",
+        "blob:limit=99999999999999999999",
+                 "tree:", "tree:x", "tree:-1", "object:type=", "object:type=thing", "sparse:oid=main:x",
+                     "sparse:path=x", "combine:", "combine:blob:none+",
+                 "combine:%", "combine:%zz", "combine:" + "combine%3A" * 40 + "tree%3A1",
+                     "combine:" + "+".join(["tree:1"] * 200), "auto", "x" * 1500):
         out[f"filter {spec[:40]!r}"] = (two(f"filter {spec}\n"), *FILTER)
     for n in ("", "0", "-1", "+1", "x", "1x", "0x1", "1 1", "1e3", "99999999999999999999", "1\0"):
         out[f"deepen {n!r}"] = (one(f"deepen {n}\n"), *NUMBER)
@@ -196,10 +210,13 @@ def fetches(w):
         out[f"deepen-since {n!r}"] = (one(f"deepen-since {n}\n"), *TIME)
     for n in ("", "none", "refs/heads/none", "refs/warren/x", w.tip, "main^", "../main", "x" * 1500):
         out[f"deepen-not {n[:20]!r}"] = (two(f"deepen-not {n}\n"), *NOREF)
-    out["deepen with deepen-since"] = (w.v2("fetch", f"want {w.tip}\n", "deepen 1\n", "deepen-since 1\n", "done\n"), *TOGETHER)
-    out["deepen with deepen-not"] = (w.v2("fetch", f"want {w.tip}\n", "deepen 1\n", "deepen-not main\n", "done\n"), *TOGETHER)
+    out["deepen with deepen-since"] = (w.v2("fetch", f"want {w.tip}\n", "deepen 1\n", "deepen-since 1\n", "done\n"),
+        *TOGETHER)
+    out["deepen with deepen-not"] = (w.v2("fetch", f"want {w.tip}\n", "deepen 1\n", "deepen-not main\n", "done\n"),
+        *TOGETHER)
     out["a time in the far future"] = (two("deepen-since 9000000000000000000\n"), 200, "^ERR .*no commits selected")
-    no_ids = {"short": w.tip[:39], "long": w.tip + "0", "of SHA-256": "1" * 64, "not hexadecimal": "g" * 40, "empty": "",
+    no_ids = {"short": w.tip[:39], "long": w.tip + "0", "of SHA-256": "1" * 64, "not hexadecimal": "g" * 40,
+        "empty": "",
               "a name": "refs/heads/main", "negative": "-" + w.tip[1:], "with a NUL": w.tip[:20] + "\0" + w.tip[21:]}
     for name, oid in no_ids.items():
         out[f"a want that is {name}"] = (w.v0(f"want {oid} side-band-64k\n", FLUSH, "done\n"), *ID)
@@ -208,42 +225,59 @@ def fetches(w):
         out[f"a shallow that is {name}"] = (one(f"shallow {oid}\n"), *ID)
     # What a client has that is not known here is its own business, and all alike.
     for name, oid in {"zero": ZERO, "unknown": NONE, "forced away": w.gone, "another's": w.theirs}.items():
-        out[f"a want that is {name}"] = (w.v0(f"want {oid} side-band-64k\n", FLUSH, "done\n"), 200, f"^ERR .*not our ref {oid}$")
-        out[f"a want that is {name}, in version 2"] = (w.v2("fetch", f"want {oid}\n", "done\n"), 200, f"^ERR .*not our ref {oid}$")
+        out[f"a want that is {name}"] = (w.v0(f"want {oid} side-band-64k\n", FLUSH, "done\n"), 200,
+            f"^ERR .*not our ref {oid}$")
+        out[f"a want that is {name}, in version 2"] = (w.v2("fetch", f"want {oid}\n", "done\n"), 200,
+            f"^ERR .*not our ref {oid}$")
         out[f"a want that is {name}, among good ones"] = (
             w.v2("fetch", f"want {w.tip}\n", f"want {oid}\n", "done\n"), 200, f"^ERR .*not our ref {oid}$")
-        out[f"a have that is {name}"] = (w.v2("fetch", f"want {w.tip}\n", f"have {oid}\n"), 200, "^acknowledgments\nNAK$")
+        out[f"a have that is {name}"] = (w.v2("fetch", f"want {w.tip}\n", f"have {oid}\n"), 200,
+            "^acknowledgments\nNAK$")
         out[f"a shallow that is {name}"] = (one(f"shallow {oid}\n"), 200, "^NAK\n(.*\n)*PACK")
         out[f"only a shallow that is {name}"] = (
-            w.v2("fetch", f"want {w.tip}\n", f"shallow {oid}\n", "deepen 1\n", "done\n"), 200, f"^shallow-info\nshallow {w.tip}\npackfile\n")
+            w.v2("fetch", f"want {w.tip}\n", f"shallow {oid}\n", "deepen 1\n", "done\n"), 200,
+                f"^shallow-info\nshallow {w.tip}\npackfile\n")
     return out
 
 
 def limits(w):
     ids = lambda word, n: [f"{word} {i:040x}\n" for i in range(1, n + 1)]
-    commands = lambda n: [f"{ZERO} {w.new} refs/heads/x{i}" + ("\0report-status\n" if i == 0 else "\n") for i in range(n)]
+    commands = lambda n: [f"{ZERO} {w.new} refs/heads/x{i}" + ("\0report-status\n" if i == 0 else "\n")
+        for i in range(n)]
     return {
         "wants, in version 0": (w.v0(*[f"want {w.tip}\n"] * 11, FLUSH, "done\n"), *WANTS),
         "wants": (w.v2("fetch", *ids("want", 11), "done\n"), *WANTS),
         "want-refs": (w.v2("fetch", *["want-ref refs/heads/main\n"] * 11, "done\n"), *WANTS),
-        "wants and want-refs": (w.v2("fetch", *[f"want {w.tip}\n"] * 10, "want-ref refs/heads/main\n", "done\n"), *WANTS),
+        "wants and want-refs": (w.v2("fetch", *[f"want {w.tip}\n"] * 10, "want-ref refs/heads/main\n", "done\n"),
+            *WANTS),
         "haves, in version 0": (w.v0(f"want {w.tip}\n", FLUSH, *ids("have", 21), "done\n"), *HAVES),
         "haves": (w.v2("fetch", f"want {w.tip}\n", *ids("have", 21), "done\n"), *HAVES),
         "shallow lines, in version 0": (w.v0(f"want {w.tip}\n", *ids("shallow", 6), FLUSH, "done\n"), *DEPTHS),
         "shallow lines": (w.v2("fetch", f"want {w.tip}\n", *ids("shallow", 6), "done\n"), *DEPTHS),
         "deepen-not lines": (w.v2("fetch", f"want {w.tip}\n", *["deepen-not main\n"] * 6, "done\n"), *DEPTHS),
-        "both kinds of depth lines": (w.v2("fetch", f"want {w.tip}\n", *ids("shallow", 5), "deepen-not main\n", "done\n"), *DEPTHS),
-        "bytes before the first want": (w.v2("fetch", *["no-progress\n"] * 200, f"want {w.tip}\n", "done\n"), *PREAMBLE),
-        "server options": (w.v2("fetch", f"want {w.tip}\n", "done\n", before=[f"server-option={'x' * 100}\n"] * 30), *PREAMBLE),
-        "an agent of 10 KB": (w.v2("fetch", f"want {w.tip}\n", "done\n", before=[f"agent={'x' * 10_000}\n"]), *PREAMBLE),
+        "both kinds of depth lines": (w.v2("fetch", f"want {w.tip}\n", *ids("shallow", 5), "deepen-not main\n",
+            "done\n"), *DEPTHS),
+        "bytes before the first want": (w.v2("fetch", *["no-progress\n"] * 200, f"want {w.tip}\n", "done\n"),
+            *PREAMBLE),
+        "server options": (w.v2("fetch", f"want {w.tip}\n", "done\n", before=[f"server-option={'x' * 100}\n"] * 30),
+            *PREAMBLE),
+        "an agent of 10 KB": (w.v2("fetch", f"want {w.tip}\n", "done\n", before=[f"agent={'x' * 10_000}\n"]),
+            *PREAMBLE),
         "commands": (w.receive(*commands(9), FLUSH, end=w.good), 200, "^unpack A push may update 8 refs"),
-        "a name of 60 KB": (w.receive(f"{ZERO} {w.new} refs/heads/{'x' * 60_000}\0report-status\n", FLUSH, end=w.good), 200, "^unpack The name of a ref may have 4096 bytes"),
-        "push options": (w.receive(f"{ZERO} {w.new} refs/heads/x\0report-status push-options\n", FLUSH, *["o\n"] * 4, FLUSH, end=w.good), 200, "^unpack A push may bring 3 push options"),
-        "a push option of 10 KB": (w.receive(f"{ZERO} {w.new} refs/heads/x\0report-status push-options\n", FLUSH, "o" * 10_000, FLUSH, end=w.good), 200, "^unpack A push option may have 4096 bytes"),
-        "shallow lines of a push": (w.receive(*ids("shallow", 6), *commands(1), FLUSH, end=w.good), 200, "^unpack A push may come with 5 shallow roots"),
-        "a fetch of 65 KB": (w.post("git-upload-pack", pkts(f"want {w.tip}\n", FLUSH) + pkts("have " + NONE + "\n") * 1400), *LARGE),
-        "a fetch that says 1 TB": (w.head("POST", f"/{w.repo.id}.git/git-upload-pack", {"Content-Type": FETCH}, 1 << 40), *LARGE),
-        "a push that says 2^62 bytes": (w.head("POST", f"/{w.repo.id}.git/git-receive-pack", {"Content-Type": PACK}, 1 << 62), (400, 413), "Content-Length|larger"),
+        "a name of 60 KB": (w.receive(f"{ZERO} {w.new} refs/heads/{'x' * 60_000}\0report-status\n", FLUSH, end=w.good),
+            200, "^unpack The name of a ref may have 4096 bytes"),
+        "push options": (w.receive(f"{ZERO} {w.new} refs/heads/x\0report-status push-options\n", FLUSH, *["o\n"] * 4,
+            FLUSH, end=w.good), 200, "^unpack A push may bring 3 push options"),
+        "a push option of 10 KB": (w.receive(f"{ZERO} {w.new} refs/heads/x\0report-status push-options\n", FLUSH,
+            "o" * 10_000, FLUSH, end=w.good), 200, "^unpack A push option may have 4096 bytes"),
+        "shallow lines of a push": (w.receive(*ids("shallow", 6), *commands(1), FLUSH, end=w.good), 200,
+            "^unpack A push may come with 5 shallow roots"),
+        "a fetch of 65 KB": (w.post("git-upload-pack",
+            pkts(f"want {w.tip}\n", FLUSH) + pkts("have " + NONE + "\n") * 1400), *LARGE),
+        "a fetch that says 1 TB": (w.head("POST", f"/{w.repo.id}.git/git-upload-pack", {"Content-Type": FETCH},
+            1 << 40), *LARGE),
+        "a push that says 2^62 bytes": (w.head("POST", f"/{w.repo.id}.git/git-receive-pack", {"Content-Type": PACK},
+            1 << 62), (400, 413), "Content-Length|larger"),
     }
 
 
@@ -260,28 +294,45 @@ def pushes(w):
         "an id of SHA-256": (line("0" * 64, "1" * 64, "refs/heads/x"), *COMMAND),
         "an id that is no number": (line(ZERO, "g" * 40, "refs/heads/x"), *COMMAND),
         "tabs for spaces": (body(f"{ZERO}\t{w.new}\trefs/heads/x{caps}"), *COMMAND),
-        "a certificate": (body("push-cert\0report-status\n", f"certificate version 0.1\n"), 400, "does not take signed pushes"),
-        "capabilities twice": (body(f"{ZERO} {w.new} refs/heads/x{caps}", f"{ZERO} {w.new} refs/heads/y{caps}"), 400, "behind the first command only"),
-        "the format sha256": (body(f"{ZERO} {w.new} refs/heads/x\0report-status object-format=sha256\n"), 400, "object format here is sha1"),
+        "a certificate": (body("push-cert\0report-status\n", f"certificate version 0.1\n"), 400,
+            "does not take signed pushes"),
+        "capabilities twice": (body(f"{ZERO} {w.new} refs/heads/x{caps}", f"{ZERO} {w.new} refs/heads/y{caps}"), 400,
+            "behind the first command only"),
+        "the format sha256": (body(f"{ZERO} {w.new} refs/heads/x\0report-status object-format=sha256\n"), 400,
+            "object format here is sha1"),
         "a fetch for a push": (body(f"want {w.tip}{caps}"), *COMMAND),
         "a shallow line of nothing": (body("shallow \n", f"{ZERO} {w.new} refs/heads/x{caps}"), *ID),
-        "options without their flush": (w.receive(f"{ZERO} {w.new} refs/heads/x\0report-status push-options\n", FLUSH, "o\n", end=w.good), *PACKET),
-        "options that are no text": (w.receive(f"{ZERO} {w.new} refs/heads/x\0report-status push-options\n", FLUSH, "a\nb\0c", FLUSH, end=w.good), 400, "one line of text"),
+        "options without their flush": (w.receive(f"{ZERO} {w.new} refs/heads/x\0report-status push-options\n", FLUSH,
+            "o\n", end=w.good), *PACKET),
+        "options that are no text": (w.receive(f"{ZERO} {w.new} refs/heads/x\0report-status push-options\n", FLUSH,
+            "a\nb\0c", FLUSH, end=w.good), 400, "one line of text"),
         "an old id that is not": (line(w.gone, w.new, "refs/heads/main"), 200, "ng refs/heads/main the ref has moved"),
-        "a creation of what is there": (line(ZERO, w.new, "refs/heads/main"), 200, "ng refs/heads/main the ref exists already"),
-        "a deletion of what is not there": (w.receive(f"{w.tip} {ZERO} refs/heads/none{caps}", FLUSH), 200, "ng refs/heads/none the ref is gone"),
-        "a deletion of the default branch": (w.receive(f"{w.tip} {ZERO} refs/heads/main{caps}", FLUSH), 200, "ng refs/heads/main deletion of the current branch prohibited"),
-        "from nothing to nothing": (w.receive(f"{ZERO} {ZERO} refs/heads/x{caps}", FLUSH), 200, "ng refs/heads/x neither an old nor a new id"),
-        "one ref twice": (body(f"{ZERO} {w.new} refs/heads/x{caps}", f"{ZERO} {w.tip} refs/heads/x\n"), 200, "(ng refs/heads/x multiple updates for one ref\\n?){2}"),
-        "a deletion with a pack behind it": (w.receive(f"{w.gone} {ZERO} refs/heads/none{caps}", FLUSH, end=w.good), 200, "ng refs/heads/none the ref is gone"),
-        "text instead of a pack": (w.receive(f"{ZERO} {w.new} refs/heads/x{caps}", FLUSH, end=b"hello, world\n" * 10), 200, "unpack bad pack: it has no header"),
-        "another push instead of a pack": (w.receive(f"{ZERO} {w.new} refs/heads/x{caps}", FLUSH, end=pkts(f"{ZERO} {w.new} refs/heads/y{caps}", FLUSH)), 200, "unpack bad pack: it has no header"),
+        "a creation of what is there": (line(ZERO, w.new, "refs/heads/main"), 200,
+            "ng refs/heads/main the ref exists already"),
+        "a deletion of what is not there": (w.receive(f"{w.tip} {ZERO} refs/heads/none{caps}", FLUSH), 200,
+            "ng refs/heads/none the ref is gone"),
+        "a deletion of the default branch": (w.receive(f"{w.tip} {ZERO} refs/heads/main{caps}", FLUSH), 200,
+            "ng refs/heads/main deletion of the current branch prohibited"),
+        "from nothing to nothing": (w.receive(f"{ZERO} {ZERO} refs/heads/x{caps}", FLUSH), 200,
+            "ng refs/heads/x neither an old nor a new id"),
+        "one ref twice": (body(f"{ZERO} {w.new} refs/heads/x{caps}", f"{ZERO} {w.tip} refs/heads/x\n"), 200,
+            "(ng refs/heads/x multiple updates for one ref\\n?){2}"),
+        "a deletion with a pack behind it": (w.receive(f"{w.gone} {ZERO} refs/heads/none{caps}", FLUSH, end=w.good),
+            200, "ng refs/heads/none the ref is gone"),
+        "text instead of a pack": (w.receive(f"{ZERO} {w.new} refs/heads/x{caps}", FLUSH, end=b"hello, world\n" * 10),
+            200, "unpack bad pack: it has no header"),
+        "another push instead of a pack": (w.receive(f"{ZERO} {w.new} refs/heads/x{caps}", FLUSH,
+            end=pkts(f"{ZERO} {w.new} refs/heads/y{caps}", FLUSH)), 200, "unpack bad pack: it has no header"),
     }
-    for name in ("HEAD", "main", "refs", "refs/", "refs/x", "refs/heads/", "refs/heads/a..b", "refs/heads/a b", "refs/heads/.a", "refs/heads/a.lock", "refs/heads/a/",
-                 "refs//heads/a", "refs/heads/a~1", "refs/heads/a^", "refs/heads/a:b", "refs/heads/a?", "refs/heads/a*", "refs/heads/[a", "refs/heads/a\\b",
-                 "refs/heads/@{x", "refs/heads/a.", "../../etc/passwd", "refs/heads/../../../x", "refs/warren/x", "refs/warren", "/refs/heads/x", "refs/heads/a\x01",
+    for name in ("HEAD", "main", "refs", "refs/", "refs/x", "refs/heads/", "refs/heads/a..b", "refs/heads/a b",
+        "refs/heads/.a", "refs/heads/a.lock", "refs/heads/a/",
+                 "refs//heads/a", "refs/heads/a~1", "refs/heads/a^", "refs/heads/a:b", "refs/heads/a?",
+                     "refs/heads/a*", "refs/heads/[a", "refs/heads/a\\b",
+                 "refs/heads/@{x", "refs/heads/a.", "../../etc/passwd", "refs/heads/../../../x", "refs/warren/x",
+                     "refs/warren", "/refs/heads/x", "refs/heads/a\x01",
                  "refs/heads/a\x7f", "refs/heads/main/x"):
-        out[f"the ref {name!r}"] = (line(ZERO, w.new, name), 200, rf"ng {re.escape(name)} (funny refname|refs/warren/ belongs|.* in the way)")
+        out[f"the ref {name!r}"] = (line(ZERO, w.new, name), 200,
+            rf"ng {re.escape(name)} (funny refname|refs/warren/ belongs|.* in the way)")
     return out
 
 
@@ -294,27 +345,40 @@ def zipped(w):
     for what, service, body in (("fetch", "git-upload-pack", fetch), ("push", "git-receive-pack", push)):
         good = gzip.compress(body, mtime=0)
         bad = {
-            "nothing": b"", "half a header": good[:5], "a header alone": good[:10], "cut in the middle": good[:len(good) // 2], "cut before the checksum": good[:-8],
-            "cut in the checksum": good[:-6], "cut in the length": good[:-2], "a wrong checksum": good[:-8] + bytes(4) + good[-4:],
-            "a wrong length": good[:-4] + b"\1\2\3\4", "a byte behind": good + b"\0", "rubbish behind": good + b"rubbish" * 100, "another member behind": good + good,
-            "a wrong magic": b"\x1f\x8c" + good[2:], "a wrong method": good[:2] + b"\7" + good[3:], "reserved flags": good[:3] + b"\xe0" + good[4:],
-            "a name that never ends": good[:3] + b"\x08" + good[4:10] + b"x" * 3000, "a wrong header checksum": good[:3] + b"\x02" + good[4:10] + b"xx" + good[10:],
-            "text": b"hello", "what is not zipped": body, "zlib's own form": zlib.compress(body), "gzip of gzip": gzip.compress(good),
+            "nothing": b"", "half a header": good[:5], "a header alone": good[:10],
+                "cut in the middle": good[:len(good) // 2], "cut before the checksum": good[:-8],
+            "cut in the checksum": good[:-6], "cut in the length": good[:-2],
+                "a wrong checksum": good[:-8] + bytes(4) + good[-4:],
+            "a wrong length": good[:-4] + b"\1\2\3\4", "a byte behind": good + b"\0",
+                "rubbish behind": good + b"rubbish" * 100, "another member behind": good + good,
+            "a wrong magic": b"\x1f\x8c" + good[2:], "a wrong method": good[:2] + b"\7" + good[3:],
+                "reserved flags": good[:3] + b"\xe0" + good[4:],
+            "a name that never ends": good[:3] + b"\x08" + good[4:10] + b"x" * 3000,
+                "a wrong header checksum": good[:3] + b"\x02" + good[4:10] + b"xx" + good[10:],
+            "text": b"hello", "what is not zipped": body, "zlib's own form": zlib.compress(body),
+                "gzip of gzip": gzip.compress(good),
         }
         if what == "fetch":
             del bad["nothing"]  # as git asks whether its credential is good
         for name, data in bad.items():
-            out[f"gzip of a {what}: {name}"] = (w.post(service, data, Content_Encoding="gzip"), *(PACKET if name == "gzip of gzip" else ZIP))
-        for coding in ("deflate", "br", "compress", "zstd", "gzip, gzip", "gzip,identity", "x", "gzip;q=1", "g zip", ""):
-            out[f"the encoding {coding!r} of a {what}"] = (w.post(service, good, Content_Encoding=coding), *(CODING if coding else PACKET))
+            out[f"gzip of a {what}: {name}"] = (w.post(service, data, Content_Encoding="gzip"),
+                *(PACKET if name == "gzip of gzip" else ZIP))
+        for coding in ("deflate", "br", "compress", "zstd", "gzip, gzip", "gzip,identity", "x", "gzip;q=1", "g zip",
+            ""):
+            out[f"the encoding {coding!r} of a {what}"] = (w.post(service, good, Content_Encoding=coding),
+                *(CODING if coding else PACKET))
     piece = zlib.compressobj(9, wbits=31)
-    bomb = piece.compress(b"0000" * (1 << 18)) + b"".join(piece.compress(b"0000" * (1 << 18)) for _ in range(200)) + piece.flush()
+    bomb = piece.compress(b"0000" * (1 << 18)) + b"".join(piece.compress(b"0000" * (1 << 18))
+        for _ in range(200)) + piece.flush()
     out["200 MB of flushes in a gzip, as a fetch"] = (w.post("git-upload-pack", bomb, Content_Encoding="gzip"), *LARGE)
-    out["200 MB of flushes in a gzip, as a version 2 fetch"] = (w.post("git-upload-pack", bomb, version=2, Content_Encoding="gzip"), *LARGE)
+    out["200 MB of flushes in a gzip, as a version 2 fetch"] = (w.post("git-upload-pack", bomb, version=2,
+        Content_Encoding="gzip"), *LARGE)
     out["200 MB of flushes in a gzip, as a push"] = (w.post("git-receive-pack", bomb, Content_Encoding="gzip"), *LARGE)
     zeros = zlib.compressobj(9, wbits=31)
-    tail = zeros.compress(pkt.push_body([(ZERO, NONE, "refs/heads/x")], b"PACK\0\0\0\2\0\0\0\1")) + b"".join(zeros.compress(bytes(1 << 20)) for _ in range(200)) + zeros.flush()
-    out["200 MB of zeros behind a pack's header"] = (w.post("git-receive-pack", tail, Content_Encoding="gzip"), 400, "a wrong header in the entry")
+    tail = zeros.compress(pkt.push_body([(ZERO, NONE, "refs/heads/x")],
+        b"PACK\0\0\0\2\0\0\0\1")) + b"".join(zeros.compress(bytes(1 << 20)) for _ in range(200)) + zeros.flush()
+    out["200 MB of zeros behind a pack's header"] = (w.post("git-receive-pack", tail, Content_Encoding="gzip"), 400,
+        "a wrong header in the entry")
     return out
 
 
@@ -324,34 +388,48 @@ def http(w):
     post = lambda path, kind, **headers: w.head("POST", path, {"Content-Type": kind, **headers}, 4) + b"0000"
     up, down = f"/{w.repo.id}.git/git-upload-pack", f"/{w.repo.id}.git/git-receive-pack"
     out = {f"Content-Type {kind!r} of a fetch": (post(up, kind), *TYPE) for kind in (
-        "", "text/plain", PACK, "application/json", "application/x-git-upload-pack-advertisement", "application/x-git-upload-pack-requestx", "x" * 2000, FETCH + ",x")}
-    out |= {f"Content-Type {kind!r} of a push": (post(down, kind), *TYPE) for kind in ("", FETCH, "application/x-www-form-urlencoded", "multipart/form-data; boundary=x")}
+        "", "text/plain", PACK, "application/json", "application/x-git-upload-pack-advertisement",
+            "application/x-git-upload-pack-requestx", "x" * 2000, FETCH + ",x")}
+    out |= {f"Content-Type {kind!r} of a push": (post(down, kind), *TYPE)
+        for kind in ("", FETCH, "application/x-www-form-urlencoded", "multipart/form-data; boundary=x")}
     out["no Content-Type"] = (w.head("POST", up, {}, 4) + b"0000", *TYPE)
     out |= {f"{method} of {path.rsplit('/', 1)[1][:20]}": (w.head(method, path, {}, 0), *METHOD) for method, path in (
-        ("GET", up), ("GET", down), ("PUT", up), ("DELETE", down), ("PATCH", up), ("TRACE", up), ("BREW", up), ("POST", refs), ("PUT", refs), ("CONNECT", refs), ("get", refs))}
-    for service in ("", "git-upload-archive", "git-upload-packx", "upload-pack", "git-receive-pack%00", "GIT-UPLOAD-PACK", "../x", "git%2Dupload%2Dpack%20", "%zz"):
-        out[f"the service {service!r}"] = (w.get(f"/{w.repo.id}/info/refs?service={service}"), *(ESCAPE if "%00" in service or "%zz" in service else SERVICE))
+        ("GET", up), ("GET", down), ("PUT", up), ("DELETE", down), ("PATCH", up), ("TRACE", up), ("BREW", up),
+            ("POST", refs), ("PUT", refs), ("CONNECT", refs), ("get", refs))}
+    for service in ("", "git-upload-archive", "git-upload-packx", "upload-pack", "git-receive-pack%00",
+        "GIT-UPLOAD-PACK", "../x", "git%2Dupload%2Dpack%20", "%zz"):
+        out[f"the service {service!r}"] = (w.get(f"/{w.repo.id}/info/refs?service={service}"),
+            *(ESCAPE if "%00" in service or "%zz" in service else SERVICE))
     out["no service"] = (w.get(f"/{w.repo.id}/info/refs"), *SERVICE)
-    out["two services"] = (w.get(f"/{w.repo.id}/info/refs?service=git-upload-pack&service=git-receive-pack"), 200, "service=git-upload-pack")
+    out["two services"] = (w.get(f"/{w.repo.id}/info/refs?service=git-upload-pack&service=git-receive-pack"), 200,
+        "service=git-upload-pack")
     i, there = w.repo.id, (200, "service=git-upload-pack")
     paths = {
         ESCAPE: ["/ID%00", "/ID.git%00.git", "/%zz", "/%", "/ID%2"],
-        ROUTE: ["//ID", "/ID/", "/ID/info/", "/./ID", "/x/../ID", "/ID/../ID", "", "/.git", "/ID/info/refs/x", "/" + "a/" * 500],
-        REPOSITORY: ["/ID.git.git", "/ID.GIT", "/ID0", "/{ID}", "/..%2f..%2fetc%2fpasswd", "/%2e%2e", "/ID%20", "/ID;x", "/ID%2f", f"/{i[:-1]}",
-                     f"/{i.replace('-', '')}", f"/{ZERO[:8]}-0000-0000-0000-000000000000", f"/{w.other.id}", "/" + "x" * 3000, "/git", "/%ff"],
+        ROUTE: ["//ID", "/ID/", "/ID/info/", "/./ID", "/x/../ID", "/ID/../ID", "", "/.git", "/ID/info/refs/x",
+            "/" + "a/" * 500],
+        REPOSITORY: ["/ID.git.git", "/ID.GIT", "/ID0", "/{ID}", "/..%2f..%2fetc%2fpasswd", "/%2e%2e", "/ID%20",
+            "/ID;x", "/ID%2f", f"/{i[:-1]}",
+                     f"/{i.replace('-', '')}", f"/{ZERO[:8]}-0000-0000-0000-000000000000", f"/{w.other.id}",
+                         "/" + "x" * 3000, "/git", "/%ff"],
         there: [f"/{i.upper()}", "/%49D".replace("%49D", f"%{ord(i[0]):x}{i[1:]}")],
     }
     for says, names in paths.items():
         for n, name in enumerate(names):
             out[f"the path {name.replace(i, 'ID')[:60]!r} ({says[0]}, {n})"] = (
                 w.get(name.replace("ID", i) + "/info/refs?service=git-upload-pack"), *says)
-    for name in ("HEAD", "objects/info/packs", "config", "info/refs/x", "info%2frefs", "warren/current", "git-upload-archive", "../x.git/HEAD"):
+    for name in ("HEAD", "objects/info/packs", "config", "info/refs/x", "info%2frefs", "warren/current",
+        "git-upload-archive", "../x.git/HEAD"):
         out[f"the file {name!r}"] = (w.get(f"/{i}.git/{name}?service=git-upload-pack"), *ROUTE)
-    for header in ("version=3", "version=2:version=x", "version=-1", "version=99999999999999999999", "x" * 3000, ":::::", "version=2\0", "version", "\xff\xfe"):
-        out[f"Git-Protocol {header[:30]!r}"] = (w.get(refs, headers={"Git-Protocol": header}), 200, "^(# service=git-upload-pack|version 2\n)")
-    for name, value in {"no credential": None, "an empty one": "", "another scheme": "Digest x", "a wrong key": "Bearer wrk_" + "x" * 40, "a broken Basic": "Basic !!!", "a Basic without a colon": "Basic eHg=",
+    for header in ("version=3", "version=2:version=x", "version=-1", "version=99999999999999999999", "x" * 3000,
+        ":::::", "version=2\0", "version", "\xff\xfe"):
+        out[f"Git-Protocol {header[:30]!r}"] = (w.get(refs, headers={"Git-Protocol": header}), 200,
+            "^(# service=git-upload-pack|version 2\n)")
+    for name, value in {"no credential": None, "an empty one": "", "another scheme": "Digest x",
+        "a wrong key": "Bearer wrk_" + "x" * 40, "a broken Basic": "Basic !!!", "a Basic without a colon": "Basic eHg=",
                         "a very long key": "Bearer " + "x" * 6000, "a NUL in Basic": "Basic eDoAAAA="}.items():
-        out[f"{name} for a push"] = (w.head("POST", down, {"Content-Type": PACK, "Authorization": value}, 4, credential=False) + b"0000", *CREDENTIAL)
+        out[f"{name} for a push"] = (w.head("POST", down, {"Content-Type": PACK, "Authorization": value}, 4,
+            credential=False) + b"0000", *CREDENTIAL)
     return out
 
 
@@ -381,7 +459,8 @@ def wire(w):
         "no host": (f"GET {refs} HTTP/1.1\r\n{key}\r\n".encode(), 400, "one Host"),
         "two hosts": more(host.encode()[:-2], 400, "one Host"),
         "two credentials": more(key.encode()[:-2], 400, "one Authorization"),
-        "a space in the path": (f"GET /{w.repo.id} x/info/refs HTTP/1.1\r\n{host}{key}\r\n".encode(), 400, "percent-encoded"),
+        "a space in the path": (f"GET /{w.repo.id} x/info/refs HTTP/1.1\r\n{host}{key}\r\n".encode(), 400,
+            "percent-encoded"),
         "a header of 20 KB": more(b"X: " + b"x" * 20_000, 431, ""),
         "300 headers": more(b"X: y\r\n" * 299 + b"X: y", 431, ""),
         "a header without a colon": more(b"nonsense", *MALFORMED),
@@ -409,22 +488,28 @@ def pipelined(w):
     bad = w.v2("fetch", f"want {w.tip}\n", "done\n", end=b"")
     push = w.push((ZERO, NONE, "refs/heads/x"), pack=w.good)
     ok, advert, rubbish = (200, "PACK"), (200, "service=git-upload-pack"), ((0, 400), "")
-    said = lambda length, body: w.head("POST", f"/{w.repo.id}.git/git-upload-pack", {"Content-Type": FETCH}, length) + body
+    said = lambda length, body: w.head("POST", f"/{w.repo.id}.git/git-upload-pack", {"Content-Type": FETCH},
+        length) + body
     return [
         Case("rubbish behind a fetch", fetch + b"rubbish\r\n\r\n", *ok, more=[rubbish]),
         Case("NULs behind a fetch", fetch + bytes(100) + b"\r\nrubbish\r\n\r\n", *ok, more=[rubbish]),
         Case("rubbish behind a list of refs", refs + b"\x16\x03\x01 x\r\n\r\n", *advert, more=[rubbish]),
-        Case("a response behind a fetch", fetch + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", *ok, more=[((400, 505), "")]),
+        Case("a response behind a fetch", fetch + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", *ok,
+            more=[((400, 505), "")]),
         Case("two fetches and rubbish", fetch * 2 + b"rubbish\r\n\r\n", *ok, more=[ok, rubbish]),
-        Case("a hundred requests and rubbish", refs * 100 + b"rubbish\r\n\r\n", *advert, more=[advert] * 99 + [rubbish]),
-        Case("a refused fetch, a good one and rubbish", bad + fetch + b"rubbish\r\n\r\n", 400, "flush", more=[ok, rubbish]),
+        Case("a hundred requests and rubbish", refs * 100 + b"rubbish\r\n\r\n", *advert,
+            more=[advert] * 99 + [rubbish]),
+        Case("a refused fetch, a good one and rubbish", bad + fetch + b"rubbish\r\n\r\n", 400, "flush",
+            more=[ok, rubbish]),
         Case("a refused push, a fetch and rubbish", push + fetch + b"rubbish\r\n\r\n", *UNKNOWN, more=[ok, rubbish]),
         Case("a body that is longer than said", said(4, b"0000rubbish\r\n\r\n"), 200, "^$", more=[rubbish]),
         Case("a pack behind a push without one", w.receive(FLUSH) + w.good + b"\r\n\r\n", 200, "^$", more=[rubbish]),
         Case("a request within a request's body", said(len(refs), refs), *PACKET),
-        Case("a request behind one that was not read", w.head("POST", f"/{w.repo.id}.git/git-upload-pack", {"Content-Type": FETCH}, 1 << 40) +
+        Case("a request behind one that was not read",
+            w.head("POST", f"/{w.repo.id}.git/git-upload-pack", {"Content-Type": FETCH}, 1 << 40) +
              refs, *LARGE),
-        Case("a request behind one of two lengths", refs[:-2] + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\n" + refs, 400, "given twice",
+        Case("a request behind one of two lengths",
+            refs[:-2] + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\n" + refs, 400, "given twice",
              more=[(0, "")]),
     ]
 
@@ -449,7 +534,7 @@ def each_broken_wrapping_has_its_refusal(t):
 
 @test
 def cut_anywhere(t):
-    """Good requests that end at any byte: as a body of that length each is refused or asks for less; as a broken upload none is answered."""
+    """Good requests that end at any byte: refused where their length says so too, else the client leaves."""
     w = World(t)
     bodies = {
         "fetch": ("git-upload-pack", pkts(f"want {w.tip} side-band-64k\n", FLUSH, f"have {NONE}\n", "done\n"), None),

@@ -1,7 +1,7 @@
 """One server under many hostile requests: what each is answered, and that nothing is left of it.
 
-A Case is one request, sent as it is, and what has to come back: a status and a pattern for the sentence. run() sends all
-of them twice, so that what leaks with each request shows between the two."""
+A Case is one request, sent as it is, and what has to come back: a status and a pattern for the sentence. run() sends
+all of them twice, so that what leaks with each request shows between the two."""
 import collections
 import itertools
 import os
@@ -18,9 +18,9 @@ FETCH = "application/x-git-upload-pack-request"
 
 
 class Case:
-    """request: bytes, or a function that makes them. says: a pattern that the sentences of the answer have to match. status:
-    one, or several; 0 where the connection just ends; None where the client leaves in the middle of its request. more: what
-    follows the first answer, as (status, pattern) each; then the server has to close the connection."""
+    """request: bytes, or a function that makes them. says: a pattern that the sentences of the answer have to match.
+    status: one, or several; 0 where the connection just ends; None where the client leaves in the middle of its
+    request. more: what follows the first answer, as (status, pattern) each; then the server has to close."""
 
     def __init__(self, name, request, status, says="", more=()):
         self.name, self.request, self.says, self.more = name, request, says, more
@@ -36,9 +36,11 @@ def sentences(body):
     while re.match(rb"[0-9a-f]{4}", body[at:at + 4]):
         n = max(4, int(body[at:at + 4], 16))
         line = body[at + 4:at + n]
-        out.append(sentences(line[1:]) if line[:1] in (b"\1", b"\2", b"\3") else line.decode(errors="replace").rstrip("\n"))
+        out.append(sentences(line[1:]) if line[:1] in (b"\1", b"\2", b"\3")
+            else line.decode(errors="replace").rstrip("\n"))
         at += n
-    return "\n".join([*[o for o in out if o], *([body[at:].decode(errors="replace")] if body[at:at + 4] != b"PACK" else ["PACK"])])
+    return "\n".join([*[o for o in out if o],
+        *([body[at:].decode(errors="replace")] if body[at:at + 4] != b"PACK" else ["PACK"])])
 
 
 def read_answer(s, pending):
@@ -114,7 +116,8 @@ class Target:
     def post(self, service, body, version=None, **headers):
         kind = {"git-upload-pack": FETCH, "git-receive-pack": PACK}[service]
         named = {k.replace("_", "-"): v for k, v in headers.items()}
-        return self.head("POST", f"/{self.repo.id}.git/{service}", {"Content-Type": kind, **named}, len(body), version=version) + body
+        return self.head("POST", f"/{self.repo.id}.git/{service}", {"Content-Type": kind, **named}, len(body),
+            version=version) + body
 
     def push(self, *commands, pack=b"", capabilities="report-status side-band-64k ofs-delta"):
         return self.post("git-receive-pack", pkt.push_body(list(commands), pack, capabilities))
@@ -145,8 +148,8 @@ class Target:
     # What may not change.
 
     def descriptors(self):
-        """What each open descriptor of the server is, with how often: without the connections of commands, and without those
-        to the database, of which each thread opens one when it needs it first."""
+        """What each open descriptor of the server is, with how often: without the connections of commands, and without
+        those to the database, of which each thread opens one when it needs it first."""
         found = collections.Counter()
         for pid in self.server.pids():
             with open(f"/proc/{pid}/net/unix", encoding="ascii", errors="replace") as f:
@@ -196,7 +199,8 @@ class Target:
             answers = self.send(case.bytes(), len(wanted), bool(case.more))
             for (status, says), answer in itertools.zip_longest(wanted, answers, fillvalue=(0, {}, b"")):
                 text = sentences(answer[2])
-                expect(answer[0] in (status if isinstance(status, tuple) else (status,)), "status", answer[0], status, text)
+                expect(answer[0] in (status if isinstance(status, tuple) else (status,)), "status", answer[0], status,
+                    text)
                 expect(re.search(says, text), "sentence", text, says)
         except Exception as e:
             raise Fail(f"{case.name}: {e}") from e
