@@ -313,6 +313,25 @@ static void endless_modules(void **state)
 	assert_int_equal(strlen(fault.about), sizeof(fault.about) - 1);
 }
 
+static void not_without_end(void **state)
+{
+	WR_AUTO_S(wr_oidmap) special = {.cap = 0};
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct wr_oid oid = {{0}};
+
+	(void)state;
+	for (uint32_t i = 0; i < WR_FSCK_SPECIAL_MAX; i++) {
+		wr_put_be32(oid.id, i);
+		assert_ok(wr_fsck_special_add(&special, &oid, WR_FSCK_MODULES, NULL));
+	}
+	/* One that is there already may come again, under another name too. */
+	assert_ok(wr_fsck_special_add(&special, &oid, WR_FSCK_ATTRIBUTES, NULL));
+	assert_int_equal(*wr_oidmap_slot(&special, &oid) - 1, WR_FSCK_MODULES | WR_FSCK_ATTRIBUTES);
+	oid.id[19] = 1;
+	assert_int_equal(wr_fsck_special_add(&special, &oid, WR_FSCK_MODULES, &err), WR_E_TOO_LARGE);
+	assert_non_null(strstr(err.text, "1000000"));
+}
+
 /* ---- in a repository ---- */
 
 static void restart(struct fx *f, const char *ignore)
@@ -536,6 +555,42 @@ static void nothing_hides_behind_the_store(void **state)
 	}
 }
 
+/* A small push that makes the server read much of what it has. */
+static void much_to_read(void **state)
+{
+	static char text[3000];
+	struct fx *f = *state;
+	struct wr_oid blob[2], tree;
+	enum wr_code code;
+	char entries[128];
+	struct pb b;
+	size_t n;
+
+	memset(text, '\n', sizeof(text));
+	for (size_t i = 0; i < 2; i++) {
+		text[0] = (char)('a' + i);
+		oid_of(&blob[i], WR_BLOB, wr_str_n(text, sizeof(text)));
+		pb_begin(&b, 1);
+		pb_object(&b, WR_BLOB, wr_str_n(text, sizeof(text)));
+		assert_ok(push(f, pb_end(&b), i ? "refs/x/1" : "refs/x/0", &blob[i]));
+		wr_buf_fini(&b.out);
+	}
+	f->cfg.max_unpacked_bytes = 5000;
+	restart(f, NULL);
+	for (size_t count = 1; count <= 2; count++) {
+		n = put_entry(entries, "100644 .gitattributes", &blob[0]);
+		if (count == 2)
+			n += put_entry(entries + n, "100644 .gitmodules", &blob[1]);
+		oid_of(&tree, WR_TREE, wr_str_n(entries, n));
+		pb_begin(&b, 1);
+		pb_object(&b, WR_TREE, wr_str_n(entries, n));
+		code = push(f, pb_end(&b), "refs/x/tree", &tree);
+		assert_int_equal(code, count == 1 ? WR_OK : WR_E_TOO_LARGE);
+		wr_buf_fini(&b.out);
+	}
+	assert_non_null(strstr(f->err.text, "more than 5000 bytes of .gitmodules"));
+}
+
 static void deep_deltas(void **state)
 {
 	static const uint8_t copy[] = {4, 4, 0x90, 3, 1, 'x'};
@@ -682,10 +737,12 @@ int main(void)
 		cmocka_unit_test(rules_for_the_taken),
 		cmocka_unit_test(file_names),
 		cmocka_unit_test(endless_modules),
+		cmocka_unit_test(not_without_end),
 		T(blobs_wherever_they_lie),
 		T(no_blobs),
 		T(objects_of_this_server),
 		T(nothing_hides_behind_the_store),
+		T(much_to_read),
 		T(deep_deltas),
 		T(shallow_roots),
 		T(shallow_where_the_parents_are_here),
