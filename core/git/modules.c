@@ -137,7 +137,10 @@ struct reader {
 	struct wr_buf section;	  /* "submodule.name": what stands between brackets */
 	struct wr_buf key, value; /* of one entry */
 	bool has_value;		  /* "key" alone has none */
-	bool first;		  /* no entry of the section was looked at yet */
+	bool first;		  /* no entry of the section was looked at yet; else these are known: */
+	bool ours;		  /* it is about a submodule, */
+	struct wr_str name;	  /* of this name, borrowed from section */
+	struct wr_str fixed_key;  /* ptr NULL, or what every entry has for a key */
 	const struct wr_fsck_rules *rules;
 	struct wr_fault *fault;
 };
@@ -314,41 +317,41 @@ static bool note(struct reader *r, enum wr_fsck_id id, struct wr_str about)
 	return true;
 }
 
-/* Whose entry it is, and its key; false where it is nobody's. A NUL in the section cuts it, and with it the key. */
-static bool split(struct wr_str *name, struct wr_str *key, const struct reader *r)
+/* What the section is about. A NUL in it cuts it, and with it the keys. */
+static void know_section(struct reader *r)
 {
 	struct wr_str section = c_string(&r->section);
 	bool cut = section.len < r->section.len;
+	const char *dot;
 
-	if (!drop(&section, WR_S("submodule.")))
-		return false;
-	*name = section;
-	*key = wr_buf_str(&r->key);
-	if (cut) {
-		const char *dot = section.len ? memrchr(section.ptr, '.', section.len) : NULL;
-
-		if (!dot)
-			return false;
-		name->len = (size_t)(dot - section.ptr);
-		*key = wr_str_skip(section, name->len + 1);
-	}
-	return true;
+	r->first = false;
+	r->fixed_key = wr_str_n(NULL, 0);
+	r->ours = drop(&section, WR_S("submodule."));
+	r->name = section;
+	if (!r->ours || !cut)
+		return;
+	dot = section.len ? memrchr(section.ptr, '.', section.len) : NULL;
+	r->ours = dot != NULL;
+	if (!dot)
+		return;
+	r->name.len = (size_t)(dot - section.ptr);
+	r->fixed_key = wr_str_skip(section, r->name.len + 1);
 }
 
 /* Whether a fault was noted. */
 static bool look_at(struct reader *r)
 {
-	struct wr_str name, key, value = c_string(&r->value);
-	bool first = r->first;
+	struct wr_str key, value = c_string(&r->value);
 
-	r->first = false;
-	if (!split(&name, &key, r))
+	/* A section with a long name may have a million entries: its name is looked at once. */
+	if (r->first) {
+		know_section(r);
+		if (r->ours && !wr_module_name_ok(r->name) && note(r, WR_FSCK_GITMODULES_NAME, r->name))
+			return true;
+	}
+	if (!r->ours || !r->has_value)
 		return false;
-	/* The name is the same for all entries of a section, of which there may be a million. */
-	if (first && !wr_module_name_ok(name) && note(r, WR_FSCK_GITMODULES_NAME, name))
-		return true;
-	if (!r->has_value)
-		return false;
+	key = r->fixed_key.ptr ? r->fixed_key : wr_buf_str(&r->key);
 	if (wr_str_eqz(key, "url"))
 		return !wr_module_url_ok(value) && note(r, WR_FSCK_GITMODULES_URL, value);
 	if (wr_str_eqz(key, "path"))
