@@ -1,6 +1,6 @@
 /*
  * Version 2 (gitprotocol-v2), fetch:
- *   acknowledgments ... 0000                       when haves came, or done is waited for, and nothing is sent yet
+ *   acknowledgments ... 0000                       when haves came and there is not enough in common yet
  *   [acknowledgments ... 0001] [shallow-info ... 0001] [wanted-refs ... 0001] packfile <side-bands> 0000
  *
  * The order is the documented one, by which git's client reads. Git's own server sends wanted-refs before shallow-info,
@@ -109,8 +109,8 @@ static enum wr_code talk_all(bool *pack, struct fetch *f, struct wr_snapshot *sn
 	enum wr_code code = wr_upload_begin(&f->cut, f->up, snap, default_branch, f->w, f->cancel, err);
 
 	*pack = true;
-	/* Who only negotiates hears that nothing is in common. */
-	if (code == WR_OK && (f->up->haves.len || (f->up->wait_for_done && !f->up->done)))
+	/* Who only negotiates hears that nothing is in common. Git's server sends a pack then, at which its client dies. */
+	if (code == WR_OK && (f->up->haves.len || (f->up->wants.len == 0 && !f->up->done)))
 		code = acknowledge(pack, f, err);
 	if (code != WR_OK)
 		return code;
