@@ -1,6 +1,6 @@
 /*
- * What objects are refused for, and under which id: each id, rules, blobs wherever they lie, and that nothing hides behind
- * what a store already has. tests/git/fsck.py compares with git itself.
+ * What objects are refused for, and under which id: each id, rules, blobs wherever they lie, and that nothing hides
+ * behind what a store already has. tests/git/fsck.py compares with git itself.
  */
 #include "tests/unit/git_fixture.h"
 
@@ -274,7 +274,8 @@ static void file_names(void **state)
 		{"gi7eba~1x", false, false},	    {"gi7eba1~1", false, false},       {"a\\.gitmodules", true, false},
 		{"a\\b\\gitmod~2", true, false},    {".gitmodules\\x", false, false},  {".gitattributes", false, true},
 		{".gitAttributes::", false, true},  {"gitatt~2", false, true},	       {"gi7d29~1", false, true},
-		{"a\\.gitattributes", false, false}, {".git\xe2\x80\x8dmodules", true, false}, {"gitmod~", false, false},
+		{"a\\.gitattributes", false, false}, {"gitmod~", false, false},
+		{".git\xe2\x80\x8dmodules", true, false},
 		{".gitattributes\xff", false, true}, {"gi250a~1", false, false},       {"g", false, false},
 	};
 
@@ -282,7 +283,8 @@ static void file_names(void **state)
 	for (size_t i = 0; i < WR_ARRAY_LEN(names); i++) {
 		struct wr_str name = wr_str(names[i].name);
 
-		if (wr_filename_modules(name) != names[i].modules || wr_filename_attributes(name) != names[i].attributes)
+		if (wr_filename_modules(name) != names[i].modules ||
+		    wr_filename_attributes(name) != names[i].attributes)
 			fail_msg("%s", names[i].name);
 		assert_true(wr_filename_odd(name) || !(names[i].modules || names[i].attributes));
 	}
@@ -434,12 +436,12 @@ static void no_blobs(void **state)
 
 	oid_of(&empty, WR_TREE, WR_S(""));
 	memset(&nowhere, 7, sizeof(nowhere));
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		const char *const words[] = {"gitmodulesBlob", "gitmodulesMissing", "gitattributesBlob"};
+		const char *const entries[] = {"40000 .gitmodules", "160000 .gitmodules", "40000 .gitattributes"};
 		struct pb b;
 
-		n = put_entry(entry, i == 0 ? "40000 .gitmodules" : i == 1 ? "160000 .gitmodules" : "40000 .gitattributes",
-			      i == 1 ? &nowhere : &empty);
+		n = put_entry(entry, entries[i], i == 1 ? &nowhere : &empty);
 		oid_of(&tree, WR_TREE, wr_str_n(entry, n));
 		pb_begin(&b, 2);
 		pb_object(&b, WR_TREE, wr_str_n(entry, n));
@@ -509,8 +511,8 @@ static enum wr_code push_on(struct fx *f, const struct wr_oid *base, size_t size
 static void nothing_hides_behind_the_store(void **state)
 {
 	static const char *const faults[][2] = {
-		{"100644 a", "100644 a"}, {"100644 b", "100644 a"}, {"040000 a", "100644 b"}, {"100644 .git", "100644 b"},
-		{"100644 .gitmodules", "100644 b"},
+		{"100644 a", "100644 a"},    {"100644 b", "100644 a"},		{"040000 a", "100644 b"},
+		{"100644 .git", "100644 b"}, {"100644 .gitmodules", "100644 b"},
 	};
 	static const char *const words[] = {"duplicateEntries", "treeNotSorted", "zeroPaddedFilemode", "hasDotgit",
 					    "gitmodulesUrl"};
