@@ -275,7 +275,7 @@ def the_same_verdicts_as_git(t):
         if wanted != (warren, fault) and not excused(kind, data, git, ids, warren, fault):
             wrong.append(f"git {git} {ids}, Warren {warren} {said}: {data!r}")
     expect(not wrong, f"{len(wrong)} of {len(cases)} objects are judged otherwise than by git", "\n".join(wrong[:20]))
-    expect(good > len(cases) // 5 and len(seen) > min(15, len(cases) // 30), "the objects are of all kinds", good, sorted(seen))
+    expect(good > len(cases) // 5 and len(seen) > min(15, len(cases) // 30), "objects of all kinds", good, sorted(seen))
 
 
 # ---- what users see ----
