@@ -4,7 +4,7 @@
  * Ownership: wr_gate_new()/wr_gate_free(); nobody may be inside or waiting when it is freed.
  * Threads:   any. A thread that enters twice without leaving may wait for itself.
  * Blocks on: enter waits for those who compute, and for at most one turn of each other account; they leave while they
- *            wait for their clients, so it moves on.
+ *            wait for their clients, and now and then in the middle of long work, so it moves on.
  * Errors:    WR_E_UNAVAILABLE without memory.
  */
 #ifndef WR_GATE_H

@@ -41,8 +41,22 @@ static void after_wait(void *arg)
 {
 	struct wr_request *req = arg;
 
-	if (holds_gate(req))
-		wr_gate_enter(req->http->gate, wr_admit_payer(req));
+	if (!holds_gate(req))
+		return;
+	wr_gate_enter(req->http->gate, wr_admit_payer(req));
+	atomic_store(&req->computes_since_ms, wr_mono_ms());
+}
+
+/* One pack may be work for hours; those who wait for the place then get it for a turn now and then. */
+static void let_others_compute(struct wr_request *req)
+{
+	if (!holds_gate(req) || wr_mono_ms() - atomic_load(&req->computes_since_ms) < WR_COMPUTE_MS)
+		return;
+	if (wr_gate_waiting(req->http->gate)) {
+		before_wait(req);
+		after_wait(req);
+	}
+	atomic_store(&req->computes_since_ms, wr_mono_ms());
 }
 
 /* A ring that wants to grow: nice to have, so only from what nobody else is likely to need. */
@@ -51,10 +65,12 @@ static bool more_memory(void *arg, size_t n)
 	return wr_request_charge(arg, n, WR_CHARGE_SPARE);
 }
 
+/* Asked by long work again and again, on the thread that does it, with no lock held. */
 static bool is_given_up(void *arg)
 {
 	struct wr_request *req = arg;
 
+	let_others_compute(req);
 	return atomic_load(&req->given_up);
 }
 
