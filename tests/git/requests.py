@@ -326,7 +326,10 @@ class World(Clients):
         wants = self.history.commits_of(self.peeled(w) for w in ask.wanted())
         expect(not warren.ready or all(self.closure([w]) & known for w in wants), "ready too early")
         if not self.lost and all(self.kind(h) == COMMIT for h in ask.haves):
-            same(warren.ready, git.ready, "ready")
+            # In version 0 a have that is unknown asks for it, and Warren does not compute it for each of them; where
+            # dates lie it depends on the order of the wants.
+            may_differ = self.history.lying or ask.version == 0 and not set(ask.haves) <= self.reached
+            expect(warren.ready == git.ready or may_differ, "ready", warren.ready, git.ready)
         pack = ask.done or warren.ready and (ask.version == 2 or ask.no_done)
         same(warren.pack is not None, pack, "whether a pack comes")
 
