@@ -35,7 +35,6 @@
 #define WR_STREAM_MARGIN ((uint64_t)64 << 20) /* what a push may carry besides its pack */
 #define WR_DISCARD_MAX ((uint64_t)64 << 20)   /* refused bodies are read and dropped up to here, */
 #define WR_DISCARD_MS 30000                   /* and for so long */
-#define WR_COMPUTE_MS 50                      /* so long one computes while others wait for the place */
 #define WR_REPLY_HEADERS 16
 #define WR_LOG_EXTRAS 8
 #define WR_BUFFER_SHARES 1024 /* two accounts that fall into one have one share together */
@@ -171,7 +170,6 @@ struct wr_request {
 	_Atomic bool given_up;
 	_Atomic(const char *) why; /* for the access line, set with given_up */
 	_Atomic uint64_t bytes_in, bytes_out;
-	_Atomic int64_t computes_since_ms; /* it has a place in the cpu gate */
 	_Atomic int64_t send_until_ms; /* an answer in one piece has to be gone by then; 0: not known */
 
 	/* The watchdog's own. */

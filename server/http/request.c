@@ -23,40 +23,17 @@ static void resume_connection(void *arg)
 	MHD_resume_connection(req->connection);
 }
 
-/* A thread of the cpu lane gives its place back while it waits for the other end of a pipe. */
-static bool holds_gate(const struct wr_request *req)
-{
-	return req->match.route->lane == WR_LANE_CPU;
-}
-
+/* Others compute while this thread waits for the other end of a pipe. */
 static void before_wait(void *arg)
 {
-	struct wr_request *req = arg;
-
-	if (holds_gate(req))
-		wr_gate_leave(req->http->gate);
+	(void)arg;
+	wr_gate_rest();
 }
 
 static void after_wait(void *arg)
 {
-	struct wr_request *req = arg;
-
-	if (!holds_gate(req))
-		return;
-	wr_gate_enter(req->http->gate, wr_admit_payer(req));
-	atomic_store(&req->computes_since_ms, wr_mono_ms());
-}
-
-/* One pack may be work for hours; those who wait for the place then get it for a turn now and then. */
-static void let_others_compute(struct wr_request *req)
-{
-	if (!holds_gate(req) || wr_mono_ms() - atomic_load(&req->computes_since_ms) < WR_COMPUTE_MS)
-		return;
-	if (wr_gate_waiting(req->http->gate)) {
-		before_wait(req);
-		after_wait(req);
-	}
-	atomic_store(&req->computes_since_ms, wr_mono_ms());
+	(void)arg;
+	wr_gate_go_on();
 }
 
 /* A ring that wants to grow: nice to have, so only from what nobody else is likely to need. */
@@ -70,7 +47,7 @@ static bool is_given_up(void *arg)
 {
 	struct wr_request *req = arg;
 
-	let_others_compute(req);
+	wr_gate_give_way();
 	return atomic_load(&req->given_up);
 }
 

@@ -1,4 +1,3 @@
-#include "core/base/clock.h"
 #include "server/http/http_internal.h"
 
 /* The body that the handler gets: unzipped, parsed, or as a source. On the handler's thread. */
@@ -96,10 +95,8 @@ void wr_work_job(void *arg)
 	struct wr_request *req = arg;
 	bool computes = req->match.route->lane == WR_LANE_CPU;
 
-	if (computes) {
+	if (computes)
 		wr_gate_enter(req->http->gate, wr_admit_payer(req));
-		atomic_store(&req->computes_since_ms, wr_mono_ms());
-	}
 	wr_work_run(req);
 	if (computes)
 		wr_gate_leave(req->http->gate);

@@ -1,6 +1,10 @@
 /* smart-http/receive: pushes byte by byte, into a real store. */
 #include "tests/unit/smart.h"
 
+#include <pthread.h>
+#include <time.h>
+
+#include "core/base/gate.h"
 #include "smart-http/receive_internal.h"
 
 #define ZERO "0000000000000000000000000000000000000000"
@@ -91,12 +95,15 @@ static void unband(struct done *d)
 /* What the pusher is told when his permission is asked for again. */
 static enum wr_code permitted;
 static unsigned asked;
+static void (*in_turn)(void); /* NULL, or called when it is asked for */
 
 static enum wr_code permit_ask(void *arg, struct wr_error *err)
 {
 	const struct body *b = arg;
 
 	asked++;
+	if (in_turn)
+		in_turn();
 	assert_int_equal(b->rest.len, 0); /* all of the body is here */
 	return permitted == WR_OK ? WR_OK : wr_fail(err, permitted, "asked again");
 }
@@ -876,6 +883,51 @@ static int end(void **state)
 	return 0;
 }
 
+static struct wr_gate *gate;
+
+static void *compute(void *arg)
+{
+	(void)arg;
+	wr_gate_enter(gate, WR_S("another"));
+	wr_gate_leave(gate);
+	return NULL;
+}
+
+static void another_computes(void)
+{
+	struct timespec until;
+	pthread_t id;
+
+	assert_int_equal(pthread_create(&id, NULL, compute, NULL), 0);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 60;
+	assert_int_equal(pthread_timedjoin_np(id, NULL, &until), 0);
+}
+
+/* Who has the repository's turn waits for the disk, and the others for him: no reason not to compute for anyone else. */
+static void the_turn_is_no_computing(void **state)
+{
+	const char *head = rev(&world, "HEAD~2");
+	struct done d;
+	BODY;
+
+	(void)state;
+	assert_int_equal(wr_gate_new(&gate, 1, NULL), WR_OK);
+	command(&body, ZERO, head, "refs/heads/turn", CAPS);
+	flush(&body);
+	pack(&body, "");
+	in_turn = another_computes;
+	asked = 0;
+	wr_gate_enter(gate, WR_S("pusher"));
+	push(&d, &body);
+	wr_gate_leave(gate);
+	in_turn = NULL;
+	assert_int_equal(asked, 1);
+	assert_int_equal(d.result.accepted, 1);
+	done_fini(&d);
+	wr_gate_free(gate);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -898,6 +950,7 @@ int main(void)
 		cmocka_unit_test(a_long_silence_is_broken),
 		cmocka_unit_test(deletions_with_a_pack),
 		cmocka_unit_test(no_pack_where_one_is_needed),
+		cmocka_unit_test(the_turn_is_no_computing),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
