@@ -1,6 +1,5 @@
 #include <stddef.h>
 
-#include "core/base/gate.h"
 #include "core/git/snapshot.h"
 #include "smart-http/receive_internal.h"
 
@@ -243,11 +242,7 @@ static enum wr_code updates_apply(struct push *p, struct wr_quarantine *objects,
 				(struct wr_ref_update){.name = c->name, .old = c->old, .new = c->new};
 	}
 	stay_alive(p);
-	/* Mostly a wait, for the turn and for the disk; also of those who would share one flush. */
-	wr_gate_rest();
-	code = wr_git_append(p->repo, &change, err);
-	wr_gate_go_on();
-	if (code == WR_OK)
+	if ((code = wr_git_append(p->repo, &change, err)) == WR_OK)
 		take_results(p);
 	return code;
 }

@@ -2,6 +2,7 @@
 #include "tests/unit/smart.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <time.h>
 
 #include "core/base/gate.h"
@@ -884,6 +885,20 @@ static int end(void **state)
 }
 
 static struct wr_gate *gate;
+static sem_t inside;
+
+static void *wait_for_the_turn(void *arg)
+{
+	struct wr_ref_update none = {.name = WR_S("refs/heads/none")};
+	struct wr_change change = {.updates = &none, .count = 1};
+
+	(void)arg;
+	wr_gate_enter(gate, WR_S("one"));
+	sem_post(&inside);
+	assert_int_equal(wr_git_append(world.repo, &change, NULL), WR_OK);
+	wr_gate_leave(gate);
+	return NULL;
+}
 
 static void *compute(void *arg)
 {
@@ -893,19 +908,23 @@ static void *compute(void *arg)
 	return NULL;
 }
 
+static pthread_t waits;
+
 static void another_computes(void)
 {
 	struct timespec until;
 	pthread_t id;
 
+	assert_int_equal(pthread_create(&waits, NULL, wait_for_the_turn, NULL), 0);
+	assert_int_equal(sem_wait(&inside), 0);
 	assert_int_equal(pthread_create(&id, NULL, compute, NULL), 0);
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += 60;
 	assert_int_equal(pthread_timedjoin_np(id, NULL, &until), 0);
 }
 
-/* Who has the repository's turn waits for the disk, and the others for him: no reason not to compute for anyone else. */
-static void the_turn_is_no_computing(void **state)
+/* Who waits for a repository's turn does not compute, and so keeps nobody else from it. */
+static void the_turn_is_waited_for_outside(void **state)
 {
 	const char *head = rev(&world, "HEAD~2");
 	struct done d;
@@ -913,18 +932,19 @@ static void the_turn_is_no_computing(void **state)
 
 	(void)state;
 	assert_int_equal(wr_gate_new(&gate, 1, NULL), WR_OK);
+	assert_int_equal(sem_init(&inside, 0, 0), 0);
 	command(&body, ZERO, head, "refs/heads/turn", CAPS);
 	flush(&body);
 	pack(&body, "");
 	in_turn = another_computes;
 	asked = 0;
-	wr_gate_enter(gate, WR_S("pusher"));
 	push(&d, &body);
-	wr_gate_leave(gate);
 	in_turn = NULL;
+	assert_int_equal(pthread_join(waits, NULL), 0);
 	assert_int_equal(asked, 1);
 	assert_int_equal(d.result.accepted, 1);
 	done_fini(&d);
+	sem_destroy(&inside);
 	wr_gate_free(gate);
 }
 
@@ -950,7 +970,7 @@ int main(void)
 		cmocka_unit_test(a_long_silence_is_broken),
 		cmocka_unit_test(deletions_with_a_pack),
 		cmocka_unit_test(no_pack_where_one_is_needed),
-		cmocka_unit_test(the_turn_is_no_computing),
+		cmocka_unit_test(the_turn_is_waited_for_outside),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
