@@ -47,10 +47,12 @@ def a_bomb_lets_others_compute(t):
             expect(piece, "the bomb's answer goes on", seen)
             seen += piece
         for _ in range(3):
-            same(other.api.get(f"/{theirs.id}/info/refs?service=git-upload-pack").status, 200, "status of another's request")
+            reply = other.api.get(f"/{theirs.id}/info/refs?service=git-upload-pack")
+            same(reply.status, 200, "status of another's request")
 
     def gone():
-        return [line for line in server.log_lines() if line.get("route", "").endswith("git-receive-pack") and line.get("repo") == repo.id][1:]
+        pushes = [line for line in server.log_lines() if line.get("route", "").endswith("git-receive-pack")]
+        return [line for line in pushes if line.get("repo") == repo.id][1:]
 
     wait_for(gone, "the end of the bomb", 60)
     same(gone()[0].get("aborted"), "client left", "how the bomb ended")
