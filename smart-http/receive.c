@@ -1,5 +1,10 @@
+#include <stddef.h>
+
 #include "core/git/snapshot.h"
 #include "smart-http/receive_internal.h"
+
+/* A body of so much may take a while after its last byte. */
+#define LARGE 65536
 
 struct push {
 	struct wr_receive *rx;
@@ -9,6 +14,9 @@ struct push {
 	const struct wr_cancel *cancel;
 	struct wr_receive_result *result;
 	struct wr_sideband *sb;
+	struct wr_alive alive;
+	struct wr_source body; /* what the reader has left, of which it is known when it ends */
+	uint64_t body_len;
 	struct wr_ref_update *updates; /* whose reasons commands refer to */
 	bool withdrawn;		       /* the permission was */
 };
@@ -98,23 +106,42 @@ static enum wr_code drain(struct push *p, struct wr_error *err)
 	return code;
 }
 
+static enum wr_code body_read(struct wr_source *base, void *buf, size_t cap, size_t *got, struct wr_error *err)
+{
+	struct push *p = (struct push *)((char *)base - offsetof(struct push, body));
+	enum wr_code code = wr_source_read(&p->rx->reader->base, buf, cap, got, err);
+
+	if (code != WR_OK)
+		return code;
+	p->body_len += *got;
+	if (*got == 0 && p->body_len >= LARGE)
+		wr_alive_start(&p->alive);
+	return WR_OK;
+}
+
 /* Nothing may be written while the client is still sending. */
 static void stay_alive(void *arg)
 {
 	struct push *p = arg;
 
-	if (p->rx->reader->ended)
-		wr_sideband_alive(p->sb);
+	if (!p->rx->reader->ended)
+		return;
+	pthread_mutex_lock(&p->alive.lock);
+	wr_sideband_alive(p->sb);
+	pthread_mutex_unlock(&p->alive.lock);
 }
 
 static void meter_draw(void *arg, const char *stage, uint64_t done, uint64_t total, bool last)
 {
 	struct push *p = arg;
 
-	if (p->rx->quiet)
+	if (p->rx->quiet) {
 		stay_alive(p);
-	else if (p->rx->reader->ended)
+	} else if (p->rx->reader->ended) {
+		pthread_mutex_lock(&p->alive.lock);
 		wr_sideband_meter(p->sb, stage, done, total, last);
+		pthread_mutex_unlock(&p->alive.lock);
+	}
 }
 
 static bool needs_pack(const struct wr_receive *rx)
@@ -139,14 +166,14 @@ static enum wr_code objects_read(struct wr_quarantine **out, struct push *p, str
 		return code;
 	if (p->rx->shallow.len)
 		wr_quarantine_shallow(q, &p->rx->shallow);
-	if ((code = wr_quarantine_pack(q, &p->rx->reader->base, &progress, p->cancel, err)) == WR_OK)
+	if ((code = wr_quarantine_pack(q, &p->body, &progress, p->cancel, err)) == WR_OK)
 		*out = WR_STEAL(q);
 	return code;
 }
 
 /*
- * The pack's history ends where the repository's does not. Nothing of it is taken, so what builds on it is refused; what
- * needs no pack goes on, as with git.
+ * The pack's history ends where the repository's does not. Nothing of it is taken, so what builds on it is refused;
+ * what needs no pack goes on, as with git.
  */
 static enum wr_code refuse_shallow(struct push *p, struct wr_error *err)
 {
@@ -263,6 +290,7 @@ static enum wr_code take_in(struct push *p, struct wr_error *err)
 	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
 	enum wr_code code = work(p, &why);
 
+	wr_alive_stop(&p->alive);
 	if (code == WR_OK)
 		return WR_OK;
 	if (p->withdrawn && p->rx->report) {
@@ -308,7 +336,13 @@ enum wr_code wr_receive_run(struct wr_receive_result *result, struct wr_receive 
 {
 	WR_AUTO(wr_sideband) *sb = NULL;
 	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
-	struct push p = {rx, repo, default_branch, permit, cancel, result, NULL, NULL, false};
+	struct push p = {.rx = rx,
+			 .repo = repo,
+			 .default_branch = default_branch,
+			 .permit = permit,
+			 .cancel = cancel,
+			 .result = result,
+			 .body = {body_read}};
 	enum wr_code code, sent = WR_OK;
 
 	*result = (struct wr_receive_result){0};
@@ -318,12 +352,14 @@ enum wr_code wr_receive_run(struct wr_receive_result *result, struct wr_receive 
 	if ((code = wr_sideband_new(&sb, sink, rx->bands ? WR_BAND_LARGE : WR_BAND_NONE, err)) != WR_OK)
 		return code;
 	p.sb = sb;
+	wr_alive_init(&p.alive, sb);
 	code = rx->limit[0] ? over_limit(&p, err) : take_in(&p, err);
 	count(&p, code);
 	if (code == WR_OK || result->told)
 		sent = wr_receive_report(sb, rx, result, default_branch, code == WR_OK ? err : &why);
 	if (sent != WR_OK)
 		result->told = false;
+	wr_alive_fini(&p.alive);
 	free(p.updates);
 	return code != WR_OK ? code : sent;
 }

@@ -21,10 +21,10 @@ struct wr_receive_limits {
 };
 
 /*
- * Reads what stands before the pack: commands, shallow lines, push options. Errors: WR_E_INVALID_REQUEST with a sentence
- * (bad framing, no legal command line, a body that ends before all is there, push certificates, sha256) and what the
- * source says. A limit that is passed is no error here: wr_receive_run() reports it. An empty body or a lone flush is a
- * request that changes nothing and answers nothing.
+ * Reads what stands before the pack: commands, shallow lines, push options. Errors: WR_E_INVALID_REQUEST with a
+ * sentence (bad framing, no legal command line, a body that ends before all is there, push certificates, sha256) and
+ * what the source says. A limit that is passed is no error here: wr_receive_run() reports it. An empty body or a lone
+ * flush is a request that changes nothing and answers nothing.
  */
 WR_MUST_CHECK enum wr_code wr_receive_parse(struct wr_receive **out, struct wr_source *src,
 					    const struct wr_receive_limits *limits, struct wr_error *err);
@@ -39,9 +39,9 @@ struct wr_receive_result {
 };
 
 /*
- * Whether the pusher still may: asked when the pack was read and the repository's turn has come, right before anything is
- * stored, since uploads take long and permissions are withdrawn meanwhile. May be asked on another thread that pushes to
- * the same repository. WR_E_UNAUTHORIZED, WR_E_REPO_ACCESS_DENIED and WR_E_REPO_NOT_FOUND refuse all commands, other
+ * Whether the pusher still may: asked when the pack was read and the repository's turn has come, right before anything
+ * is stored, since uploads take long and permissions are withdrawn meanwhile. May be asked on another thread that pushes
+ * to the same repository. WR_E_UNAUTHORIZED, WR_E_REPO_ACCESS_DENIED and WR_E_REPO_NOT_FOUND refuse all commands, other
  * errors are trouble as any.
  */
 struct wr_receive_permit {
@@ -53,7 +53,8 @@ struct wr_receive_permit {
  * Reads the pack where one follows, appends, reports. A refusal that the report carries (bad pack, stale old id,
  * illegal name, a limit, a permission that is gone) is WR_OK here with result saying so. Errors before anything was
  * written to the sink become an HTTP status; *result is filled whatever is returned.
- * default_branch (short name): its deletion is refused, as git does by default. permit: NULL where nobody has to be asked.
+ * default_branch (short name): its deletion is refused, as git does by default. permit: NULL where nobody has to be
+ * asked.
  */
 WR_MUST_CHECK enum wr_code wr_receive_run(struct wr_receive_result *result, struct wr_receive *rx,
 					  struct wr_git_repo *repo, struct wr_str default_branch,

@@ -7,8 +7,8 @@
  * 0000
  * PACK...                                            unless every command deletes
  *
- * What is no such request is an error. One that is too large is read on to where its pack begins, without being kept, so
- * that the report can say what the limit is: git shows people the report, and of an HTTP error the status alone.
+ * What is no such request is an error. One that is too large is read on to where its pack begins, without being kept,
+ * so that the report can say what the limit is: git shows people the report, and of an HTTP error the status alone.
  */
 #include "smart-http/receive_internal.h"
 
@@ -115,7 +115,8 @@ static enum wr_code shallow(struct wr_receive *rx, struct wr_str hex, size_t max
 	if (!wr_oid_parse(&root, hex))
 		return wr_fail(err, WR_E_INVALID_REQUEST, "An object id is 40 hexadecimal digits");
 	if (rx->shallow.len >= max)
-		pass_limit(rx, "A push may come with %zu shallow roots; run git fetch --unshallow, then push again", max);
+		pass_limit(rx, "A push may come with %zu shallow roots; run git fetch --unshallow, then push again",
+			   max);
 	return rx->limit[0] ? WR_OK : wr_oids_add(&rx->shallow, &root, err);
 }
 
@@ -136,7 +137,8 @@ static enum wr_code line_parse(struct wr_receive *rx, const struct wr_pkt *pkt, 
 			return wr_fail(err, WR_E_INVALID_REQUEST, "Capabilities stand behind the first command only");
 	}
 	if (wr_str_starts(line, WR_S("push-cert")))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "This server does not take signed pushes; push without --signed");
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "This server does not take signed pushes; push without --signed");
 	*first = false;
 	code = command(rx, line, limits->max_commands, err);
 	return code == WR_OK ? capabilities(rx, caps, err) : code;

@@ -23,8 +23,8 @@ static enum wr_code explain(struct wr_sideband *sb, const struct wr_receive *rx,
 		}
 	}
 	if (rx->shallow_refused)
-		wr_buf_addz(&text, "error: your clone is shallow, and the repository lacks the history behind what it pushes; "
-				   "run git fetch --unshallow, then push again\n");
+		wr_buf_addz(&text, "error: your clone is shallow, and the repository lacks the history behind what it "
+				   "pushes; run git fetch --unshallow, then push again\n");
 	if (result->pack_refused[0])
 		wr_buf_printf(&text, "error: %s\n", result->pack_refused);
 	return wr_sideband_text(sb, wr_buf_str(&text), err);

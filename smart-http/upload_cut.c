@@ -15,8 +15,8 @@ void wr_cut_fini(struct wr_cut *cut)
 }
 
 /*
- * The roots that the client named, as far as refs reach them: others cannot touch what it gets from here. Of those each is
- * needed, or the client would be taken for having what lies behind it.
+ * The roots that the client named, as far as refs reach them: others cannot touch what it gets from here. Of those each
+ * is needed, or the client would be taken for having what lies behind it.
  */
 static enum wr_code known_roots(struct wr_oids *out, const struct wr_upload *up, const struct wr_snapshot *snap,
 				struct wr_error *err)

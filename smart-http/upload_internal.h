@@ -102,14 +102,15 @@ void wr_common_fini(struct wr_common *common);
 WR_DEFINE_AUTO_S(wr_common);
 
 /*
- * Adds a have; *known says whether the server has it too: whether a ref reaches it, as far as that can be told without a
- * walk over all history. What is stored and not reached is as unknown as what never was.
+ * Adds a have; *known says whether the server has it too: whether a ref reaches it, as far as that can be told without
+ * a walk over all history. What is stored and not reached is as unknown as what never was.
  */
 WR_MUST_CHECK enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_upload *up,
 					 const struct wr_snapshot *snap, const struct wr_oid *have,
 					 struct wr_error *err);
 
-/* The commit that oid is, or that a tag leads to; *is: whether it leads to one. Reads what it is told to: oid is reached. */
+/* The commit that oid is, or that a tag leads to; *is: whether it leads to one. Reads what it is told to: oid is
+ * reached. */
 WR_MUST_CHECK enum wr_code wr_upload_peel(bool *is, struct wr_oid *commit, const struct wr_snapshot *snap,
 					  const struct wr_oid *oid, struct wr_error *err);
 

@@ -34,8 +34,8 @@ enum wr_code wr_upload_too_many(struct wr_upload *up, size_t max, const char *wh
 				struct wr_error *err)
 {
 	return wr_upload_deny(up, err,
-			      "upload-pack: a request may hold %zu %s; fetch less at once, or let this server's operator "
-			      "raise git.%s",
+			      "upload-pack: a request may hold %zu %s; fetch less at once, or let this server's "
+			      "operator raise git.%s",
 			      max, what, key);
 }
 
@@ -108,7 +108,8 @@ static enum wr_code depth_line_room(struct wr_upload *up, struct wr_error *err)
 {
 	if (up->shallows.len + up->deepen_not.len < up->limits.max_depth_lines)
 		return WR_OK;
-	return wr_upload_too_many(up, up->limits.max_depth_lines, "lines about shallow commits", "max_depth_lines", err);
+	return wr_upload_too_many(up, up->limits.max_depth_lines, "lines about shallow commits", "max_depth_lines",
+				  err);
 }
 
 static enum wr_code shallow(struct wr_upload *up, struct wr_str arg, struct wr_error *err)
@@ -157,8 +158,8 @@ static enum wr_code filter(struct wr_upload *up, struct wr_str arg, struct wr_er
 	if (!up->may_filter)
 		return wr_upload_deny(up, err, "upload-pack: a filter line needs the capability 'filter' before it");
 	if (up->has_filter)
-		return wr_upload_deny(up, err,
-				      "upload-pack: a request may hold one filter; combine:<filter>+<filter> joins several");
+		return wr_upload_deny(
+			up, err, "upload-pack: a request may hold one filter; combine:<filter>+<filter> joins several");
 	if ((code = wr_filter_parse(&up->filter, arg, &why)) == WR_E_INVALID_REQUEST)
 		return wr_upload_deny(up, err, "upload-pack: %s", wr_error_text(&why));
 	up->has_filter = code == WR_OK;
@@ -174,8 +175,10 @@ enum wr_code wr_upload_common_line(bool *taken, struct wr_upload *up, struct wr_
 		bool counted; /* by wr_upload_count() */
 		enum wr_code (*take)(struct wr_upload *up, struct wr_str arg, struct wr_error *err);
 	} rows[] = {
-		{WR_S("shallow "), false, shallow},    {WR_S("deepen "), true, deepen},
-		{WR_S("deepen-since "), true, deepen_since}, {WR_S("deepen-not "), false, deepen_not},
+		{WR_S("shallow "), false, shallow},
+		{WR_S("deepen "), true, deepen},
+		{WR_S("deepen-since "), true, deepen_since},
+		{WR_S("deepen-not "), false, deepen_not},
 		{WR_S("filter "), true, filter},
 	};
 
@@ -225,8 +228,8 @@ enum wr_code wr_upload_end(struct wr_str body, struct wr_error *err)
 }
 
 /*
- * A request that is not granted was only read up to the line that says so. What follows it must at least be packets that
- * end as a request ends, or it is a malformed one.
+ * A request that is not granted was only read up to the line that says so. What follows it must at least be packets
+ * that end as a request ends, or it is a malformed one.
  */
 static enum wr_code framing(struct wr_str body, struct wr_error *err)
 {

@@ -26,8 +26,8 @@ WR_MUST_CHECK enum wr_code wr_upload_add_have(struct wr_upload *up, struct wr_st
 WR_MUST_CHECK enum wr_code wr_upload_add_name(struct wr_names *names, struct wr_str name, struct wr_error *err);
 
 /*
- * The arguments that are the same in all versions: where history shall end, and what shall stay out. *taken: line was one
- * of them.
+ * The arguments that are the same in all versions: where history shall end, and what shall stay out. *taken: line was
+ * one of them.
  */
 WR_MUST_CHECK enum wr_code wr_upload_common_line(bool *taken, struct wr_upload *up, struct wr_str line,
 						 struct wr_error *err);

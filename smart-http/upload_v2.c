@@ -109,7 +109,8 @@ static enum wr_code talk_all(bool *pack, struct fetch *f, struct wr_snapshot *sn
 	enum wr_code code = wr_upload_begin(&f->cut, f->up, snap, default_branch, f->w, f->cancel, err);
 
 	*pack = true;
-	if (code == WR_OK && f->up->haves.len)
+	/* Who only negotiates hears that nothing is in common. Git's server sends a pack then, at which its client dies. */
+	if (code == WR_OK && (f->up->haves.len || (f->up->wants.len == 0 && !f->up->done)))
 		code = acknowledge(pack, f, err);
 	if (code != WR_OK)
 		return code;

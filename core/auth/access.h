@@ -69,8 +69,8 @@ WR_MUST_CHECK enum wr_code wr_access_repo(struct wr_repo *out, enum wr_level *le
 					  struct wr_error *err);
 
 /*
- * The same question again, for work that took long since it was admitted: whether the credential that the caller came with
- * is still his, and still gives this much on the repository. WR_E_UNAUTHORIZED, WR_E_REPO_NOT_FOUND,
+ * The same question again, for work that took long since it was admitted: whether the credential that the caller came
+ * with is still his, and still gives this much on the repository. WR_E_UNAUTHORIZED, WR_E_REPO_NOT_FOUND,
  * WR_E_REPO_ACCESS_DENIED.
  */
 WR_MUST_CHECK enum wr_code wr_access_again(struct wr_db *db, const struct wr_caller *caller, const char *repo_id,

@@ -2,6 +2,19 @@
 
 #include <pthread.h>
 
+#include "core/base/clock.h"
+
+/* So long one computes while others wait. */
+#define TURN_MS 50
+
+/* This thread's place. */
+static _Thread_local struct {
+	struct wr_gate *gate; /* NULL: it is in none */
+	struct wr_str account;
+	unsigned resting; /* rests that have begun: more than 0, and the place is given back */
+	int64_t since_ms; /* it has the place, or nobody wanted it */
+} place;
+
 /* Lives on the stack of the thread that waits. */
 struct waiter {
 	struct waiter *next;
@@ -59,7 +72,7 @@ static void line_up(struct wr_gate *gate, struct waiter *w)
 	gate->waiting++;
 }
 
-void wr_gate_enter(struct wr_gate *gate, struct wr_str account)
+static void get_in(struct wr_gate *gate, struct wr_str account)
 {
 	struct waiter w = {.account = account};
 
@@ -78,7 +91,7 @@ void wr_gate_enter(struct wr_gate *gate, struct wr_str account)
 }
 
 /* The place passes to the first who waits, so nobody waits while one is free. */
-void wr_gate_leave(struct wr_gate *gate)
+static void get_out(struct wr_gate *gate)
 {
 	struct waiter *w;
 
@@ -104,4 +117,44 @@ size_t wr_gate_waiting(struct wr_gate *gate)
 	n = gate->waiting;
 	pthread_mutex_unlock(&gate->lock);
 	return n;
+}
+
+void wr_gate_enter(struct wr_gate *gate, struct wr_str account)
+{
+	get_in(gate, account);
+	place.gate = gate;
+	place.account = account;
+	place.resting = 0;
+	place.since_ms = wr_mono_ms();
+}
+
+void wr_gate_leave(struct wr_gate *gate)
+{
+	get_out(gate);
+	place.gate = NULL;
+}
+
+void wr_gate_rest(void)
+{
+	if (place.gate && place.resting++ == 0)
+		get_out(place.gate);
+}
+
+void wr_gate_go_on(void)
+{
+	if (!place.gate || --place.resting > 0)
+		return;
+	get_in(place.gate, place.account);
+	place.since_ms = wr_mono_ms();
+}
+
+void wr_gate_give_way(void)
+{
+	if (!place.gate || place.resting > 0 || wr_mono_ms() - place.since_ms < TURN_MS)
+		return;
+	if (wr_gate_waiting(place.gate)) {
+		wr_gate_rest();
+		wr_gate_go_on();
+	}
+	place.since_ms = wr_mono_ms();
 }

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "core/base/clock.h"
+#include "core/base/log.h"
 #include "core/base/share.h"
 #include "core/base/threads.h"
 
@@ -41,6 +42,7 @@ struct wr_lane {
 	unsigned alive; /* threads, also those that are being started */
 	unsigned hands; /* of them, woken or started and not at work yet */
 	bool stopping;
+	bool warned; /* the log has it that the system gave no thread */
 	bool has_left;
 	pthread_t left; /* the thread that ended last, to be joined by the next that does */
 	struct idler *idlers;
@@ -140,24 +142,26 @@ static struct account *next_turn(const struct wr_lane *lane)
 
 /* ---- threads ---- */
 
-/* Sees to it that somebody is on the way to the work there is. True when that has to be a new thread: start_thread(). */
-static bool call_hand(struct wr_lane *lane)
+static bool wake_idler(struct wr_lane *lane)
 {
 	struct idler *idler = lane->idlers;
 
+	if (!idler)
+		return false;
+	lane->idlers = idler->next;
+	if (idler->next)
+		idler->next->prev = NULL;
+	idler->woken = true;
+	lane->hands++;
+	pthread_cond_signal(&idler->wake);
+	return true;
+}
+
+/* Sees to it that somebody is on the way to the work there is. True when that has to be a new one: start_thread(). */
+static bool call_hand(struct wr_lane *lane)
+{
 	/* One at a time: who comes calls the next. */
-	if (lane->hands || !next_turn(lane))
-		return false;
-	if (idler) {
-		lane->idlers = idler->next;
-		if (idler->next)
-			idler->next->prev = NULL;
-		idler->woken = true;
-		lane->hands++;
-		pthread_cond_signal(&idler->wake);
-		return false;
-	}
-	if (lane->alive >= lane->cfg.threads)
+	if (lane->hands || !next_turn(lane) || wake_idler(lane) || lane->alive >= lane->cfg.threads)
 		return false;
 	lane->alive++;
 	lane->hands++;
@@ -166,19 +170,32 @@ static bool call_hand(struct wr_lane *lane)
 
 static void lane_main(void *arg);
 
-/* Without the lock. A failure leaves the work to the threads there are. */
+/*
+ * Without the lock. A failure leaves the work to the threads there are. Some may have lain down meanwhile, and nobody
+ * woke them, since one more was on the way.
+ */
 static enum wr_code start_thread(struct wr_lane *lane, struct wr_error *err)
 {
 	pthread_t id;
 	enum wr_code code = wr_thread_start(&id, lane->name, lane->cfg.niceness, lane_main, lane, err);
+	bool warn;
 
 	if (code == WR_OK)
 		return WR_OK;
 	pthread_mutex_lock(&lane->lock);
 	lane->alive--;
 	lane->hands--;
+	if (!lane->hands && next_turn(lane))
+		(void)wake_idler(lane);
+	warn = !lane->warned;
+	lane->warned = true;
 	pthread_cond_broadcast(&lane->gone);
 	pthread_mutex_unlock(&lane->lock);
+	if (warn)
+		WR_LOG(WR_WARN, NULL, SERVER_WARNING,
+		       WR_STR("what", "the system gives no more threads; requests wait for those there are (ulimit -u, "
+				      "TasksMax= of systemd)"),
+		       WR_STR("lane", lane->cfg.name));
 	return code;
 }
 

@@ -21,6 +21,7 @@
  * | index (wr-index)            | 1 beside a large push  | CPU; it ends with the push                                |
  * | jobs (wr-job)               | [jobs] threads, niced  | disk, CPU for minutes, a repository's turn, SQLite's      |
  * |                             |                        | writer; never a request                                   |
+ * | alive (wr-alive)            | 1 beside a large push  | the clock; room in the reply                              |
  * | control (wr-control)        | 1                      | its socket, by deadlines; SQLite's writer                 |
  * | commands (wr-command)       | at most 8              | disk, a repository's turn; its client, by deadlines       |
  *

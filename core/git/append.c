@@ -9,6 +9,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
+#include "core/base/gate.h"
 #include "core/base/log.h"
 #include "core/git/append_internal.h"
 #include "core/git/keeper.h"
@@ -402,7 +403,10 @@ static enum wr_code begin(struct round *r, struct wr_error *err)
 	return r->exists && r->repo->folder->to_copy ? wr_repo_ready(r->repo, &r->snap, err) : WR_OK;
 }
 
-/* *last is the last of the changes that were worked off. */
+/*
+ * *last is the last of the changes that were worked off. From the flush on it rests, also when it returns: with the turn
+ * nobody should wait for a place.
+ */
 static void work(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn **last)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
@@ -418,6 +422,7 @@ static void work(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn
 		else
 			t->code = wr_fail(t->err, code, "%s", err.detail);
 	} while (++n < MAX_BATCH && !r.broken && (t = wr_repo_turn_more(repo, t)));
+	wr_gate_rest();
 	if (code == WR_OK && (code = finish(&r, &err)) != WR_OK)
 		for (t = r.unsafe; t; t = t == *last ? NULL : t->next)
 			if (t->code == WR_OK)
@@ -436,6 +441,7 @@ enum wr_code wr_git_append(struct wr_git_repo *repo, struct wr_change *change, s
 	if (!turn.done) {
 		work(repo, &turn, &last);
 		wr_repo_turn_pass(repo, &turn, last);
+		wr_gate_go_on();
 	}
 	return turn.code;
 }

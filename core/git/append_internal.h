@@ -74,10 +74,10 @@ WR_MUST_CHECK enum wr_code wr_judge_folders(struct wr_judge *j, struct wr_error 
 #define WR_DESCENDS_BUDGET 20000
 
 /*
- * Whether `of` is this commit or a descendant of it. false also where a short walk does not tell: the answer only decides
- * how much work comes later. *budget: how many commits may still be read.
+ * Whether `of` is this commit or a descendant of it. false also where a short walk does not tell: the answer only
+ * decides how much work comes later. *budget: how many commits may still be read.
  */
-WR_MUST_CHECK enum wr_code wr_descends(bool *out, unsigned *budget, const struct wr_incoming *in, const struct wr_snapshot *snap,
-				       const struct wr_oid *of, const struct wr_oid *from, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_descends(bool *out, unsigned *budget, const struct wr_incoming *in,
+				       const struct wr_snapshot *snap, const struct wr_oid *of, const struct wr_oid *from, struct wr_error *err);
 
 #endif

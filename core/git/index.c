@@ -12,6 +12,8 @@
 #include <fcntl.h>
 #include <limits.h>
 
+#include "core/base/gate.h"
+
 enum wr_code wr_index_bad(struct wr_index_worker *w, const char *what)
 {
 	return wr_fail(w->err, WR_E_BAD_PACK, "bad pack: %s", what);
@@ -130,10 +132,14 @@ static enum wr_code check_all(struct wr_indexer *x)
 
 static enum wr_code to_files(struct wr_intake *out, struct wr_indexer *x)
 {
-	enum wr_code code;
+	enum wr_code code = WR_OK;
 
+	wr_gate_rest();
 	if (fdatasync(x->fd) < 0)
-		return wr_fail_errno(x->main.err, "flush a pack");
+		code = wr_fail_errno(x->main.err, "flush a pack");
+	wr_gate_go_on();
+	if (code != WR_OK)
+		return code;
 	if ((code = wr_index_write(x)) != WR_OK)
 		return code;
 	*out = (struct wr_intake){.count = x->count, .in_files = true};

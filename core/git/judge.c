@@ -68,7 +68,8 @@ static void check_old(struct wr_ref_update *u)
 		snprintf(u->reason, sizeof u->reason, "the ref has moved: expected %s, is %s", expected, is);
 }
 
-static enum wr_code peeled_keep(struct wr_judge *j, const struct wr_oid *tag, struct wr_peeled end, struct wr_error *err)
+static enum wr_code peeled_keep(struct wr_judge *j, const struct wr_oid *tag, struct wr_peeled end,
+				struct wr_error *err)
 {
 	if (j->tags.len == j->ends_cap) {
 		size_t cap = j->ends_cap ? j->ends_cap * 2 : 8;

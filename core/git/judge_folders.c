@@ -2,8 +2,8 @@
  * No ref is a folder of another: refs/heads/a and refs/heads/a/b exclude each other.
  *
  * Of the refs that a change names, each knows the nearest other one that is a folder of it (above), so that all that
- * matters to it lies on one chain. A ref that exists marks its whole chain. So the work is bounded by the lengths of all
- * names together, however they are nested, and whatever their order.
+ * matters to it lies on one chain. A ref that exists marks its whole chain. So the work is bounded by the lengths of
+ * all names together, however they are nested, and whatever their order.
  */
 #include <stdio.h>
 

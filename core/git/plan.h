@@ -35,9 +35,9 @@ struct wr_plan_request {
 	bool ofs_delta;			 /* the client reads OFS_DELTA entries */
 	/*
 	 * NULL, or what is left out (git rev-list --filter). Wants themselves always come, whatever the filter says,
-	 * and so do tags by include_tag. That a client has a commit counts as its having all of the commit's tree, as
-	 * git counts it, but for trees and blobs that are wants. Thin deltas then stand only on what the filter lets
-	 * through.
+	 * and so do tags by include_tag. That a client has a commit counts as its having all of the commit's tree, but for
+	 * what lies too deep in it, and for trees and blobs that are wants. Thin deltas then stand only on what the
+	 * filter lets through.
 	 */
 	const struct wr_filter *filter;
 };

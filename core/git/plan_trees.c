@@ -124,7 +124,7 @@ static enum wr_code read_all(struct wr_planner *p, enum purpose why)
 }
 
 /* Only they themselves: those below them are to be read then. */
-static enum wr_code read_level(struct wr_planner *p)
+static enum wr_code read_level(struct wr_planner *p, enum purpose why)
 {
 	struct wr_oids level = p->trees;
 	enum wr_code code = WR_OK;
@@ -133,13 +133,27 @@ static enum wr_code read_level(struct wr_planner *p)
 	p->trees.len = 0;
 	p->level = level;
 	for (size_t i = 0; i < level.len && code == WR_OK; i++)
-		code = read_tree(p, &level.v[i], TO_SEND);
+		code = read_tree(p, &level.v[i], why);
 	return code;
 }
 
 /* ---- known ---- */
 
-/* The client has this commit, so it has all of its tree. */
+/* Below the filter's depth nothing is read: of those trees the client has no entries. */
+static enum wr_code read_levels(struct wr_planner *p, enum purpose why)
+{
+	enum wr_code code = WR_OK;
+
+	for (uint64_t depth = 1; depth < p->plan->filter.tree_depth && p->trees.len && code == WR_OK; depth++)
+		code = read_level(p, why);
+	p->trees.len = 0;
+	return code;
+}
+
+/*
+ * The client has this commit, so it has all of its tree; but for what lay too deep, which it may now be sent from where
+ * it is less deep.
+ */
 static enum wr_code mark_tree(struct wr_planner *p, uint32_t node)
 {
 	struct wr_oid tree;
@@ -151,8 +165,9 @@ static enum wr_code mark_tree(struct wr_planner *p, uint32_t node)
 	if ((code = wr_graph_load(&p->g, node, p->err)) != WR_OK)
 		return code;
 	tree = p->g.nodes[node].tree;
-	code = enter(p, &tree, TO_MARK);
-	return code == WR_OK ? read_all(p, TO_MARK) : code;
+	if ((code = enter(p, &tree, TO_MARK)) != WR_OK)
+		return code;
+	return p->plan->filter.tree_depth == UINT64_MAX ? read_all(p, TO_MARK) : read_levels(p, TO_MARK);
 }
 
 static enum wr_code mark_edges(struct wr_planner *p)
@@ -208,13 +223,11 @@ static enum wr_code add_roots(struct wr_planner *p, bool levels)
  */
 static enum wr_code add_levels(struct wr_planner *p)
 {
-	enum wr_code code = read_level(p);
+	enum wr_code code = read_level(p, TO_SEND);
 
 	if (code == WR_OK)
 		code = add_roots(p, true);
-	for (uint64_t depth = 1; depth < p->plan->filter.tree_depth && p->trees.len && code == WR_OK; depth++)
-		code = read_level(p);
-	return code;
+	return code == WR_OK ? read_levels(p, TO_SEND) : code;
 }
 
 enum wr_code wr_plan_add_trees(struct wr_planner *p)

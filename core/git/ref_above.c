@@ -1,6 +1,6 @@
 /*
- * A ref that is a folder of another name. Names have thousands of folders if somebody likes it so, and there may be many
- * thousand names: so each question to a sorted list answers for all folders that the name shares with the answer.
+ * A ref that is a folder of another name. Names have thousands of folders if somebody likes it so, and there may be
+ * many thousand names: so each question to a sorted list answers for all folders that the name shares with the answer.
  */
 #include "core/git/snapshot_internal.h"
 

@@ -9,6 +9,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
+#include "core/base/gate.h"
 #include "core/base/log.h"
 #include "core/git/git_internal.h"
 #include "core/git/keeper.h"
@@ -392,6 +393,7 @@ enum wr_code wr_repo_turn_wait(struct wr_git_repo *repo, struct wr_turn *turn, s
 {
 	int64_t until = wr_mono_ms() + WAIT_MS;
 	enum wr_code code = WR_OK;
+	bool rests;
 
 	turn->next = NULL;
 	pthread_mutex_lock(&repo->mutex);
@@ -400,6 +402,13 @@ enum wr_code wr_repo_turn_wait(struct wr_git_repo *repo, struct wr_turn *turn, s
 	else
 		repo->turns = turn;
 	repo->turns_end = turn;
+	/* Who waits for one repository keeps nobody from computing for another; and so many can share one flush. */
+	rests = repo->turn_taken || repo->turns != turn;
+	if (rests) {
+		pthread_mutex_unlock(&repo->mutex);
+		wr_gate_rest();
+		pthread_mutex_lock(&repo->mutex);
+	}
 	while (code == WR_OK && !turn->done && (repo->turn_taken || repo->turns != turn)) {
 		/* One that somebody works on is finished soon, and must not go away under him. */
 		if (turn->running || wr_mono_ms() < until) {
@@ -412,6 +421,8 @@ enum wr_code wr_repo_turn_wait(struct wr_git_repo *repo, struct wr_turn *turn, s
 	if (code == WR_OK && !turn->done)
 		repo->turn_taken = turn->running = true;
 	pthread_mutex_unlock(&repo->mutex);
+	if (rests)
+		wr_gate_go_on();
 	return code;
 }
 

@@ -8,6 +8,7 @@
 #define NO 2u
 #define OPEN 4u /* on the stack */
 #define STOP 8u /* the client's history ends here */
+#define WANT 16u
 
 /* The want's peeled commit; *is = false when it leads to something else. */
 static enum wr_code want_node(uint32_t *out, bool *is, struct wr_graph *g, const struct wr_oid *want,
@@ -23,6 +24,23 @@ static enum wr_code want_node(uint32_t *out, bool *is, struct wr_graph *g, const
 		return code;
 	*is = type == WR_COMMIT;
 	return *is ? wr_graph_node(out, g, &oid, err) : WR_OK;
+}
+
+static enum wr_code flag_wants(struct wr_nums *nodes, struct wr_graph *g, const struct wr_oids *wants,
+			       struct wr_error *err)
+{
+	for (size_t i = 0; i < wants->len; i++) {
+		uint32_t node;
+		bool is;
+		enum wr_code code = want_node(&node, &is, g, &wants->v[i], err);
+
+		if (code == WR_OK && !is)
+			continue;
+		if (code != WR_OK || (code = wr_nums_add(nodes, node, err)) != WR_OK)
+			return code;
+		g->nodes[node].flags |= WANT;
+	}
+	return WR_OK;
 }
 
 static enum wr_code flag_commons(struct wr_graph *g, const struct wr_oids *commons, bool *any, struct wr_error *err)
@@ -103,7 +121,8 @@ static enum wr_code decide(struct path *path, struct wr_graph *g, uint32_t want,
 			continue;
 		if ((code = path_push(path, g, parent, err)) != WR_OK)
 			return code;
-		if (!(g->nodes[parent].flags & STOP) && g->nodes[parent].date < oldest) {
+		/* Wants are followed whatever their date, or it would depend on their order what is found. */
+		if (!(g->nodes[parent].flags & (STOP | WANT)) && g->nodes[parent].date < oldest) {
 			g->nodes[parent].flags |= NO;
 			path->len--;
 		}
@@ -117,24 +136,21 @@ enum wr_code wr_walk_ready(bool *out, const struct wr_snapshot *snap, const stru
 {
 	WR_AUTO_S(wr_graph) g = {.snap = snap, .cancel = cancel};
 	WR_AUTO_MEM struct visit *visits = NULL;
+	WR_AUTO_S(wr_nums) nodes = {NULL, 0, 0};
 	struct path path = {NULL, 0, 0};
-	bool ready, is;
+	bool ready;
 	enum wr_code code;
-	uint32_t node;
 
 	if ((code = flag_commons(&g, commons, &ready, err)) != WR_OK ||
-	    (code = wr_graph_flag(&g, client_shallow, STOP, err)) != WR_OK)
+	    (code = wr_graph_flag(&g, client_shallow, STOP, err)) != WR_OK ||
+	    (code = flag_wants(&nodes, &g, wants, err)) != WR_OK)
 		return code;
-	for (size_t i = 0; i < wants->len && ready; i++) {
-		if ((code = want_node(&node, &is, &g, &wants->v[i], err)) != WR_OK)
-			return code;
-		if (!is)
-			continue;
-		code = decide(&path, &g, node, oldest, err);
+	for (size_t i = 0; i < nodes.len && ready; i++) {
+		code = decide(&path, &g, nodes.v[i], oldest, err);
 		visits = path.v;
 		if (code != WR_OK)
 			return code;
-		ready = g.nodes[node].flags & YES;
+		ready = g.nodes[nodes.v[i]].flags & YES;
 	}
 	*out = ready;
 	return WR_OK;

@@ -20,7 +20,7 @@ struct wr_cancel {
 /*
  * Whether every want (tags peeled) has an ancestor among commons, or is one: the server is then ready to send a pack
  * ("ready" in gitprotocol-v2). Walks stop at the client's shallow roots, and at commits made before oldest (seconds;
- * INT64_MIN: none): below the oldest of what the client told nothing can be found but by wrong dates.
+ * INT64_MIN: none) that are no wants: below the oldest of what the client told nothing can be found but by wrong dates.
  */
 WR_MUST_CHECK enum wr_code wr_walk_ready(bool *out, const struct wr_snapshot *snap, const struct wr_oids *wants,
 					 const struct wr_oids *commons, const struct wr_oids *client_shallow,

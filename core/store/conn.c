@@ -18,13 +18,13 @@ static const struct {
 enum wr_code wr_fail_sql_at(struct wr_error *err, sqlite3 *sq, int rc, const char *what, const char *file, int line)
 {
 	int base = rc & 0xff;
-	int sys = sq && base == SQLITE_IOERR ? sqlite3_system_errno(sq) : 0;
+	int sys = sq && (base == SQLITE_IOERR || base == SQLITE_CANTOPEN) ? sqlite3_system_errno(sq) : 0;
 	const char *said = sq ? sqlite3_errmsg(sq) : sqlite3_errstr(rc);
 	enum wr_code code = WR_E_INTERNAL;
 
 	if (base == SQLITE_FULL || sys == ENOSPC || sys == EDQUOT || sys == EFBIG)
 		code = WR_E_STORAGE_FULL;
-	else if (base == SQLITE_BUSY || base == SQLITE_LOCKED || base == SQLITE_NOMEM)
+	else if (base == SQLITE_BUSY || base == SQLITE_LOCKED || base == SQLITE_NOMEM || sys == EMFILE || sys == ENFILE)
 		code = WR_E_UNAVAILABLE;
 	return wr_fail_at(err, code, file, line, "%s: %s (SQLite %d, errno %d)", what, said, rc, sys);
 }

@@ -137,6 +137,8 @@ static enum wr_code judge_body(struct wr_request *req, struct wr_error *err)
 			       (unsigned long long)req->limit);
 	if (body == WR_BODY_NONE)
 		return WR_OK;
+	if (req->coded_twice)
+		return wr_fail(err, WR_E_MEDIA_TYPE, "The only content encoding known is gzip, once");
 	if (encoding.len && !wr_str_caseeq(encoding, WR_S("identity"))) {
 		if (!wr_str_caseeq(encoding, WR_S("gzip")) && !wr_str_caseeq(encoding, WR_S("x-gzip")))
 			return wr_fail(err, WR_E_MEDIA_TYPE, "The only content encoding known is gzip");

@@ -243,6 +243,8 @@ void wr_exchange_completed(void *cls, struct MHD_Connection *connection, void **
 	if (!req)
 		return;
 	wr_watch_end(cls, connection);
+	if (how == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED)
+		wr_watch_forget_unsent(req);
 	if (how != MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		wr_request_give_up(req, how == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED ? "idle timeout" : "client left");
 	wr_request_unref(req);

@@ -4,7 +4,7 @@
 
 struct scan {
 	size_t n, bytes;
-	size_t lengths, encodings, hosts, credentials;
+	size_t lengths, encodings, hosts, credentials, codings;
 	bool bad_name, bad_value;
 	struct wr_request *req; /* the second pass copies to here, */
 	char *at;               /* and its text to here */
@@ -38,6 +38,23 @@ static bool is_secret(struct wr_str name)
 	       wr_str_caseeq(name, WR_S("X-Freestyle-Identity-Access-Token"));
 }
 
+/*
+ * libmicrohttpd (0.9.75) joins a folded line (obs-fold) to the header's name, not its value: the header is gone then,
+ * and with it the body's length.
+ */
+static bool is_folded(struct wr_str name)
+{
+	static const char *const framing[] = {"Content-Length", "Transfer-Encoding"};
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(framing); i++) {
+		struct wr_str known = wr_str(framing[i]);
+
+		if (name.len > known.len && wr_str_caseeq(wr_str_n(name.ptr, known.len), known))
+			return true;
+	}
+	return false;
+}
+
 static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_len,
 				    const char *value, size_t value_len)
 {
@@ -47,12 +64,13 @@ static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const ch
 	(void)kind;
 	scan->n++;
 	scan->bytes += key_len + value_len;
-	scan->bad_name |= !is_token(key, key_len);
+	scan->bad_name |= !is_token(key, key_len) || is_folded(name);
 	scan->bad_value |= value_len && !is_value(value, value_len);
 	scan->lengths += wr_str_caseeq(name, WR_S("Content-Length"));
 	scan->encodings += wr_str_caseeq(name, WR_S("Transfer-Encoding"));
 	scan->hosts += wr_str_caseeq(name, WR_S("Host"));
 	scan->credentials += wr_str_caseeq(name, WR_S("Authorization"));
+	scan->codings += wr_str_caseeq(name, WR_S("Content-Encoding"));
 	return MHD_YES;
 }
 
@@ -144,6 +162,7 @@ enum wr_code wr_head_read(struct wr_request *req, const char *method, const char
 		code = check_framing(req, &scan, err);
 	if (code)
 		return code;
+	req->coded_twice = scan.codings > 1;
 	expect = wr_request_find_header(req, "Expect");
 	req->expects_continue = req->http_1_1 && expect.ptr && wr_str_caseeq(expect, WR_S("100-continue"));
 	if (strlen(method) >= sizeof req->method)

@@ -127,6 +127,7 @@ struct wr_request {
 	size_t n_headers;
 	uint64_t content_length;
 	bool has_length, chunked;
+	bool coded_twice; /* two lines of Content-Encoding: a list */
 	bool gzip;
 	struct wr_caller caller;
 	struct wr_repo repo;
@@ -256,6 +257,11 @@ void wr_watch_connection(void *cls, struct MHD_Connection *connection, void **co
 			 enum MHD_ConnectionNotificationCode what);
 void wr_watch_begin(struct wr_http *http, struct MHD_Connection *connection, struct wr_request *req);
 void wr_watch_end(struct wr_http *http, struct MHD_Connection *connection);
+/*
+ * The connection is about to be closed on a client that does not read its answer: what the kernel still holds of it
+ * goes too, else the client could go on taking that for hours.
+ */
+void wr_watch_forget_unsent(const struct wr_request *req);
 /* Gives all running requests up. The lock is not held. */
 void wr_watch_abort_all(struct wr_http *http, const char *why);
 /* Waits until no request runs; false when one still does after timeout_ms. */

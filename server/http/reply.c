@@ -133,6 +133,14 @@ static void error_text(struct wr_request *req, const struct wr_error *err)
 	wr_buf_addc(&reply->body, '\n');
 }
 
+/* A refusal may be none a moment later, like all that is said of a repository; also for caches of HTTP/1.0. */
+static void no_cache(struct wr_request *req)
+{
+	wr_reply_header(req, "Expires", "Fri, 01 Jan 1980 00:00:00 GMT");
+	wr_reply_header(req, "Pragma", "no-cache");
+	wr_reply_header(req, "Cache-Control", "no-cache, max-age=0, must-revalidate");
+}
+
 void wr_reply_error(struct wr_request *req, enum wr_code code, struct wr_error *err)
 {
 	struct wr_reply *reply = &req->reply;
@@ -147,6 +155,8 @@ void wr_reply_error(struct wr_request *req, enum wr_code code, struct wr_error *
 		error_text(req, err);
 	else
 		error_json(req, err);
+	if (wr_request_is_git(req))
+		no_cache(req);
 	if (reply->status == 401 && wr_request_is_git(req))
 		wr_reply_header(req, "WWW-Authenticate", "Basic realm=\"Warren\", charset=\"UTF-8\"");
 	if (reply->status == 503)
@@ -223,9 +233,9 @@ static void add_headers(struct wr_request *req, struct MHD_Response *response)
 }
 
 /*
- * The library is about to close the connection where its loop does not go on to the clean-up: the socket would stay open
- * until the connection's timeout (0.9.75, MHD_connection_handle_idle() and epoll). Those with a timeout of their own are
- * looked at in each turn of the loop.
+ * The library is about to close the connection where its loop does not go on to the clean-up: the socket would stay
+ * open until the connection's timeout (0.9.75, MHD_connection_handle_idle() and epoll). Those with a timeout of their
+ * own are looked at in each turn of the loop.
  */
 static void close_soon(struct wr_request *req)
 {

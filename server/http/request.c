@@ -23,26 +23,17 @@ static void resume_connection(void *arg)
 	MHD_resume_connection(req->connection);
 }
 
-/* A thread of the cpu lane gives its place back while it waits for the other end of a pipe. */
-static bool holds_gate(const struct wr_request *req)
-{
-	return req->match.route->lane == WR_LANE_CPU;
-}
-
+/* Others compute while this thread waits for the other end of a pipe. */
 static void before_wait(void *arg)
 {
-	struct wr_request *req = arg;
-
-	if (holds_gate(req))
-		wr_gate_leave(req->http->gate);
+	(void)arg;
+	wr_gate_rest();
 }
 
 static void after_wait(void *arg)
 {
-	struct wr_request *req = arg;
-
-	if (holds_gate(req))
-		wr_gate_enter(req->http->gate, wr_admit_payer(req));
+	(void)arg;
+	wr_gate_go_on();
 }
 
 /* A ring that wants to grow: nice to have, so only from what nobody else is likely to need. */
@@ -51,10 +42,12 @@ static bool more_memory(void *arg, size_t n)
 	return wr_request_charge(arg, n, WR_CHARGE_SPARE);
 }
 
+/* Asked by long work again and again, on the thread that does it, with no lock held. */
 static bool is_given_up(void *arg)
 {
 	struct wr_request *req = arg;
 
+	wr_gate_give_way();
 	return atomic_load(&req->given_up);
 }
 

@@ -28,16 +28,19 @@ static void cut(struct wr_conn *conn, const char *why)
 	shutdown(conn->fd, SHUT_RDWR);
 }
 
-/*
- * Cuts a client that was too slow or too long about it. What the kernel still holds for one that does not read goes too,
- * else it could go on taking those megabytes for hours.
- */
-static void drop(struct wr_conn *conn, const char *why)
+void wr_watch_forget_unsent(const struct wr_request *req)
 {
 	const struct linger now = {.l_onoff = 1, .l_linger = 0};
 
-	if (conn->request && atomic_load(&conn->request->stage) == WR_STAGE_SEND)
-		setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	if (atomic_load(&req->stage) == WR_STAGE_SEND)
+		setsockopt(req->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+/* Cuts a client that was too slow or too long about it. */
+static void drop(struct wr_conn *conn, const char *why)
+{
+	if (conn->request)
+		wr_watch_forget_unsent(conn->request);
 	cut(conn, why);
 }
 

@@ -1,8 +1,11 @@
-"""Crowds of clients that are slow, stop half way or never read: others are served, memory stays small, all are dropped."""
+"""Crowds of clients that are slow, stop half way or never read: others are served, and all of them are dropped."""
 import os
 import re
 import resource
+import select
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import zlib
@@ -86,6 +89,13 @@ class Crowd:
                 except OSError:
                     pass
 
+    def open(self):
+        """How many connections the server has not ended. Reads nothing: that would be progress."""
+        poller = select.poll()
+        for s in self.held:
+            poller.register(s, select.POLLRDHUP)
+        return len(self.held) - len(poller.poll(0))
+
     def leave(self):
         self.over.set()
         for i, s in enumerate(self.held):
@@ -111,12 +121,12 @@ def cpu_seconds(server):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def filled(t, server):
+def filled(t, server, env=None):
     """A public repository of some megabytes, the work tree it came from, and its tip."""
     repo = server.account().repo(public=True)
     work = t.git.init(t.path("work"))
     t.git.commit(work, {f"f{i}": t.random.randbytes(1_000_000) for i in range(6)})
-    t.git("push", "-q", repo.url(), "main", cwd=work)
+    t.git("push", "-q", repo.url(), "main", cwd=work, env=env)
     return repo, work, t.git.rev(work)
 
 
@@ -184,24 +194,46 @@ def all_slow_clients_are_dropped_at_their_deadlines(t):
     before = descriptors(server)
     crowd = Crowd(t, server, repo, tip)
     crowd.come(n)
-    wait_for(lambda: descriptors(server) <= before + 5, "all of them to be dropped", seconds=120)
+    wait_for(lambda: not crowd.open(), "all of them to be dropped", seconds=120)
+    wait_for(lambda: descriptors(server) <= before + 5, "their descriptors")
     lines = [line for line in server.log_lines() if line["event"] == "request" and "aborted" in line]
     same({line["aborted"] for line in lines} - {"too slow", "header timeout", "client left", "idle timeout"}, set(), "why")
     expect(sum(line["aborted"] == "too slow" for line in lines) > n, "most were too slow", len(lines))
-    for s in crowd.held:
-        closed = False
-        try:
-            while s.recv(65536):
-                pass
-            closed = True
-        except ConnectionError:
-            closed = True
-        except BlockingIOError:
-            pass
-        expect(closed, "a connection that the client still thinks open")
     t.git("clone", "-q", repo.url(), t.path("after"))
     same(t.git.rev(t.path("after")), tip, "what was cloned afterwards")
     crowd.leave()
+
+
+@test
+def slow_clients_over_tls(t):
+    """The same by HTTPS, and in the handshake."""
+    key, cert = t.path("key.pem"), t.path("cert.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                    "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+                   check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
+    n = 20 if sanitized() else 60
+    server = t.own_server(flags=["--tls-cert", cert, "--tls-key", key], cafile=cert,
+                          config="[http]\nmin_rate_window = 6s\nheader_timeout = 6s\nidle_timeout = 6s\n")
+    context = ssl.create_default_context(cafile=cert)
+    trusting = {"GIT_SSL_CAINFO": cert}
+    repo, work, tip = filled(t, server, trusting)
+    before = descriptors(server)
+    crowd = Crowd(t, server, repo, tip)
+    for i in range(n):
+        # The first bytes of a ClientHello; nothing.
+        crowd.dial(b"\x16\x03\x01\x02\x00\x01\x00\x01" if i % 2 else b"")
+        for data in (crowd.halves[i % len(crowd.halves)], crowd.whole[i % 2]):
+            s = crowd.dial(b"", 4096)
+            s.settimeout(60 * slowness())
+            secure = context.wrap_socket(s, server_hostname="127.0.0.1")
+            crowd.held[-1] = secure
+            secure.sendall(data)
+    for i in range(2):
+        t.git("clone", "-q", repo.url(), t.path(f"c{i}"), env=trusting)
+        same(t.git.rev(t.path(f"c{i}")), tip, "what was cloned")
+    wait_for(lambda: not crowd.open(), "all of them to be dropped", seconds=120)
+    wait_for(lambda: descriptors(server) <= before + 5, "their descriptors")
+    wait_for(lambda: threads(server) < 60, "their threads' end")
 
 
 @test

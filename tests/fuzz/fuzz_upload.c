@@ -1,7 +1,7 @@
 /*
- * A fetch request of any bytes; the first says which version. What parses keeps its limits, and is answered from a store
- * of a few objects. In a request an id of 38 zeros and a digit pair NN means the NN-th of them, so that mutations find
- * them.
+ * A fetch request of any bytes; the first says which version. What parses keeps its limits, and is answered from a
+ * store of a few objects. In a request an id of 38 zeros and two digits means the one of them with this number, so that
+ * mutations find them.
  */
 #include <assert.h>
 #include <fcntl.h>

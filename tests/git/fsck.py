@@ -1,4 +1,4 @@
-"""Pushed objects are checked as git's receive.fsckObjects checks them: the same verdicts and message ids as git's own."""
+"""Pushed objects are checked as git's receive.fsckObjects checks them: the same verdicts, with git's message ids."""
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -67,14 +67,16 @@ def pack_of(*objects):
 
 # ---- objects that are nearly right ----
 
-IDENTS = [IDENT, b"A <a@b> 1 +0000", b"<a@b> 1 +0000", b" <a@b> 1 +0000", b"A <a@b> 1", b"A <a@b> 1 ", b"A <a@b>", b"A a@b 1 +0000",
-          b"A <a@b>1 +0000", b"A<a@b> 1 +0000", b"A <a@b 1 +0000", b"A a@b> 1 +0000", b"A <a<b> 1 +0000", b"A >x< <a@b> 1 +0000",
-          b"A <a@b> 01 +0000", b"A <a@b> 0 +0000", b"A <a@b> 00 +0000", b"A <a@b>  1 +0000", b"A <a@b> +1 +0000",
-          b"A <a@b> -1 +0000", b"A <a@b> -0 +0000", b"A <a@b> x +0000", b"A <a@b> 1x +0000", b"A <a@b> 1.5 +0000",
-          b"A <a@b> 9223372036854775807 +0000", b"A <a@b> 9223372036854775808 +0000", b"A <a@b> 99999999999999999999999 +0000",
-          b"A <a@b> -18446744073709551615 +0000", b"A <a@b> 1 0000", b"A <a@b> 1 +000", b"A <a@b> 1 +00000", b"A <a@b> 1 -0800",
-          b"A <a@b> 1 +0000 ", b"A <a@b> 1  +0000", b"A <a@b> 1 UTC", b"A <> 1 +0000", b"", b"A", b"A <a@b> \t1 +0000",
-          b"A <a\xff@b> 1 +0000", b"\xff <a> 1 +0000", b"A <a@b> 1 +0\x000", b"A <a@b>\r 1 +0000", b"A <a@b> 1 +05:30"]
+IDENTS = [IDENT, b"A <a@b> 1 +0000", b"<a@b> 1 +0000", b" <a@b> 1 +0000", b"A <a@b> 1", b"A <a@b> 1 ", b"A <a@b>",
+          b"A a@b 1 +0000", b"A <a@b>1 +0000", b"A<a@b> 1 +0000", b"A <a@b 1 +0000", b"A a@b> 1 +0000",
+          b"A <a<b> 1 +0000", b"A >x< <a@b> 1 +0000", b"A <a@b> 01 +0000", b"A <a@b> 0 +0000", b"A <a@b> 00 +0000",
+          b"A <a@b>  1 +0000", b"A <a@b> +1 +0000", b"A <a@b> -1 +0000", b"A <a@b> -0 +0000", b"A <a@b> x +0000",
+          b"A <a@b> 1x +0000", b"A <a@b> 1.5 +0000", b"A <a@b> 9223372036854775807 +0000",
+          b"A <a@b> 9223372036854775808 +0000", b"A <a@b> 99999999999999999999999 +0000",
+          b"A <a@b> -18446744073709551615 +0000", b"A <a@b> 1 0000", b"A <a@b> 1 +000", b"A <a@b> 1 +00000",
+          b"A <a@b> 1 -0800", b"A <a@b> 1 +0000 ", b"A <a@b> 1  +0000", b"A <a@b> 1 UTC", b"A <> 1 +0000", b"", b"A",
+          b"A <a@b> \t1 +0000", b"A <a\xff@b> 1 +0000", b"\xff <a> 1 +0000", b"A <a@b> 1 +0\x000",
+          b"A <a@b>\r 1 +0000", b"A <a@b> 1 +05:30"]
 
 
 def scramble(random, data):
@@ -119,29 +121,36 @@ def commit_case(random):
     return pkt.oid(COMMIT, data), [(TREE, b""), (COMMIT, data)]
 
 
+ENDS = [b"\n\ntext\n", b"\n\n", b"\n", b"", b"\nmore: x\n\ntext\n"]
+
+
 def tag_case(random):
     kind = random.choice([b"blob", b"blob", b"blob", b"tree", b"commit", b"tag", b"blob ", b"Blob", b""])
     rows = [b"object " + EMPTY.encode(), b"type " + kind,
-            b"tag " + random.choice([b"v1", b"a b", b"", b"x..y", b"/", b"\xff"]), b"tagger " + random.choice([IDENT, *IDENTS])]
+            b"tag " + random.choice([b"v1", b"a b", b"", b"x..y", b"/", b"\xff"]),
+            b"tagger " + random.choice([IDENT, *IDENTS])]
     if random.random() < 0.15:
         rows.pop()
-    data = mutate(random, b"\n".join(rows) + random.choice([b"\n\ntext\n", b"\n\n", b"\n", b"", b"\nmore: x\n\ntext\n"]))
+    data = mutate(random, b"\n".join(rows) + random.choice(ENDS))
     return pkt.oid(TAG, data), [(BLOB, b""), (TAG, data)]
 
 
 NAMES = [b"a", b"a-", b"a.c", b"a.c.d", b"a0", b"aa", b"b", b"b.c", b"c", b"d", b"e", b"f"]
-ODD = [b".", b"..", b"...", b".git", b".GIT", b".Git ", b".git.", b".git . .", b".git:x", b".git::$INDEX_ALLOCATION", b".gitx", b"git~1", b"GIT~1",
-       b"git~1.", b"git~2", b"git~11", b"x\\.git", b"x\\GIT~1\\y", b".git\\x", b"x\\..", b"x\\.gitx", b"x/y", b"/", b"x/", b".git/x", b"a/.git",
-       b".g\xe2\x80\x8cit", b"\xef\xbb\xbf.git", b".git\xe2\x81\xaf", b".git\xe2\x80\x90", b".git\xff", b".git\xe2\x80", b".git\xc0\xaf",
-       b".gi\xfft", b".git\xef\xbf\xbf", b".git\xed\xa0\x80", b".git\xf0\x9f\x98\x80", b"\xe2\x80\xaa.git", b".git\xe2\x80\x8c/",
-       b".gitmodules", b".GITMODULES", b".gitmodules ", b".gitmodules:x", b".gitmodules.x", b"gitmod~1", b"gitmod~4", b"gitmod~5",
-       b"GITMOD~1. ", b"gi7eba~1", b"gi7eba~9", b"gi7eba~0", b"GI7EB~10", b"gi7e~123", b"gi7~1234", b"~1000000", b"gi7eba~1x",
-       b"gi7eba~12", b"x\\.gitmodules", b"x\\gitmod~1", b"x\\.gitmodules\\y", b".gitm\xe2\x80\x8codules", b".gitmodules\xff",
-       b".gitattributes", b".GitAttributes .", b"gitatt~1", b"gitatt~9", b"gi7d29~1", b"x\\.gitattributes", b".gitattribute\xe2\x80\x8cs",
-       b".gitignore", b"gitign~1", b".mailmap", b"mailma~1", b" ", b"\n", b"\\", b"~", b"g~", b"\xff"]
+ODD = [b".", b"..", b"...", b".git", b".GIT", b".Git ", b".git.", b".git . .", b".git:x", b".git::$INDEX_ALLOCATION",
+       b".gitx", b"git~1", b"GIT~1", b"git~1.", b"git~2", b"git~11", b"x\\.git", b"x\\GIT~1\\y", b".git\\x", b"x\\..",
+       b"x\\.gitx", b"x/y", b"/", b"x/", b".git/x", b"a/.git", b".g\xe2\x80\x8cit", b"\xef\xbb\xbf.git",
+       b".git\xe2\x81\xaf", b".git\xe2\x80\x90", b".git\xff", b".git\xe2\x80", b".git\xc0\xaf", b".gi\xfft",
+       b".git\xef\xbf\xbf", b".git\xed\xa0\x80", b".git\xf0\x9f\x98\x80", b"\xe2\x80\xaa.git", b".git\xe2\x80\x8c/",
+       b".gitmodules", b".GITMODULES", b".gitmodules ", b".gitmodules:x", b".gitmodules.x", b"gitmod~1", b"gitmod~4",
+       b"gitmod~5", b"GITMOD~1. ", b"gi7eba~1", b"gi7eba~9", b"gi7eba~0", b"GI7EB~10", b"gi7e~123", b"gi7~1234",
+       b"~1000000", b"gi7eba~1x", b"gi7eba~12", b"x\\.gitmodules", b"x\\gitmod~1", b"x\\.gitmodules\\y",
+       b".gitm\xe2\x80\x8codules", b".gitmodules\xff", b".gitattributes", b".GitAttributes .", b"gitatt~1",
+       b"gitatt~9", b"gi7d29~1", b"x\\.gitattributes", b".gitattribute\xe2\x80\x8cs", b".gitignore", b"gitign~1",
+       b".mailmap", b"mailma~1", b" ", b"\n", b"\\", b"~", b"g~", b"\xff"]
 MODES = [b"100644", b"100755", b"120000", b"40000"]
-ODD_MODES = [b"160000", b"100664", b"0100644", b"040000", b"100600", b"10644", b"0", b"00", b"777777", b"120644", b"40755", b"160755", b"177777",
-             b"77777777777", b"200000100644", b"37777740000", b"644", b"8", b"", b"100644 "]
+ODD_MODES = [b"160000", b"100664", b"0100644", b"040000", b"100600", b"10644", b"0", b"00", b"777777", b"120644",
+             b"40755", b"160755", b"177777", b"77777777777", b"200000100644", b"37777740000", b"644", b"8", b"",
+             b"100644 "]
 
 
 def tree_case(random):
@@ -169,20 +178,31 @@ def tree_case(random):
     return pkt.oid(TREE, data), [(TREE, b""), (BLOB, b""), (TREE, data)]
 
 
-SECTIONS = [b'[submodule "m"]', b'[submodule "a/b"]', b'[submodule "../x"]', b'[submodule "x/.."]', b'[submodule "a\\\\..\\\\b"]',
-            b'[submodule "..."]', b'[submodule "..x"]', b'[submodule ""]', b'[submodule.x]', b'[submodule.../y]', b"[submodule]", b'[SubModule "../z"]',
-            b'[other "../x"]', b'[submodule  "../x"]', b'[submodule "x" ]', b'[submodule "a\\"b"]', b'[submodule "../\\x"]', b'[submodule\t"../x"]',
-            b'[submodule "a" "../b"]', b'[submodule "x.url"]', b'[submodule.x "../y"]', b'["../x"]', b"[]", b"[ ]", b"[a b]", b'[submodule "a\0/../b"]',
-            b'[submodule "x\ny"]', b'[submodule "x', b"[submodule", b'[submodule "x.url\0y"]', b'[submodule ".\\./x"]']
-URLS = [b"https://example.com/x", b"-x", b"--upload-pack=x", b'"-x"', b"\\-x", b"./x", b"../x", b"../../x", b"../:x", b"..//x", b"../../:x", b".././:x",
-        b"./:x", b".\\x", b"..\\:x", b"..\\/x", b"../%0ax", b"../%0Ax", b"./%0a", b"a%0ab", b"../%250a", b"../%%0a", b"../a:%0a", b"../%0a:b", b"git://x/%0a",
-        b"git://x%0a/y", b"git%0a://x", b"git://", b"http://", b"https:///x", b"https://x", b"http::https://x/y", b"http::x", b"https::", b"ftp://x/y",
-        b"ftps:///", b"http://x%0a/y", b"http://x/%0a", b"http://u%0a@x/y", b"http://u:p%0a@x/y", b"http://u%0a:p@x/y", b"http://@/x", b"http://u@/x",
-        b"http://x:80/y", b"http://x%0a:80/y", b"http://?x", b"http://#x", b"http://x?%0a", b"http://x/@y%0a", b"ssh://x%0ay/z", b"ssh://-x/y", b"x:y",
-        b"HTTP://%0a", b"http::://x", b"http::x://y/%0a", b'"../a\\n"', b'"https://a/\\n"', b'"x\\ny"', b'"git://x/\\ny"', b"https://x # y", b"", b"\\q", b'"', b'"x',
-        b"../a\\\n%0a", b"file:///x", b"http://u:p:%0a@x/", b"http://:@x/%0a", b"http://x//%0a", b"..", b".", b"../", b"./-x", b"http:/x", b"http::-x"]
+SECTIONS = [b'[submodule "m"]', b'[submodule "a/b"]', b'[submodule "../x"]', b'[submodule "x/.."]',
+            b'[submodule "a\\\\..\\\\b"]', b'[submodule "..."]', b'[submodule "..x"]', b'[submodule ""]',
+            b'[submodule.x]', b'[submodule.../y]', b"[submodule]", b'[SubModule "../z"]', b'[other "../x"]',
+            b'[submodule  "../x"]', b'[submodule "x" ]', b'[submodule "a\\"b"]', b'[submodule "../\\x"]',
+            b'[submodule\t"../x"]', b'[submodule "a" "../b"]', b'[submodule "x.url"]', b'[submodule.x "../y"]',
+            b'["../x"]', b"[]", b"[ ]", b"[a b]", b'[submodule "a\0/../b"]', b'[submodule "x\ny"]', b'[submodule "x',
+            b"[submodule", b'[submodule "x.url\0y"]', b'[submodule ".\\./x"]']
+URLS = [b"https://example.com/x", b"-x", b"--upload-pack=x", b'"-x"', b"\\-x", b"./x", b"../x", b"../../x", b"../:x",
+        b"..//x", b"../../:x", b".././:x", b"./:x", b".\\x", b"..\\:x", b"..\\/x", b"../%0ax", b"../%0Ax", b"./%0a",
+        b"a%0ab", b"../%250a", b"../%%0a", b"../a:%0a", b"../%0a:b", b"git://x/%0a", b"git://x%0a/y", b"git%0a://x",
+        b"git://", b"http://", b"https:///x", b"https://x", b"http::https://x/y", b"http::x", b"https::",
+        b"ftp://x/y", b"ftps:///", b"http://x%0a/y", b"http://x/%0a", b"http://u%0a@x/y", b"http://u:p%0a@x/y",
+        b"http://u%0a:p@x/y", b"http://@/x", b"http://u@/x", b"http://x:80/y", b"http://x%0a:80/y", b"http://?x",
+        b"http://#x", b"http://x?%0a", b"http://x/@y%0a", b"ssh://x%0ay/z", b"ssh://-x/y", b"x:y", b"HTTP://%0a",
+        b"http::://x", b"http::x://y/%0a", b'"../a\\n"', b'"https://a/\\n"', b'"x\\ny"', b'"git://x/\\ny"',
+        b"https://x # y", b"", b"\\q", b'"', b'"x', b"../a\\\n%0a", b"file:///x", b"http://u:p:%0a@x/",
+        b"http://:@x/%0a", b"http://x//%0a", b"..", b".", b"../", b"./-x", b"http:/x", b"http::-x"]
 UPDATES = [b"!cmd", b"none", b"merge", b'"!x"', b" !x", b"\\!x", b"x!", b'"" !x', b"", b"-x"]
 PATHS = [b"x", b"-x", b"--x", b'"-x"', b"./-x", b"", b" -x ", b'"" -x', b"\\\n-x"]
+ENTRIES = [(b"url", URLS), (b"url", URLS), (b"path", PATHS), (b"update", UPDATES), (b"branch", URLS)]
+
+
+def some(random, chance, odd, usual):
+    """Now and then one of the odd ones."""
+    return random.choice(odd) if random.random() < chance else usual
 
 
 def modules_text(random):
@@ -190,12 +210,13 @@ def modules_text(random):
     for _ in range(random.randint(1, 3)):
         rows.append(random.choice(SECTIONS) if random.random() < 0.6 else b'[submodule "m"]')
         for _ in range(random.randint(0, 4)):
-            key, values = random.choice([(b"url", URLS), (b"url", URLS), (b"path", PATHS), (b"update", UPDATES), (b"branch", URLS)])
+            key, values = random.choice(ENTRIES)
             if random.random() < 0.1:
                 key = random.choice([key.upper(), key + b"x", b"." + key, key + b" ", b"1" + key, key + b"-"])
-            rows.append(random.choice([b"\t", b"", b"  ", b"; ", b"# "] if random.random() < 0.2 else [b"\t"]) + key +
-                        random.choice([b" = ", b"=", b" =\t", b"", b" "] if random.random() < 0.3 else [b" = "]) + random.choice(values))
-    joint = random.choice([b"\n", b"\n", b"\r\n", b" "] if random.random() < 0.2 else [b"\n"])
+            space = some(random, 0.2, [b"", b"  ", b"; ", b"# "], b"\t")
+            equals = some(random, 0.3, [b"=", b" =\t", b"", b" "], b" = ")
+            rows.append(space + key + equals + random.choice(values))
+    joint = some(random, 0.1, [b"\r\n", b" "], b"\n")
     text = joint.join(rows) + random.choice([b"\n", b"", b"\r", b"\n\n"])
     if random.random() < 0.25:
         text = scramble(random, text)
@@ -225,13 +246,14 @@ def excused(kind, data, git, ids, warren, fault):
     if kind == TAG and git and ids and fault == ids[0]:
         return "git prints the fault of the tagger line and forgets it when another header follows"
     if kind == BLOB and (b"\xff" in data or data.startswith(b"\xef")):
-        return "git 2.39 takes a byte 0xff of a blob for its end, and does not know a byte order mark there; of a file it does"
+        return "git 2.39 takes 0xff in a blob for its end, and knows no byte order mark there; in a file it does right"
     if kind == TREE and git and not warren and fault in ("gitmodulesMissing", "gitattributesMissing"):
         return "index-pack leaves what is missing to others, unpack-objects refuses it"
     return None
 
 
-CASES = [(COMMIT, commit_case, 110), (TAG, tag_case, 70), (TREE, tree_case, 150), (BLOB, modules_case, 150), (BLOB, attributes_case, 15)]
+CASES = [(COMMIT, commit_case, 110), (TAG, tag_case, 70), (TREE, tree_case, 150), (BLOB, modules_case, 150),
+         (BLOB, attributes_case, 15)]
 
 
 @test
@@ -249,10 +271,11 @@ def the_same_verdicts_as_git(t):
         data = objects[0 if kind == BLOB else -1][1]
         good += git
         seen.update(ids[:1])
-        if (git, None if git else ids[0] if ids else fault) != (warren, fault) and not excused(kind, data, git, ids, warren, fault):
+        wanted = (git, None if git else ids[0] if ids else fault)
+        if wanted != (warren, fault) and not excused(kind, data, git, ids, warren, fault):
             wrong.append(f"git {git} {ids}, Warren {warren} {said}: {data!r}")
     expect(not wrong, f"{len(wrong)} of {len(cases)} objects are judged otherwise than by git", "\n".join(wrong[:20]))
-    expect(good > len(cases) // 5 and len(seen) > 15, "the objects are of all kinds", good, sorted(seen))
+    expect(good > len(cases) // 5 and len(seen) > min(15, len(cases) // 30), "objects of all kinds", good, sorted(seen))
 
 
 # ---- what users see ----
@@ -281,7 +304,7 @@ def the_message_id_reaches_the_user(t):
     commit, root = old_history(t, work)
     repo = t.account.repo()
     err = t.git.fails("push", "-q", repo.url(), "main", cwd=work)
-    expect(f"object {commit}: badTimezone: " in err or f"object {root}: zeroPaddedFilemode: " in err, "the message id", err)
+    expect(f"object {commit}: badTimezone: " in err or f"object {root}: zeroPaddedFilemode: " in err, "the id", err)
     expect("remote unpack failed" in err, "the report", err)
     same(t.git("ls-remote", repo.url()), "", "nothing came")
     lenient = t.own_server(config="[git]\nfsck_ignore = zeropaddedfilemode, badTimezone\n")
@@ -342,10 +365,12 @@ def a_delta_on_the_store_brings_no_fault(t):
     same(push(pkt.oid(TREE, base), pack_of((BLOB, b"x"), (TREE, base)))[0], True, "the tree")
     tree_id = pkt.oid(TREE, base)
     at = len(b"".join(rows[:100]))
-    for entry, fault in ((b"100644 n099\0", "duplicateEntries"), (b"40000 n099\0", "duplicateEntries"), (b"100644 n100\0", "duplicateEntries"),
-                         (b"100644 n000\0", "treeNotSorted"), (b"100644 z\0", "treeNotSorted"), (b"100644 n099/x\0", "fullPathname"),
-                         (b"0100644 n0995\0", "zeroPaddedFilemode"), (b"100644 .git\0", "hasDotgit"), (b"100644 n0995\0", None),
-                         (b"40000 n0995\0", None)):
+    twice = "duplicateEntries"
+    cases = {b"100644 n099\0": twice, b"40000 n099\0": twice, b"100644 n100\0": twice,
+             b"100644 n000\0": "treeNotSorted", b"100644 z\0": "treeNotSorted", b"100644 n099/x\0": "fullPathname",
+             b"0100644 n0995\0": "zeroPaddedFilemode", b"100644 .git\0": "hasDotgit", b"100644 n0995\0": None,
+             b"40000 n0995\0": None}
+    for entry, fault in cases.items():
         target = pkt.oid(TREE, b"") if entry.startswith(b"40000") else blob
         new = base[:at] + entry + bytes.fromhex(target) + base[at:]
         inserted = new[at:at + len(new) - len(base)]
@@ -367,6 +392,7 @@ def modules_in_large_packs(t):
         entries = {"whole": [pkt.entry(BLOB, bad)],
                    "delta": [pkt.entry(BLOB, good), pkt.entry(REF_DELTA, step, base=pkt.oid(BLOB, good))]}
         for what, blobs in entries.items():
-            for rows in ([pkt.entry(TREE, tree), pkt.entry(BLOB, filler), *blobs], [*blobs, pkt.entry(BLOB, filler), pkt.entry(TREE, tree)]):
+            first, middle = pkt.entry(TREE, tree), pkt.entry(BLOB, filler)
+            for rows in ([first, middle, *blobs], [*blobs, middle, first]):
                 accepted, said, sentence = push(pkt.oid(TREE, tree), pkt.pack(rows))
                 same((accepted, said), (fault is None, fault), f"{what}: {sentence}")

@@ -297,3 +297,57 @@ def a_push_from_a_clone_without_its_own_objects(t):
     t.git("push", "-q", "--no-thin", repo.url(), "main:copy", cwd=work)
     t.git.same_repository(t.git.mirror(repo.url() , t.path("m")), t.git.mirror(repo.url(), t.path("m0"), 0), "versions")
     same(t.git.objects(t.path("m"), "main"), t.git.objects(work), "objects")
+
+
+@test
+def a_mirror_follows(t):
+    """All kinds of refs, moved, made and deleted in one push; what only the server has goes as well."""
+    repo, work = begin(t)
+    t.git("tag", "-a", "-m", "tag", "v1", cwd=work)
+    for name in ("refs/notes/x", "refs/changes/01/1", "refs/heads/topic/a", "refs/tags/light"):
+        t.git("update-ref", name, "main~1", cwd=work)
+    t.git("update-ref", "refs/other/tree", "main^{tree}", cwd=work)
+    for options in ((), ("--atomic",)):
+        t.git("push", "-q", "--mirror", *options, repo.url(), cwd=work)
+        same(t.git.remote_refs(repo.url()), t.git.refs(work), "all that is there")
+        t.git("update-ref", "-d", "refs/heads/topic/a", cwd=work)
+        t.git("update-ref", "refs/heads/topic", "main~2", cwd=work)
+        t.git("tag", "-d", "v1", cwd=work)
+        t.git("commit", "-q", "--amend", "-m", "once more", cwd=work)
+        t.git("push", "-q", "--mirror", *options, repo.url(), cwd=work)
+        same(t.git.remote_refs(repo.url()), t.git.refs(work), "and what became of it")
+        t.git("update-ref", "-d", "refs/heads/topic", cwd=work)
+        t.git("update-ref", "refs/heads/topic/a", "main", cwd=work)
+        t.git("tag", "-a", "-m", "tag", "v1", cwd=work)
+    err = t.git.fails("push", repo.url(), "main:refs/heads/x", "main:refs/warren/mirror", cwd=work)
+    expect("refs/warren/ belongs to the server" in err, "the server's own", err)
+    same(t.git.mirror(repo.url(), t.path("m")) and t.git.refs(t.path("m"))["refs/other/tree"], t.git.rev(work, "main^{tree}"), "a tree")
+
+
+@test
+def limits_are_read_by_people(t):
+    server = t.own_server(config="[git]\nmax_commands = 5\nmax_push_options = 1\n")
+    repo = server.account().repo()
+    work = t.git.init(t.path("work"))
+    t.git.commit(work, {"a": "1"})
+    err = t.git.fails("push", repo.url(), *[f"main:b{i}" for i in range(6)], cwd=work)
+    expect("A push may update 5 refs" in err, "refs", err)
+    err = t.git.fails("push", "-o", "a", "-o", "b", repo.url(), "main", cwd=work)
+    expect("A push may bring 1 push options" in err, "options", err)
+    same(t.git.remote_refs(repo.url()), {}, "nothing")
+    t.git("push", "-q", "-o", "a", repo.url(), *[f"main:b{i}" for i in range(5)], cwd=work)
+    same(len(t.git.remote_refs(repo.url())), 5, "up to the limit")
+
+
+@test
+def a_thousand_refs(t):
+    """Git itself compares each name with all others for a push over HTTP; a hundred thousand go in protocol/receive_capabilities."""
+    repo, work = begin(t)
+    names = sorted(f"refs/heads/many/{i % 20}/{i}" for i in range(1000))
+    for new in ("main~1", "main", None):
+        rows = [f"{oid} {n}\n" for oid in [t.git.rev(work, new)] for n in names] if new else []
+        with open(f"{work}/.git/packed-refs", "w", encoding="ascii") as f:
+            f.writelines(["# pack-refs with: peeled fully-peeled sorted \n", *rows])
+        t.git("push", "-q", "--mirror", "--atomic", repo.url(), cwd=work)
+        same(t.git.remote_refs(repo.url()), t.git.refs(work), f"at {new}")
+    t.git("fsck", "--full", cwd=t.git.mirror(repo.url(), t.path("m")))

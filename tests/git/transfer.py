@@ -65,9 +65,10 @@ def an_empty_repository_can_be_cloned(t):
             copy = t.path(f"{version}-{branch.replace('/', '-')}")
             t.git(*v(version), "clone", "-q", repo.url(), copy)
             same(t.git("ls-remote", repo.url()), "", "no refs")
-            if version == 2:
+            named = version == 2 and t.git.version >= (2, 31)
+            if named:
                 same(t.git("symbolic-ref", "HEAD", cwd=copy).strip(), f"refs/heads/{branch}", "the unborn branch")
-            t.git("checkout", "-q", "-B", branch, cwd=copy) if version != 2 else None
+            t.git("checkout", "-q", "-B", branch, cwd=copy) if not named else None
             t.git.commit(copy, {"a": "1"})
             t.git(*v(version), "push", "-q", "origin", branch, cwd=copy)
             again = t.path(f"again-{version}-{branch.replace('/', '-')}")

@@ -73,7 +73,7 @@ class Git:
 
     def __init__(self):
         self.home = tempfile.mkdtemp(prefix="warren-git-")
-        path = os.path.join(self.home, "gitconfig")
+        path = os.path.join(self.home, ".gitconfig")  # where versions before 2.32 look, which know no GIT_CONFIG_GLOBAL
         with open(path, "w", encoding="utf-8") as f:
             f.write(CONFIG)
         self.env = {"PATH": os.environ["PATH"], "HOME": self.home, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": path,

@@ -1,9 +1,10 @@
-"""Random histories as hosts see them, and odder ones: merges, octopuses, several roots, criss-cross, equal and lying dates, tags
-of everything, tags of tags, refs beside branches and tags, submodules, deep folders, the same trees and blobs again.
+"""Random histories as hosts see them, and odder ones: merges, octopuses, several roots, criss-cross, equal and lying
+dates, tags of everything, tags of tags, refs beside branches and tags, submodules, deep folders, the same trees and
+blobs again.
 
 What anything reaches is known here without git."""
 from harness import pkt
-from harness.pkt import BLOB, COMMIT, TAG, TREE
+from harness.pkt import COMMIT, TAG, TREE
 from harness.raw import Objects
 
 NAMES = ["a", "a.b", "a-b", "a0", "b", "c", "README", "src", "lib", "x y", "\u00e4"]
@@ -35,7 +36,8 @@ class History:
         if self.blobs and r.random() < 0.5:
             old = r.choice(self.blobs[-20:])
             data = self.objects.all[old][1]
-            oid = self.objects.blob(data[:60_000] + r.randbytes(r.randrange(1, 40)), old if len(data) <= 60_000 else None)
+            oid = self.objects.blob(data[:60_000] + r.randbytes(r.randrange(1, 40)),
+                old if len(data) <= 60_000 else None)
         elif r.random() < 0.03:
             oid = self.objects.blob(r.randbytes(700) * r.randrange(40, 200))
         else:
@@ -84,7 +86,8 @@ class History:
             else:
                 tree = self.edit(like)
         date = self.date()
-        oid = self.objects.add(COMMIT, pkt.commit(tree, *parents, message=f"commit {self.turn}", date=date), [tree, *parents])
+        oid = self.objects.add(COMMIT, pkt.commit(tree, *parents, message=f"commit {self.turn}", date=date),
+            [tree, *parents])
         self.dates[oid] = date
         return oid
 
@@ -172,7 +175,8 @@ class History:
         """Refs beside branches and tags hold anything."""
         r = self.random
         what = r.randrange(5)
-        oid = self.edit() if what == 0 else self.blob() if what == 1 else self.objects.tag(self.some_commit(), "elsewhere") \
+        oid = self.edit() if what == 0 else self.blob() if what == 1 else self.objects.tag(self.some_commit(),
+            "elsewhere") \
             if what == 2 else self.kept(self.commit([self.some_commit()]))
         self.refs[self.free(r.choice(["refs/notes/", "refs/pull/", "refs/x/y/"]))] = oid
 

@@ -99,9 +99,9 @@ class Twin:
     def __init__(self, t, default="main"):
         self.git, self.repo = t.git, t.account.repo(defaultBranch=default)
         self.api = self.repo.account.api
-        self.disk = t.git.init(t.path("twin.git"), bare=True)
+        self.disk = t.git.init(t.path(f"twin-{default}.git"), bare=True)
         t.git("symbolic-ref", "HEAD", f"refs/heads/{default}", cwd=self.disk)
-        self.scratch = (t.path("scratch.git"), t.path("thin.git"))
+        self.scratch = (t.path(f"whole-{default}.git"), t.path(f"thin-{default}.git"))
         t.git("fast-import", "--quiet", cwd=self.disk, data=history().encode())
         self.ids = {name: t.git.rev(self.disk, f"refs/work/{name}") for name, _ in COMMITS}
         for name, of in REFS.items():

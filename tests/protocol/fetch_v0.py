@@ -25,10 +25,26 @@ WANTS = (("want {c6}",), ("want {c4}", "want {s2}\n"), ("want {c3}",), ("want {v
 
 
 @test
+def the_advertisement(t):
+    for default in ("main", "trunk"):
+        w = Twin(t, default)
+        for version in (0, 1):
+            env = {"GIT_PROTOCOL": f"version={version}"}
+            ours = w.api.get(f"/{w.repo.id}/info/refs?service=git-upload-pack", headers={"Git-Protocol": f"version={version}"}).body
+            theirs = t.git.run("upload-pack", "--advertise-refs", "--http-backend-info-refs", w.disk, env=env)[1]
+            head = pkts("# service=git-upload-pack\n", FLUSH)
+            expect(ours.startswith(head), "the service line", ours[:80])
+            ours, theirs = [[p.split(b"\0") if p else [p] for p in parse(a)] for a in (ours[len(head):], theirs)]
+            same([p[0] for p in ours], [p[0] for p in theirs], f"the refs in version {version}")
+            words = [{w for p in a if len(p) == 2 for w in p[1].split() if not w.startswith(b"agent=")} for a in (ours, theirs)]
+            same(words[0], words[1], f"the capabilities in version {version}")
+
+
+@test
 def negotiation(t):
     w = Twin(t)
     for acks in ACKS:
-        for wants in WANTS if "detailed" in acks else WANTS[:1]:
+        for wants in WANTS if acks == " multi_ack_detailed no-done" else WANTS[:1]:
             first = f"{wants[0]}{acks} side-band-64k ofs-delta no-progress agent=test\n"
             for haves in HAVES:
                 w.both(0, first, *wants[1:], FLUSH, *haves)

@@ -96,8 +96,12 @@ def sections_in_bands(t):
 def negotiation_alone(t):
     w = Twin(t)
     for haves, end in itertools.product(HAVES, ((), ("done\n",))):
-        fetch(w, "no-progress", "wait-for-done\n", *haves, *end)
+        if haves or end:
+            fetch(w, "no-progress", "wait-for-done\n", *haves, *end)
         fetch(w, "no-progress", *haves, *end)
+    # Nothing in common is an answer too; git's server sends a pack instead, at which its client dies.
+    answer = w.ours(w.body(*request("fetch", "wait-for-done\n")), 2)
+    same(parse(answer), [b"acknowledgments\n", b"NAK\n", None], "who has nothing in common")
     fetch(w, "sideband-all", "wait-for-done", "have {c3}")
 
 

@@ -191,14 +191,25 @@ def a_pusher_with_a_cut_history(t):
          {"refs/heads/cut": "ok"}, "and whole it is taken")
 
 
-class Slow:
-    """A push whose body is sent piece by piece."""
+def go_on(connection):
+    """Who asked whether to send a body is told to."""
+    got = b""
+    while not got.endswith(b"\r\n\r\n"):
+        more = connection.recv(1)
+        expect(more, "an answer to Expect: 100-continue", got)
+        got += more
+    expect(got.startswith(b"HTTP/1.1 100 "), "go on", got)
 
-    def __init__(self, w, key, headers=()):
+
+class Slow:
+    """A push that was admitted, and whose body is then sent piece by piece."""
+
+    def __init__(self, w, key):
         self.socket = socket.create_connection((w.api.host, w.api.port), timeout=60 * slowness())
         head = [f"POST /{w.repo.id}/git-receive-pack HTTP/1.1", "Host: x", f"Authorization: Bearer {key}", "Transfer-Encoding: chunked",
-                f"Content-Type: {TYPE['Content-Type']}", *headers]
+                f"Content-Type: {TYPE['Content-Type']}", "Expect: 100-continue"]
         self.socket.sendall("\r\n".join(head).encode() + b"\r\n\r\n")
+        go_on(self.socket)
 
     def send(self, data):
         self.socket.sendall(b"%x\r\n" % len(data) + data + b"\r\n")
@@ -275,10 +286,7 @@ def bodies_in_every_wrapping(t):
             s.sendall("\r\n".join([f"POST /{w.repo.id}/git-receive-pack HTTP/1.1", "Host: x", f"Authorization: Bearer {w.repo.account.key}",
                                    f"Content-Type: {TYPE['Content-Type']}", *head]).encode() + b"\r\n\r\n")
             if "Expect: 100-continue" in head:
-                got = b""
-                while b"\r\n\r\n" not in got:
-                    got += s.recv(1000)
-                expect(got.startswith(b"HTTP/1.1 100 "), "go on", got)
+                go_on(s)
             s.sendall(data)
             reply = http.client.HTTPResponse(s, method="POST")
             reply.begin()

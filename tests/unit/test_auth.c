@@ -394,12 +394,14 @@ static void a_long_request_is_asked_again(void **state)
 	grant(p, identity.id, repo.id, WR_LEVEL_WRITE);
 	assert_int_equal(wr_access_again(p->db, &by_token, repo.id, true, WR_LEVEL_WRITE, NULL), WR_OK);
 	assert_int_equal(wr_access_again(p->db, &by_reading, repo.id, true, WR_LEVEL_READ, NULL), WR_OK);
-	assert_int_equal(wr_access_again(p->db, &by_reading, repo.id, true, WR_LEVEL_WRITE, NULL), WR_E_REPO_ACCESS_DENIED);
+	assert_int_equal(wr_access_again(p->db, &by_reading, repo.id, true, WR_LEVEL_WRITE, NULL),
+			 WR_E_REPO_ACCESS_DENIED);
 	assert_int_equal(wr_access_again(p->db, &by_key, repo.id, true, WR_LEVEL_ADMIN, NULL), WR_OK);
 	assert_int_equal(wr_access_again(p->db, &nobody, repo.id, true, WR_LEVEL_READ, NULL), WR_OK);
 	assert_int_equal(wr_access_again(p->db, &nobody, repo.id, true, WR_LEVEL_WRITE, NULL), WR_E_REPO_ACCESS_DENIED);
 	assert_int_equal(wr_grant_update(p->db, p->owner.id, who, what, WR_LEVEL_READ, NULL), WR_OK);
-	assert_int_equal(wr_access_again(p->db, &by_token, repo.id, true, WR_LEVEL_WRITE, NULL), WR_E_REPO_ACCESS_DENIED);
+	assert_int_equal(wr_access_again(p->db, &by_token, repo.id, true, WR_LEVEL_WRITE, NULL),
+			 WR_E_REPO_ACCESS_DENIED);
 	assert_int_equal(wr_grant_revoke(p->db, p->owner.id, who, what, NULL), WR_OK);
 	assert_int_equal(wr_access_again(p->db, &by_token, repo.id, false, WR_LEVEL_WRITE, NULL), WR_E_REPO_NOT_FOUND);
 	grant(p, identity.id, repo.id, WR_LEVEL_WRITE);

@@ -1,6 +1,6 @@
 /*
- * What objects are refused for, and under which id: each id, rules, blobs wherever they lie, and that nothing hides behind
- * what a store already has. tests/git/fsck.py compares with git itself.
+ * What objects are refused for, and under which id: each id, rules, blobs wherever they lie, and that nothing hides
+ * behind what a store already has. tests/git/fsck.py compares with git itself.
  */
 #include "tests/unit/git_fixture.h"
 
@@ -274,7 +274,8 @@ static void file_names(void **state)
 		{"gi7eba~1x", false, false},	    {"gi7eba1~1", false, false},       {"a\\.gitmodules", true, false},
 		{"a\\b\\gitmod~2", true, false},    {".gitmodules\\x", false, false},  {".gitattributes", false, true},
 		{".gitAttributes::", false, true},  {"gitatt~2", false, true},	       {"gi7d29~1", false, true},
-		{"a\\.gitattributes", false, false}, {".git\xe2\x80\x8dmodules", true, false}, {"gitmod~", false, false},
+		{"a\\.gitattributes", false, false}, {"gitmod~", false, false},
+		{".git\xe2\x80\x8dmodules", true, false},
 		{".gitattributes\xff", false, true}, {"gi250a~1", false, false},       {"g", false, false},
 	};
 
@@ -282,7 +283,8 @@ static void file_names(void **state)
 	for (size_t i = 0; i < WR_ARRAY_LEN(names); i++) {
 		struct wr_str name = wr_str(names[i].name);
 
-		if (wr_filename_modules(name) != names[i].modules || wr_filename_attributes(name) != names[i].attributes)
+		if (wr_filename_modules(name) != names[i].modules ||
+		    wr_filename_attributes(name) != names[i].attributes)
 			fail_msg("%s", names[i].name);
 		assert_true(wr_filename_odd(name) || !(names[i].modules || names[i].attributes));
 	}
@@ -311,6 +313,25 @@ static void endless_modules(void **state)
 	/* Told in a line that a terminal can show. */
 	assert_int_equal(strncmp(fault.about, "https://a/?[31m%0A?yyy", 22), 0);
 	assert_int_equal(strlen(fault.about), sizeof(fault.about) - 1);
+}
+
+static void not_without_end(void **state)
+{
+	WR_AUTO_S(wr_oidmap) special = {.cap = 0};
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct wr_oid oid = {{0}};
+
+	(void)state;
+	for (uint32_t i = 0; i < WR_FSCK_SPECIAL_MAX; i++) {
+		wr_put_be32(oid.id, i);
+		assert_ok(wr_fsck_special_add(&special, &oid, WR_FSCK_MODULES, NULL));
+	}
+	/* One that is there already may come again, under another name too. */
+	assert_ok(wr_fsck_special_add(&special, &oid, WR_FSCK_ATTRIBUTES, NULL));
+	assert_int_equal(*wr_oidmap_slot(&special, &oid) - 1, WR_FSCK_MODULES | WR_FSCK_ATTRIBUTES);
+	oid.id[19] = 1;
+	assert_int_equal(wr_fsck_special_add(&special, &oid, WR_FSCK_MODULES, &err), WR_E_TOO_LARGE);
+	assert_non_null(strstr(err.text, "1000000"));
 }
 
 /* ---- in a repository ---- */
@@ -415,12 +436,12 @@ static void no_blobs(void **state)
 
 	oid_of(&empty, WR_TREE, WR_S(""));
 	memset(&nowhere, 7, sizeof(nowhere));
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		const char *const words[] = {"gitmodulesBlob", "gitmodulesMissing", "gitattributesBlob"};
+		const char *const entries[] = {"40000 .gitmodules", "160000 .gitmodules", "40000 .gitattributes"};
 		struct pb b;
 
-		n = put_entry(entry, i == 0 ? "40000 .gitmodules" : i == 1 ? "160000 .gitmodules" : "40000 .gitattributes",
-			      i == 1 ? &nowhere : &empty);
+		n = put_entry(entry, entries[i], i == 1 ? &nowhere : &empty);
 		oid_of(&tree, WR_TREE, wr_str_n(entry, n));
 		pb_begin(&b, 2);
 		pb_object(&b, WR_TREE, wr_str_n(entry, n));
@@ -490,8 +511,8 @@ static enum wr_code push_on(struct fx *f, const struct wr_oid *base, size_t size
 static void nothing_hides_behind_the_store(void **state)
 {
 	static const char *const faults[][2] = {
-		{"100644 a", "100644 a"}, {"100644 b", "100644 a"}, {"040000 a", "100644 b"}, {"100644 .git", "100644 b"},
-		{"100644 .gitmodules", "100644 b"},
+		{"100644 a", "100644 a"},    {"100644 b", "100644 a"},		{"040000 a", "100644 b"},
+		{"100644 .git", "100644 b"}, {"100644 .gitmodules", "100644 b"},
 	};
 	static const char *const words[] = {"duplicateEntries", "treeNotSorted", "zeroPaddedFilemode", "hasDotgit",
 					    "gitmodulesUrl"};
@@ -534,6 +555,42 @@ static void nothing_hides_behind_the_store(void **state)
 			assert_ok(push_on(f, &tree, n, 8, 'a', &next));
 		}
 	}
+}
+
+/* A small push that makes the server read much of what it has. */
+static void much_to_read(void **state)
+{
+	static char text[3000];
+	struct fx *f = *state;
+	struct wr_oid blob[2], tree;
+	enum wr_code code;
+	char entries[128];
+	struct pb b;
+	size_t n;
+
+	memset(text, '\n', sizeof(text));
+	for (size_t i = 0; i < 2; i++) {
+		text[0] = (char)('a' + i);
+		oid_of(&blob[i], WR_BLOB, wr_str_n(text, sizeof(text)));
+		pb_begin(&b, 1);
+		pb_object(&b, WR_BLOB, wr_str_n(text, sizeof(text)));
+		assert_ok(push(f, pb_end(&b), i ? "refs/x/1" : "refs/x/0", &blob[i]));
+		wr_buf_fini(&b.out);
+	}
+	f->cfg.max_unpacked_bytes = 5000;
+	restart(f, NULL);
+	for (size_t count = 1; count <= 2; count++) {
+		n = put_entry(entries, "100644 .gitattributes", &blob[0]);
+		if (count == 2)
+			n += put_entry(entries + n, "100644 .gitmodules", &blob[1]);
+		oid_of(&tree, WR_TREE, wr_str_n(entries, n));
+		pb_begin(&b, 1);
+		pb_object(&b, WR_TREE, wr_str_n(entries, n));
+		code = push(f, pb_end(&b), "refs/x/tree", &tree);
+		assert_int_equal(code, count == 1 ? WR_OK : WR_E_TOO_LARGE);
+		wr_buf_fini(&b.out);
+	}
+	assert_non_null(strstr(f->err.text, "more than 5000 bytes of .gitmodules"));
 }
 
 static void deep_deltas(void **state)
@@ -682,10 +739,12 @@ int main(void)
 		cmocka_unit_test(rules_for_the_taken),
 		cmocka_unit_test(file_names),
 		cmocka_unit_test(endless_modules),
+		cmocka_unit_test(not_without_end),
 		T(blobs_wherever_they_lie),
 		T(no_blobs),
 		T(objects_of_this_server),
 		T(nothing_hides_behind_the_store),
+		T(much_to_read),
 		T(deep_deltas),
 		T(shallow_roots),
 		T(shallow_where_the_parents_are_here),

@@ -1,7 +1,9 @@
 /* What becomes of ref updates, by an own opinion of what is right; and of long chains of tags. */
 #include "tests/unit/git_fixture.h"
 
-#include "core/git/snapshot_internal.h"
+#include <pthread.h>
+
+#include "core/git/append.h"
 
 #define MAX_REFS 512
 #define UP(ref, oid) {.name = wr_str(ref), .new = (oid), .any_old = true}
@@ -222,6 +224,76 @@ static void deep_names(void **state)
 	free(u);
 }
 
+/* ---- turns ---- */
+
+struct waiter {
+	struct fx *f;
+	struct wr_oid commit;
+	pthread_mutex_t lock; /* told, begun */
+	pthread_cond_t moved;
+	bool told, begun;
+};
+
+/* The first one's turn lasts until the second one, who waits for it, was told so. */
+static enum wr_code hold_the_turn(void *arg, struct wr_snapshot *tips, struct wr_change *change, struct wr_error *err)
+{
+	struct waiter *w = arg;
+
+	(void)tips;
+	(void)change;
+	(void)err;
+	pthread_mutex_lock(&w->lock);
+	w->begun = true;
+	pthread_cond_broadcast(&w->moved);
+	while (!w->told)
+		pthread_cond_wait(&w->moved, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+	return WR_OK;
+}
+
+static void was_told(void *arg)
+{
+	struct waiter *w = arg;
+
+	pthread_mutex_lock(&w->lock);
+	w->told = true;
+	pthread_cond_broadcast(&w->moved);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void *append_first(void *arg)
+{
+	struct waiter *w = arg;
+	struct wr_ref_update u = UP("refs/heads/first", w->commit);
+	struct wr_change change = {.updates = &u, .count = 1, .fn = hold_the_turn, .arg = w};
+	enum wr_code code = wr_git_append(w->f->repo, &change, NULL);
+
+	return code == WR_OK && u.result == WR_OK ? w : NULL;
+}
+
+static void who_waits_is_told(void **state)
+{
+	struct waiter w = {.f = *state, .lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
+	struct fx *f = *state;
+	WR_AUTO(wr_quarantine) *q = new_commit(f, &w.commit);
+	struct wr_ref_update u[2] = {UP("refs/heads/zero", w.commit), UP("refs/heads/second", w.commit)};
+	struct wr_change zero = {.updates = u, .count = 1, .objects = q};
+	struct wr_change second = {.updates = u + 1, .count = 1, .waiting = was_told, .arg = &w};
+	pthread_t thread;
+	void *ended;
+
+	assert_ok(wr_git_append(f->repo, &zero, &f->err));
+	assert_int_equal(pthread_create(&thread, NULL, append_first, &w), 0);
+	pthread_mutex_lock(&w.lock);
+	while (!w.begun)
+		pthread_cond_wait(&w.moved, &w.lock);
+	pthread_mutex_unlock(&w.lock);
+	assert_ok(wr_git_append(f->repo, &second, &f->err));
+	assert_ok(u[1].result);
+	pthread_join(thread, &ended);
+	assert_non_null(ended);
+}
+
 /* ---- tags ---- */
 
 static void chains_of_tags(void **state)
@@ -267,6 +339,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(no_ref_is_a_folder_of_another, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(deep_names, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(who_waits_is_told, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(chains_of_tags, fx_setup, fx_teardown),
 	};
 

@@ -434,6 +434,45 @@ static void what_lies_behind_the_cut(void **state)
 }
 
 /*
+ * The haves are H and its parent A, and no commit before H was made is looked at, but for the wants: W, whose parent is
+ * A, and X, whose parent is W.
+ */
+static void wants_older_than_the_haves(void **state)
+{
+	static const char *const names[] = {"x", "w", "x"};
+	struct fx *f = *state;
+	WR_AUTO_S(wr_oids) haves = {NULL, 0, 0};
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_oid oid;
+	bool ready;
+
+	sh(f, "git init -q work; cd work; "
+	      "c() { GIT_COMMITTER_DATE=\"$1 +0000\" git commit -q --allow-empty -m $2; git branch $2; }; "
+	      "c 1000000010 a; c 1000000020 w; c 1000000040 x; git checkout -q --detach a; c 1000000030 h");
+	push_all(f, "work");
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	sh_oid(f, &oid, "git -C work rev-parse h");
+	assert_ok(wr_oids_add(&haves, &oid, NULL));
+	sh_oid(f, &oid, "git -C work rev-parse a");
+	assert_ok(wr_oids_add(&haves, &oid, NULL));
+	for (int first = 0; first < 2; first++) {
+		WR_AUTO_S(wr_oids) wants = {NULL, 0, 0};
+
+		for (int i = first; i < first + 2; i++) {
+			sh_oid(f, &oid, "git -C work rev-parse %s", names[i]);
+			assert_ok(wr_oids_add(&wants, &oid, NULL));
+		}
+		assert_ok(wr_walk_ready(&ready, snap, &wants, &haves, &none, 1000000030, NULL, &f->err));
+		assert_true(ready);
+		/* Alone X is not, because the way to A is too old. */
+		wants.v[0] = wants.v[first == 0 ? 0 : 1];
+		wants.len = 1;
+		assert_ok(wr_walk_ready(&ready, snap, &wants, &haves, &none, 1000000030, NULL, &f->err));
+		assert_false(ready);
+	}
+}
+
+/*
  * The have is dated long before its own parents, so that the walk has taken these for wanted before it comes to the
  * have.
  */
@@ -523,7 +562,7 @@ int main(void)
 		T(fetches),	   T(a_whole_clone),
 		T(tags_go_along),  T(other_wants),
 		T(nested_folders), T(cancelling),
-		T(shallow_clones), T(what_lies_behind_the_cut),
+		T(shallow_clones), T(what_lies_behind_the_cut), T(wants_older_than_the_haves),
 		T(dates_that_lie), T(a_shallow_client_fetches_on),
 		T(ready_as_git_judges),
 	};

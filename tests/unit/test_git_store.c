@@ -710,7 +710,8 @@ static void unclean_ends(void **state)
 	assert_ref(f, "refs/heads/c", &b);
 	fx_stop(f);
 	/* What was flushed once is damaged: served as far as it goes, and not written to. */
-	sh(f, "cd " REPO "/warren; printf X | dd of=journal.2 bs=1 seek=100 conv=notrunc status=none");
+	sh(f, "cd " REPO "/warren; b=$(od -An -tu1 -j100 -N1 journal.2); "
+	      "printf \"\\\\$(printf %%o $((b ^ 255)))\" | dd of=journal.2 bs=1 seek=100 conv=notrunc status=none");
 	fx_start(f);
 	assert_ref(f, "refs/heads/c", NULL);
 	{

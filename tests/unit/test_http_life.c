@@ -2,6 +2,7 @@
  * The HTTP layer over real sockets, when things do not go their way: clients that leave or dawdle, full lanes, no
  * memory, the end of the server; and how it starts.
  */
+#include <dirent.h>
 #include <poll.h>
 
 #include <openssl/evp.h>
@@ -85,6 +86,61 @@ static void test_client_leaves_while_suspended(void **state)
 	poll(NULL, 0, 700); /* two looks of the watchdog; if it were late, the assertion below would tell */
 	set_hold(false);
 	wait_cancelled(1);
+}
+
+static int descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static void wait_descriptors(int most)
+{
+	int64_t end = wr_mono_ms() + WAIT_MS;
+
+	while (descriptors() > most) {
+		if (wr_mono_ms() > end)
+			fail_msg("%d descriptors, not %d", descriptors(), most);
+		poll(NULL, 0, 5);
+	}
+}
+
+/* An answer that ends with its connection, well or badly, leaves no socket behind, long before the idle timeout. */
+static void test_ended_connections_are_closed(void **state)
+{
+	static const char *const asked[] = {"GET /stream/400000 HTTP/1.0\r\n" E,
+					    "GET /stream/400000?fail=1 HTTP/1.1\r\n" H E,
+					    "GET /stream/1000000000 HTTP/1.1\r\n" H E};
+	char *some = calloc(1, 400000);
+	int before, fds[30];
+
+	(void)state;
+	cfg.lanes_git_threads = 64;
+	cfg.http_idle_timeout = cfg.http_header_timeout = 600000;
+	for (size_t kind = 0; kind < WR_ARRAY_LEN(asked); kind++) {
+		start();
+		before = descriptors();
+		for (size_t i = 0; i < WR_ARRAY_LEN(fds); i++) {
+			fds[i] = dial();
+			say(fds[i], asked[kind]);
+			assert_true(get(fds[i], some, 1000));
+		}
+		for (size_t i = 0; i < WR_ARRAY_LEN(fds); i++) {
+			while (kind < 2 && recv(fds[i], some, 400000, 0) > 0)
+				;
+			close(fds[i]);
+		}
+		wait_descriptors(before);
+		assert_true(wr_http_stop(http));
+		http = NULL;
+	}
+	free(some);
 }
 
 /* ---- bounds ---- */
@@ -760,6 +816,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		T(test_clients_that_leave),
 		T(test_client_leaves_while_suspended),
+		T(test_ended_connections_are_closed),
 		T(test_full_lane),
 		T(test_memory_bound),
 		T(test_slow_clients_are_dropped),

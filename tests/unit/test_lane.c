@@ -350,13 +350,99 @@ static void test_gate_turns(void **state)
 	wr_gate_free(gate);
 }
 
+/* Stays until the test has seen it. */
+static void gate_visit(void *arg)
+{
+	(void)arg;
+	wr_gate_enter(gate, WR_S("b"));
+	atomic_fetch_add(&in_gate, 1);
+	while (atomic_load(&in_gate) != 2)
+		sched_yield();
+	wr_gate_leave(gate);
+}
+
+static void begin_visit(pthread_t *id)
+{
+	atomic_store(&in_gate, 0);
+	assert_int_equal(wr_thread_start(id, "gate", 0, gate_visit, NULL, NULL), WR_OK);
+	while (wr_gate_waiting(gate) == 0)
+		sched_yield();
+}
+
+static void end_visit(pthread_t id)
+{
+	while (atomic_load(&in_gate) != 1)
+		sched_yield();
+	atomic_store(&in_gate, 2);
+	pthread_join(id, NULL);
+}
+
+/* Who rests makes room, once however often it says so, and has its place again behind those who took it. */
+static void test_gate_rest(void **state)
+{
+	pthread_t id;
+
+	(void)state;
+	/* On a thread that is in no gate nothing happens. */
+	wr_gate_rest();
+	wr_gate_give_way();
+	wr_gate_go_on();
+	assert_int_equal(wr_gate_new(&gate, 1, NULL), WR_OK);
+	wr_gate_enter(gate, WR_S("a"));
+	begin_visit(&id);
+	wr_gate_rest();
+	wr_gate_rest();
+	wr_gate_give_way();
+	wr_gate_go_on();
+	end_visit(id);
+	wr_gate_go_on();
+	begin_visit(&id);
+	wr_gate_leave(gate);
+	end_visit(id);
+	/* It is in none again. */
+	wr_gate_rest();
+	wr_gate_go_on();
+	wr_gate_enter(gate, WR_S("a"));
+	wr_gate_leave(gate);
+	wr_gate_free(gate);
+}
+
+static _Atomic bool gate_was_left;
+
+static void gate_pass(void *arg)
+{
+	(void)arg;
+	wr_gate_enter(gate, WR_S("b"));
+	atomic_store(&gate_was_left, true);
+	wr_gate_leave(gate);
+}
+
+/* Long work is interrupted for those who wait, and goes on inside. */
+static void test_gate_give_way(void **state)
+{
+	pthread_t id;
+
+	(void)state;
+	assert_int_equal(wr_gate_new(&gate, 1, NULL), WR_OK);
+	wr_gate_enter(gate, WR_S("a"));
+	assert_int_equal(wr_thread_start(&id, "gate", 0, gate_pass, NULL, NULL), WR_OK);
+	while (!atomic_load(&gate_was_left))
+		wr_gate_give_way();
+	pthread_join(id, NULL);
+	begin_visit(&id);
+	assert_int_equal(atomic_load(&in_gate), 0);
+	wr_gate_leave(gate);
+	end_visit(id);
+	wr_gate_free(gate);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_full_queue), cmocka_unit_test(test_share), cmocka_unit_test(test_turns),
 		cmocka_unit_test(test_no_account_takes_all), cmocka_unit_test(test_threads_come_and_go),
 		cmocka_unit_test(test_stop),       cmocka_unit_test(test_load),  cmocka_unit_test(test_gate),
-		cmocka_unit_test(test_gate_turns),
+		cmocka_unit_test(test_gate_turns), cmocka_unit_test(test_gate_rest), cmocka_unit_test(test_gate_give_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

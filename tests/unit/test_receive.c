@@ -1,7 +1,12 @@
 /* smart-http/receive: pushes byte by byte, into a real store. */
 #include "tests/unit/smart.h"
 
-#include "smart-http/receive.h"
+#include <pthread.h>
+#include <semaphore.h>
+#include <time.h>
+
+#include "core/base/gate.h"
+#include "smart-http/receive_internal.h"
 
 #define ZERO "0000000000000000000000000000000000000000"
 #define CAPS "report-status side-band-64k object-format=sha1 agent=git/2.39.5"
@@ -91,12 +96,15 @@ static void unband(struct done *d)
 /* What the pusher is told when his permission is asked for again. */
 static enum wr_code permitted;
 static unsigned asked;
+static void (*in_turn)(void); /* NULL, or called when it is asked for */
 
 static enum wr_code permit_ask(void *arg, struct wr_error *err)
 {
 	const struct body *b = arg;
 
 	asked++;
+	if (in_turn)
+		in_turn();
 	assert_int_equal(b->rest.len, 0); /* all of the body is here */
 	return permitted == WR_OK ? WR_OK : wr_fail(err, permitted, "asked again");
 }
@@ -630,7 +638,8 @@ static void options_are_counted(void **state)
 	BODY;
 
 	(void)state;
-	command(&body, ZERO, head, "refs/heads/opted", "report-status-v2 side-band-64k push-options session-id=x what=ever");
+	command(&body, ZERO, head, "refs/heads/opted",
+		"report-status-v2 side-band-64k push-options session-id=x what=ever");
 	flush(&body);
 	pkt(&body, "ci.skip\n");
 	pkt(&body, "%s", "");
@@ -776,6 +785,55 @@ static void new_shallow_roots(void **state)
 	sh(&world, NULL, "cd work; rm .git/shallow; git checkout -q main");
 }
 
+/* Somebody who waits for the first bytes of an answer. */
+struct ear {
+	struct wr_sink base;
+	pthread_mutex_t lock; /* heard */
+	pthread_cond_t more;
+	struct wr_buf heard;
+};
+
+static enum wr_code ear_write(struct wr_sink *base, const void *data, size_t len, struct wr_error *err)
+{
+	struct ear *e = (struct ear *)base;
+
+	(void)err;
+	pthread_mutex_lock(&e->lock);
+	wr_buf_add(&e->heard, data, len);
+	pthread_cond_signal(&e->more);
+	pthread_mutex_unlock(&e->lock);
+	return WR_OK;
+}
+
+static void a_long_silence_is_broken(void **state)
+{
+	struct ear ear = {{.write = ear_write}, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, WR_BUF_INIT(1000)};
+	WR_AUTO(wr_sideband) *sb = NULL, *plain = NULL;
+	struct wr_alive alive;
+
+	(void)state;
+	assert_int_equal(wr_sideband_new(&sb, &ear.base, WR_BAND_LARGE, NULL), WR_OK);
+	sb->last_ms -= 3600 * 1000;
+	wr_alive_init(&alive, sb);
+	wr_alive_start(&alive);
+	wr_alive_start(&alive);
+	pthread_mutex_lock(&ear.lock);
+	while (ear.heard.len == 0)
+		pthread_cond_wait(&ear.more, &ear.lock);
+	pthread_mutex_unlock(&ear.lock);
+	wr_alive_stop(&alive);
+	wr_alive_start(&alive); /* is not heeded any more */
+	wr_alive_fini(&alive);
+	assert_true(wr_str_eq(wr_buf_str(&ear.heard), wr_str_n("0005\2", 5)));
+	/* Where there are no bands nothing can be said. */
+	assert_int_equal(wr_sideband_new(&plain, &ear.base, WR_BAND_NONE, NULL), WR_OK);
+	wr_alive_init(&alive, plain);
+	wr_alive_start(&alive);
+	assert_false(alive.started);
+	wr_alive_fini(&alive);
+	wr_buf_fini(&ear.heard);
+}
+
 /* A pack that nobody asked for is read and dropped, whatever it is. */
 static void deletions_with_a_pack(void **state)
 {
@@ -826,6 +884,70 @@ static int end(void **state)
 	return 0;
 }
 
+static struct wr_gate *gate;
+static sem_t inside;
+
+static void *wait_for_the_turn(void *arg)
+{
+	struct wr_ref_update none = {.name = WR_S("refs/heads/none")};
+	struct wr_change change = {.updates = &none, .count = 1};
+
+	(void)arg;
+	wr_gate_enter(gate, WR_S("one"));
+	sem_post(&inside);
+	assert_int_equal(wr_git_append(world.repo, &change, NULL), WR_OK);
+	wr_gate_leave(gate);
+	return NULL;
+}
+
+static void *compute(void *arg)
+{
+	(void)arg;
+	wr_gate_enter(gate, WR_S("another"));
+	wr_gate_leave(gate);
+	return NULL;
+}
+
+static pthread_t waits;
+
+static void another_computes(void)
+{
+	struct timespec until;
+	pthread_t id;
+
+	assert_int_equal(pthread_create(&waits, NULL, wait_for_the_turn, NULL), 0);
+	assert_int_equal(sem_wait(&inside), 0);
+	assert_int_equal(pthread_create(&id, NULL, compute, NULL), 0);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 60;
+	assert_int_equal(pthread_timedjoin_np(id, NULL, &until), 0);
+}
+
+/* Who waits for a repository's turn does not compute, and so keeps nobody else from it. */
+static void the_turn_is_waited_for_outside(void **state)
+{
+	const char *head = rev(&world, "HEAD~2");
+	struct done d;
+	BODY;
+
+	(void)state;
+	assert_int_equal(wr_gate_new(&gate, 1, NULL), WR_OK);
+	assert_int_equal(sem_init(&inside, 0, 0), 0);
+	command(&body, ZERO, head, "refs/heads/turn", CAPS);
+	flush(&body);
+	pack(&body, "");
+	in_turn = another_computes;
+	asked = 0;
+	push(&d, &body);
+	in_turn = NULL;
+	assert_int_equal(pthread_join(waits, NULL), 0);
+	assert_int_equal(asked, 1);
+	assert_int_equal(d.result.accepted, 1);
+	done_fini(&d);
+	sem_destroy(&inside);
+	wr_gate_free(gate);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -845,8 +967,10 @@ int main(void)
 		cmocka_unit_test(the_permission_is_asked_for_again),
 		cmocka_unit_test(from_a_shallow_clone),
 		cmocka_unit_test(new_shallow_roots),
+		cmocka_unit_test(a_long_silence_is_broken),
 		cmocka_unit_test(deletions_with_a_pack),
 		cmocka_unit_test(no_pack_where_one_is_needed),
+		cmocka_unit_test(the_turn_is_waited_for_outside),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);

@@ -11,6 +11,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "core/base/clock.h"
@@ -458,6 +459,31 @@ static atomic_bool sync_fails;
 static sqlite3_vfs broken_vfs;
 static sqlite3_vfs *real_vfs;
 static sqlite3_io_methods broken_methods;
+static void *read_without_descriptors(void *db)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+
+	return (void *)(uintptr_t)wr_db_one(db, SQL_ACCOUNT_BY_NAME, NULL, &row, "s", "x");
+}
+
+/* A new thread needs a connection of its own; that it cannot have one now is no fault of anybody's. */
+static void without_descriptors_a_reader_has_to_wait(void **state)
+{
+	struct place *p = *state;
+	struct rlimit was, none;
+	pthread_t thread;
+	void *code;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = was;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(pthread_create(&thread, NULL, read_without_descriptors, p->db), 0);
+	assert_int_equal(pthread_join(thread, &code), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_int_equal((uintptr_t)code, WR_E_UNAVAILABLE);
+}
+
 static int (*real_sync)(sqlite3_file *file, int flags);
 
 static int broken_sync(sqlite3_file *file, int flags)
@@ -690,6 +716,7 @@ int main(void)
 		IN_PLACE(a_deadline_removes_what_has_not_begun),
 		IN_PLACE(posts_are_bounded_and_freed),
 		IN_PLACE(threads_that_end_leave_no_connection),
+		IN_PLACE(without_descriptors_a_reader_has_to_wait),
 		ON_BROKEN(after_a_failed_flush_nothing_is_acknowledged_until_a_checkpoint_worked),
 		IN_PLACE(a_full_disk_has_its_own_code),
 		cmocka_unit_test(an_empty_database_is_migrated_once),

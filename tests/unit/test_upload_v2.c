@@ -191,7 +191,6 @@ static void v2_negotiation(void **state)
 
 static void v2_wait_for_done(void **state)
 {
-	WR_AUTO_S(wr_buf) data = WR_BUF_INIT(1 << 20), text = WR_BUF_INIT(1 << 20);
 	ANSWER;
 	BODY;
 
@@ -211,18 +210,17 @@ static void v2_wait_for_done(void **state)
 		expect(&a.rest, "0000");
 		expect_end(&a);
 	}
-	/* Nothing wanted and nothing had: an empty pack, as git answers. */
+	/* Nothing in common, and nothing said of it being enough. Git's server sends an empty pack, at which its client dies. */
 	wr_buf_clear(&body);
 	pkt(&body, "command=fetch");
 	delim(&body);
-	pkt(&body, "no-progress");
 	pkt(&body, "wait-for-done");
 	flush(&body);
 	ask(&a, 2, &body);
-	expect(&a.rest, "packfile\n");
-	unband(&data, &text, &a.rest, 65520);
+	expect(&a.rest, "acknowledgments\n");
+	expect(&a.rest, "NAK\n");
+	expect(&a.rest, "0000");
 	expect_end(&a);
-	assert_int_equal(pack_objects(wr_buf_str(&data)), 0);
 }
 
 /* A v2 fetch of main with these further arguments; *data gets the pack. */
