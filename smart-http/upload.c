@@ -31,7 +31,9 @@ static enum wr_code step(bool *end, enum wr_type *type, struct wr_oid *at, const
 	*end = code == WR_OK && *type != WR_TAG;
 	if (code == WR_OK && !*end && (code = wr_snapshot_read(&obj, snap, at, err)) == WR_OK)
 		code = wr_tag_parse(at, &next, wr_str_n(obj.data, obj.size), err);
-	return code == WR_E_NOT_THERE || code == WR_E_BAD_PACK ? wr_fail(err, WR_E_INTERNAL, "a have is damaged") : code;
+	if (code == WR_E_NOT_THERE || code == WR_E_BAD_PACK)
+		return wr_fail(err, WR_E_INTERNAL, "a have is damaged");
+	return code;
 }
 
 /* *verdict: of this have and of all tags on its way, whether they lead to a commit. Each is read once. */

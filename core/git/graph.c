@@ -7,8 +7,8 @@
 /* Commits are small, and where they are deltas, they are so on commits next to them. */
 #define CACHE_BYTES ((size_t)1 << 20)
 /*
- * Some 50 times what the largest histories have. As deltas of each other, commits of a thousand parents take no more room
- * in a pack than others, but a thousand times as much memory here.
+ * Some 50 times what the largest histories have. As deltas of each other, commits of a thousand parents take no more
+ * room in a pack than others, but a thousand times as much memory here.
  */
 #define MAX_EDGES ((uint32_t)1 << 26)
 

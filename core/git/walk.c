@@ -260,7 +260,7 @@ enum wr_code wr_walk_depth(struct wr_oids *shallow, struct wr_oids *unshallow, c
 
 /*
  * Visits what todo reaches, each commit once. kept NULL: nothing of it is kept; else it gets those that are no older
- * than since, and nothing is looked at behind the others, so that the walk costs what is kept and not the whole history.
+ * than since, and nothing is looked at behind the others, so that the walk costs what is kept and not all history.
  */
 static enum wr_code choose(struct wr_nums *kept, struct wr_nums *todo, struct wr_graph *g, int64_t since,
 			   struct wr_error *err)
