@@ -93,7 +93,8 @@ static enum wr_code walk_commits(struct wr_planner *p)
 			int64_t date = n->date;
 
 			if ((code = spread_old(p, node)) != WR_OK ||
-			    (code = enqueue_parents(p, node, WR_PLAN_STOP_HAVE)) != WR_OK)
+			    (code = enqueue_parents(p, node, WR_PLAN_STOP_HAVE)) != WR_OK ||
+			    (code = wr_plan_step(p)) != WR_OK)
 				return code;
 			if (p->young || date >= oldest_wanted)
 				slop = SLOP;
