@@ -7,58 +7,86 @@
 
 /* Walks for readiness in one request. Beyond it the client decides itself when it has told enough. */
 #define MAX_READY_WALKS 64
-/* A tag of a tag of a tag: longer chains are nobody's release. */
-#define MAX_TAG_CHAIN 32
+/* A tag of a tag of a tag: longer chains are not taken in. */
+#define MAX_TAG_CHAIN 64
 
 void wr_common_fini(struct wr_common *common)
 {
 	wr_oidmap_fini(&common->seen);
 	wr_oids_fini(&common->commits);
-	wr_oids_fini(&common->theirs);
-	wr_oidmap_fini(&common->ends);
 }
 
-enum wr_code wr_upload_peel(bool *is, struct wr_oid *commit, const struct wr_snapshot *snap, const struct wr_oid *oid,
-			    struct wr_error *err)
+/* Values in the map of what was seen: where it leads. */
+#define NO_COMMIT 0u
+#define COMMON 1u
+
+/* The next tag or commit on the way from *at; *end: *at is no tag. */
+static enum wr_code step(bool *end, enum wr_type *type, struct wr_oid *at, const struct wr_snapshot *snap,
+			 struct wr_error *err)
 {
-	struct wr_oid at = *oid;
+	WR_AUTO_S(wr_object) obj = {0};
+	enum wr_type next;
+	enum wr_code code = wr_snapshot_stat(snap, at, type, NULL, err);
 
-	*is = false;
-	for (int i = 0; i < MAX_TAG_CHAIN; i++) {
-		WR_AUTO_S(wr_object) obj = {0};
-		WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
-		enum wr_type type;
-		enum wr_code code = wr_snapshot_stat(snap, &at, &type, NULL, &why);
+	*end = code == WR_OK && *type != WR_TAG;
+	if (code == WR_OK && !*end && (code = wr_snapshot_read(&obj, snap, at, err)) == WR_OK)
+		code = wr_tag_parse(at, &next, wr_str_n(obj.data, obj.size), err);
+	if (code == WR_E_NOT_THERE || code == WR_E_BAD_PACK)
+		return wr_fail(err, WR_E_INTERNAL, "a have is damaged");
+	return code;
+}
 
-		if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_COMMIT && type != WR_TAG))
+/* *verdict: of this have and of all tags on its way, whether they lead to a commit. Each is read once. */
+static enum wr_code lead(uint32_t *verdict, struct wr_oids *way, struct wr_common *common,
+			 const struct wr_snapshot *snap, const struct wr_oid *have, struct wr_error *err)
+{
+	struct wr_oid at = *have;
+	enum wr_code code = WR_OK;
+
+	*verdict = NO_COMMIT;
+	for (bool end = false; code == WR_OK && !end;) {
+		const uint32_t *slot = wr_oidmap_slot(&common->seen, &at);
+		enum wr_type type = WR_TAG;
+
+		if (slot) {
+			*verdict = *slot - 1;
 			return WR_OK;
+		}
+		if (way->len > MAX_TAG_CHAIN)
+			return WR_OK;
+		if ((code = wr_oids_add(way, &at, err)) == WR_OK)
+			code = step(&end, &type, &at, snap, err);
 		if (code == WR_OK && type == WR_COMMIT) {
-			*is = true;
-			*commit = at;
-			return WR_OK;
+			*verdict = COMMON;
+			code = wr_oids_add(&common->commits, &at, err);
 		}
-		if (code != WR_OK || (code = wr_snapshot_read(&obj, snap, &at, &why)) != WR_OK) {
-			wr_error_move(err, &why);
-			return code;
-		}
-		if (wr_tag_parse(&at, &type, wr_str_n(obj.data, obj.size), &why) != WR_OK)
-			return WR_OK;
 	}
-	return WR_OK;
+	return code;
 }
 
 enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_upload *up,
 			   const struct wr_snapshot *snap, const struct wr_oid *have, struct wr_error *err)
 {
-	struct wr_oid commit;
+	WR_AUTO_S(wr_oids) way = {NULL, 0, 0};
+	uint32_t verdict = NO_COMMIT;
 	enum wr_code code = wr_reach_cheap(known, up->reach, have, err);
-	bool added;
 
-	if (code != WR_OK || !*known || (code = wr_upload_peel(known, &commit, snap, have, err)) != WR_OK || !*known)
+	if (code != WR_OK || !*known || (code = lead(&verdict, &way, common, snap, have, err)) != WR_OK)
 		return code;
-	common->last = *have;
-	if ((code = wr_oidmap_add(&common->seen, &commit, 0, &added, err)) == WR_OK && added)
-		code = wr_oids_add(&common->commits, &commit, err);
+	for (size_t i = 0; i < way.len && code == WR_OK; i++)
+		code = wr_oidmap_add(&common->seen, &way.v[i], verdict, NULL, err);
+	*known = verdict == COMMON;
+	if (*known)
+		common->last = *have;
+	return code;
+}
+
+enum wr_code wr_upload_add_all(struct wr_oids *out, const struct wr_oids *list, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < list->len && code == WR_OK; i++)
+		code = wr_oids_add(out, &list->v[i], err);
 	return code;
 }
 
@@ -66,28 +94,17 @@ enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct w
  * Whoever has a commit has its parents, unless his history ends there: a want that is one of these needs no walk to be
  * known.
  */
-static enum wr_code widen(struct wr_common *common, const struct wr_snapshot *snap, const struct wr_oids *stops,
+static enum wr_code ready(bool *out, const struct wr_common *common, const struct wr_oids *wants,
+			  const struct wr_snapshot *snap, const struct wr_oids *stops, const struct wr_cancel *cancel,
 			  struct wr_error *err)
 {
-	enum wr_code code = WR_OK;
+	WR_AUTO_S(wr_oids) theirs = {NULL, 0, 0};
+	int64_t oldest;
+	enum wr_code code = wr_walk_parents(&theirs, &oldest, snap, &common->commits, stops, cancel, err);
 
-	for (size_t i = 0; common->widened == 0 && i < stops->len && code == WR_OK; i++)
-		code = wr_oidmap_add(&common->ends, &stops->v[i], 0, NULL, err);
-	for (; common->widened < common->commits.len && code == WR_OK; common->widened++) {
-		const struct wr_oid *oid = &common->commits.v[common->widened];
-		WR_AUTO_S(wr_commit) commit = {0};
-
-		if ((code = wr_upload_commit(&commit, snap, oid, err)) != WR_OK)
-			break;
-		if (common->widened == 0 || commit.date < common->oldest)
-			common->oldest = commit.date;
-		code = wr_oids_add(&common->theirs, oid, err);
-		if (wr_oidmap_has(&common->ends, oid))
-			continue;
-		for (size_t i = 0; i < commit.parent_count && code == WR_OK; i++)
-			code = wr_oids_add(&common->theirs, &commit.parents[i], err);
-	}
-	return code;
+	if (code != WR_OK || (code = wr_upload_add_all(&theirs, &common->commits, err)) != WR_OK)
+		return code;
+	return wr_walk_ready(out, snap, wants, &theirs, stops, oldest, cancel, err);
 }
 
 enum wr_code wr_common_ready(struct wr_common *common, const struct wr_oids *wants, const struct wr_snapshot *snap,
@@ -96,15 +113,12 @@ enum wr_code wr_common_ready(struct wr_common *common, const struct wr_oids *wan
 {
 	size_t n = common->commits.len;
 	enum wr_code code;
-	bool ready;
 
 	if (common->ready || n == common->asked_at || (!eager && n < common->asked_at * 2) ||
 	    common->asked_times >= MAX_READY_WALKS)
 		return WR_OK;
-	if ((code = widen(common, snap, stops, err)) != WR_OK ||
-	    (code = wr_walk_ready(&ready, snap, wants, &common->theirs, stops, common->oldest, cancel, err)) != WR_OK)
+	if ((code = ready(&common->ready, common, wants, snap, stops, cancel, err)) != WR_OK)
 		return code;
-	common->ready = ready;
 	common->asked_at = n;
 	common->asked_times++;
 	return WR_OK;

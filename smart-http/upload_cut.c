@@ -116,121 +116,29 @@ enum wr_code wr_upload_commit(struct wr_commit *out, const struct wr_snapshot *s
 	return code;
 }
 
-/*
- * Which commits stay: values of state. A commit counts as too old by its own date, and what lies behind it is not
- * looked at, so that the walk costs what is kept and not the whole history.
- */
-enum { KEPT = 1, LEFT = 2 };
-
-struct chooser {
-	const struct wr_upload *up;
-	const struct wr_snapshot *snap;
-	const struct wr_cancel *cancel;
-	struct wr_oidmap state;
-	struct wr_oids todo, kept;
-};
-
-static void chooser_fini(struct chooser *c)
+/* By time, and by what other refs reach. */
+static enum wr_code cut_by_choice(struct wr_cut *cut, const struct wr_upload *up, const struct wr_snapshot *snap,
+				  struct wr_str default_branch, const struct wr_cancel *cancel, struct wr_error *err)
 {
-	wr_oidmap_fini(&c->state);
-	wr_oids_fini(&c->todo);
-	wr_oids_fini(&c->kept);
-}
-
-static enum wr_code cancelled(const struct wr_cancel *cancel, struct wr_error *err)
-{
-	if (cancel && cancel->fn && cancel->fn(cancel->arg))
-		return wr_fail(err, WR_E_CANCELLED, "given up during a walk");
-	return WR_OK;
-}
-
-/* Visits all that todo reaches and that has no state yet. everything: nothing is kept. */
-static enum wr_code choose(struct chooser *c, bool everything, struct wr_error *err)
-{
-	enum wr_code code = WR_OK;
-
-	for (size_t n = 0; code == WR_OK && c->todo.len; n++) {
-		WR_AUTO_S(wr_commit) commit = {0};
-		struct wr_oid oid = c->todo.v[--c->todo.len];
-		bool added, old;
-
-		if (n % 256 == 0 && (code = cancelled(c->cancel, err)) != WR_OK)
-			break;
-		if (wr_oidmap_has(&c->state, &oid))
-			continue;
-		if ((code = wr_upload_commit(&commit, c->snap, &oid, err)) != WR_OK)
-			break;
-		old = everything || (c->up->has_since && commit.date < c->up->since);
-		code = wr_oidmap_add(&c->state, &oid, old ? LEFT : KEPT, &added, err);
-		if (code == WR_OK && !old)
-			code = wr_oids_add(&c->kept, &oid, err);
-		for (size_t i = 0; code == WR_OK && i < commit.parent_count && (everything || !old); i++)
-			code = wr_oids_add(&c->todo, &commit.parents[i], err);
-	}
-	return code;
-}
-
-/* todo gets the commits that these ids are or lead to. */
-static enum wr_code todo_add(struct chooser *c, const struct wr_oid *oid, struct wr_error *err)
-{
-	struct wr_oid commit;
-	bool is;
-	enum wr_code code = wr_upload_peel(&is, &commit, c->snap, oid, err);
-
-	return code == WR_OK && is ? wr_oids_add(&c->todo, &commit, err) : code;
-}
-
-/* A kept commit of which a parent is left out is a root; the client's roots among the others are none any more. */
-static enum wr_code border(struct wr_cut *cut, struct chooser *c, struct wr_error *err)
-{
-	WR_AUTO_S(wr_oidmap) client = {0};
-	enum wr_code code = WR_OK;
-
-	for (size_t i = 0; code == WR_OK && i < cut->client.len; i++)
-		code = wr_oidmap_add(&client, &cut->client.v[i], 0, NULL, err);
-	for (size_t i = 0; code == WR_OK && i < c->kept.len; i++) {
-		WR_AUTO_S(wr_commit) commit = {0};
-		bool root = false, was = wr_oidmap_has(&client, &c->kept.v[i]);
-
-		if ((i % 256 == 0 && (code = cancelled(c->cancel, err)) != WR_OK) ||
-		    (code = wr_upload_commit(&commit, c->snap, &c->kept.v[i], err)) != WR_OK)
-			break;
-		for (size_t p = 0; p < commit.parent_count; p++) {
-			const uint32_t *slot = wr_oidmap_slot(&c->state, &commit.parents[p]);
-
-			root |= slot && *slot == LEFT + 1;
-		}
-		if (root != was)
-			code = wr_oids_add(root ? &cut->shallow : &cut->unshallow, &c->kept.v[i], err);
-	}
-	return code;
-}
-
-static enum wr_code cut_by_choice(struct wr_cut *cut, struct chooser *c, struct wr_str default_branch,
-				  struct wr_error *err)
-{
-	const struct wr_upload *up = c->up;
+	WR_AUTO_S(wr_oids) nots = {0};
 	enum wr_code code = WR_OK;
 	char text[101];
+	bool any;
 
 	for (size_t i = 0; code == WR_OK && i < up->deepen_not.len; i++) {
-		const struct wr_ref *ref = ref_by_name(c->snap, up->deepen_not.v[i], default_branch);
+		const struct wr_ref *ref = ref_by_name(snap, up->deepen_not.v[i], default_branch);
 
 		if (!ref)
 			return wr_fail(err, WR_E_INVALID_REQUEST,
 				       "upload-pack: deepen-not '%s' names no ref here, or several",
 				       wr_upload_quote(text, up->deepen_not.v[i]));
-		code = todo_add(c, &ref->oid, err);
+		code = wr_oids_add(&nots, &ref->oid, err);
 	}
-	if (code == WR_OK)
-		code = choose(c, true, err);
-	for (size_t i = 0; code == WR_OK && i < up->wants.len; i++)
-		code = todo_add(c, &up->wants.v[i], err);
-	if (code == WR_OK)
-		code = choose(c, false, err);
-	if (code == WR_OK && c->kept.len == 0)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "no commits selected for shallow requests");
-	return code == WR_OK ? border(cut, c, err) : code;
+	if (code != WR_OK ||
+	    (code = wr_walk_choice(&any, &cut->shallow, &cut->unshallow, snap, &up->wants, &nots,
+				   up->has_since ? up->since : INT64_MIN, &cut->client, cancel, err)) != WR_OK)
+		return code;
+	return any ? WR_OK : wr_fail(err, WR_E_INVALID_REQUEST, "no commits selected for shallow requests");
 }
 
 /* All roots from now on: the client's that stay, and the new ones. */
@@ -266,10 +174,7 @@ enum wr_code wr_upload_cut(struct wr_cut *cut, const struct wr_upload *up, const
 		code = wr_walk_depth(&cut->shallow, &cut->unshallow, snap, &up->wants, &cut->client, up->depth, cancel,
 				     err);
 	} else if (cut->asked) {
-		struct chooser c = {.up = up, .snap = snap, .cancel = cancel};
-
-		code = cut_by_choice(cut, &c, default_branch, err);
-		chooser_fini(&c);
+		code = cut_by_choice(cut, up, snap, default_branch, cancel, err);
 	}
 	return code == WR_OK ? roots_sum(cut, err) : code;
 }

@@ -87,13 +87,9 @@ WR_MUST_CHECK enum wr_code wr_upload_cut(struct wr_cut *cut, const struct wr_upl
 
 /* What client and server both have, as it turns out in the order of the haves. */
 struct wr_common {
-	struct wr_oidmap seen;
+	struct wr_oidmap seen; /* the haves that are known here, with the tags on their way and what these lead to */
 	struct wr_oids commits;
 	struct wr_oid last; /* the have that was found last; a tag stays one here */
-	struct wr_oids theirs; /* the first `widened` of commits, and their parents: the client has those too */
-	size_t widened;
-	struct wr_oidmap ends; /* once one was: where the client's history ends */
-	int64_t oldest; /* date of the oldest of these commits */
 	bool ready;
 	size_t asked_at;  /* commits.len when readiness was last computed */
 	unsigned asked_times;
@@ -108,11 +104,6 @@ WR_DEFINE_AUTO_S(wr_common);
 WR_MUST_CHECK enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_upload *up,
 					 const struct wr_snapshot *snap, const struct wr_oid *have,
 					 struct wr_error *err);
-
-/* The commit that oid is, or that a tag leads to; *is: whether it leads to one. Reads what it is told to: oid is
- * reached. */
-WR_MUST_CHECK enum wr_code wr_upload_peel(bool *is, struct wr_oid *commit, const struct wr_snapshot *snap,
-					  const struct wr_oid *oid, struct wr_error *err);
 
 /*
  * Whether there is enough in common for a pack; walks end at stops. It costs a walk, and a request may hold very many
@@ -144,6 +135,8 @@ WR_MUST_CHECK enum wr_code wr_upload_begin(struct wr_cut *cut, struct wr_upload 
 
 /* What came in a request, for a sentence: short, and without what could confuse a terminal. */
 const char *wr_upload_quote(char out[101], struct wr_str s);
+
+WR_MUST_CHECK enum wr_code wr_upload_add_all(struct wr_oids *out, const struct wr_oids *list, struct wr_error *err);
 
 /* A commit that has to be there. */
 WR_MUST_CHECK enum wr_code wr_upload_commit(struct wr_commit *out, const struct wr_snapshot *snap,

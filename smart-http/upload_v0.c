@@ -135,29 +135,14 @@ static enum wr_code negotiate(bool *pack, struct talk *t, struct wr_error *err)
 	return WR_OK;
 }
 
-static enum wr_code add_all(struct wr_oids *out, const struct wr_oid *v, size_t n, struct wr_error *err)
-{
-	enum wr_code code = WR_OK;
-
-	for (size_t i = 0; i < n && code == WR_OK; i++)
-		code = wr_oids_add(out, &v[i], err);
-	return code;
-}
-
 /* What is wanted, and where the client's history ends, as the walks for readiness see it. */
 static enum wr_code apply_cut(struct talk *t, const struct wr_cut *cut, struct wr_error *err)
 {
-	const struct wr_oids *wants = &t->up->wants;
-	enum wr_code code = add_all(&t->wants, wants->v, wants->len, err);
+	enum wr_code code = wr_walk_parents(&t->wants, NULL, t->snap, &cut->unshallow, NULL, t->cancel, err);
 
-	for (size_t i = 0; i < cut->unshallow.len && code == WR_OK; i++) {
-		WR_AUTO_S(wr_commit) root = {0};
-
-		if ((code = wr_upload_commit(&root, t->snap, &cut->unshallow.v[i], err)) == WR_OK)
-			code = add_all(&t->wants, root.parents, root.parent_count, err);
-	}
-	if (code == WR_OK && (code = add_all(&t->stops, cut->client.v, cut->client.len, err)) == WR_OK)
-		code = add_all(&t->stops, cut->shallow.v, cut->shallow.len, err);
+	if (code == WR_OK && (code = wr_upload_add_all(&t->wants, &t->up->wants, err)) == WR_OK &&
+	    (code = wr_upload_add_all(&t->stops, &cut->client, err)) == WR_OK)
+		code = wr_upload_add_all(&t->stops, &cut->shallow, err);
 	return code;
 }
 

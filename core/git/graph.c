@@ -6,6 +6,11 @@
 #define MAX_TAG_CHAIN 64
 /* Commits are small, and where they are deltas, they are so on commits next to them. */
 #define CACHE_BYTES ((size_t)1 << 20)
+/*
+ * Some 50 times what the largest histories have. As deltas of each other, commits of a thousand parents take no more
+ * room in a pack than others, but a thousand times as much memory here.
+ */
+#define MAX_EDGES ((uint32_t)1 << 26)
 
 void wr_graph_fini(struct wr_graph *g)
 {
@@ -80,10 +85,12 @@ enum wr_code wr_graph_load(struct wr_graph *g, uint32_t node, struct wr_error *e
 
 	if (g->nodes[node].flags & WR_NODE_LOADED)
 		return WR_OK;
-	if (++g->loads % 256 == 0 && (code = wr_cancelled(g->cancel, err)) != WR_OK)
+	if (++g->loads % 32 == 0 && (code = wr_cancelled(g->cancel, err)) != WR_OK)
 		return code;
 	if ((code = read_commit(&c, g, &oid, err)) != WR_OK)
 		return code;
+	if (c.parent_count > MAX_EDGES - g->edge_count)
+		return wr_fail(err, WR_E_TOO_LARGE, "The commits of this history name more than %u parents", MAX_EDGES);
 	for (size_t i = 0; i < c.parent_count; i++) {
 		if ((code = wr_graph_node(&parent, g, &c.parents[i], err)) != WR_OK)
 			return code;
@@ -119,28 +126,50 @@ enum wr_code wr_graph_flag(struct wr_graph *g, const struct wr_oids *oids, uint3
 	return WR_OK;
 }
 
-enum wr_code wr_peel(struct wr_oid *out, enum wr_type *type, struct wr_oids *chain, const struct wr_snapshot *snap,
+/* One step: *tag says whether *at was one, and now is what that names. */
+static enum wr_code peel_step(bool *tag, struct wr_oid *at, enum wr_type *type, struct wr_oids *chain,
+			      const struct wr_snapshot *snap, struct wr_error *err)
+{
+	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	enum wr_code code = wr_snapshot_stat(snap, at, type, NULL, err);
+
+	*tag = code == WR_OK && *type == WR_TAG;
+	if (!*tag)
+		return code;
+	if ((chain && (code = wr_oids_add(chain, at, err)) != WR_OK) ||
+	    (code = wr_snapshot_read(&obj, snap, at, err)) != WR_OK)
+		return code;
+	if (wr_tag_parse(at, type, wr_str_n(obj.data, obj.size), NULL) != WR_OK)
+		return wr_fail(err, WR_E_INTERNAL, "a tag is damaged");
+	return WR_OK;
+}
+
+void wr_peeler_fini(struct wr_peeler *p)
+{
+	wr_oidmap_fini(&p->met);
+}
+
+enum wr_code wr_peel(bool *again, struct wr_oid *out, enum wr_type *type, struct wr_oids *chain, struct wr_peeler *p,
 		     const struct wr_oid *oid, struct wr_error *err)
 {
 	struct wr_oid at = *oid;
 
 	for (int i = 0; i <= MAX_TAG_CHAIN; i++) {
-		WR_AUTO_S(wr_object) obj = {.data = NULL};
 		enum wr_type is;
-		enum wr_code code;
+		bool added, tag;
+		enum wr_code code = wr_oidmap_add(&p->met, &at, 0, &added, err);
 
-		if ((code = wr_snapshot_stat(snap, &at, &is, NULL, err)) != WR_OK)
+		*again = !added;
+		if (code != WR_OK || *again)
 			return code;
-		if (is != WR_TAG) {
+		if ((p->met.len % 256 == 0 && (code = wr_cancelled(p->cancel, err)) != WR_OK) ||
+		    (code = peel_step(&tag, &at, &is, chain, p->snap, err)) != WR_OK)
+			return code;
+		if (!tag) {
 			*out = at;
 			*type = is;
 			return WR_OK;
 		}
-		if ((chain && (code = wr_oids_add(chain, &at, err)) != WR_OK) ||
-		    (code = wr_snapshot_read(&obj, snap, &at, err)) != WR_OK)
-			return code;
-		if (wr_tag_parse(&at, &is, wr_str_n(obj.data, obj.size), NULL) != WR_OK)
-			return wr_fail(err, WR_E_INTERNAL, "a tag is damaged");
 	}
 	return wr_fail(err, WR_E_INTERNAL, "a chain of more than %d tags", MAX_TAG_CHAIN);
 }

@@ -4,7 +4,7 @@
  * Threads:   one per graph.
  * Blocks on: disk.
  * Errors:    WR_E_INTERNAL (a commit is missing or damaged: what refs reach is complete), WR_E_CANCELLED,
- *            WR_E_UNAVAILABLE.
+ *            WR_E_UNAVAILABLE; WR_E_TOO_LARGE where commits name more parents than any history does.
  */
 #ifndef WR_GRAPH_H
 #define WR_GRAPH_H
@@ -46,12 +46,22 @@ WR_MUST_CHECK enum wr_code wr_graph_flag(struct wr_graph *g, const struct wr_oid
 
 WR_MUST_CHECK enum wr_code wr_cancelled(const struct wr_cancel *cancel, struct wr_error *err);
 
+/* For many ids whose tags may share their chains: each tag is read once. The struct is the caller's; it borrows. */
+struct wr_peeler {
+	const struct wr_snapshot *snap;
+	const struct wr_cancel *cancel;
+	struct wr_oidmap met;
+};
+void wr_peeler_fini(struct wr_peeler *p);
+WR_DEFINE_AUTO_S(wr_peeler);
+
 /*
  * What a tag leads to in the end; oid itself when it is none. The tags on the way go to chain unless that is NULL.
- * WR_E_NOT_THERE when oid (or what a tag names) is absent.
+ * *again: it, or one of these tags, was met before by this peeler; then nothing is set, and the rest of the chain is
+ * known. WR_E_NOT_THERE when oid (or what a tag names) is absent.
  */
-WR_MUST_CHECK enum wr_code wr_peel(struct wr_oid *out, enum wr_type *type, struct wr_oids *chain,
-				   const struct wr_snapshot *snap, const struct wr_oid *oid, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_peel(bool *again, struct wr_oid *out, enum wr_type *type, struct wr_oids *chain,
+				   struct wr_peeler *p, const struct wr_oid *oid, struct wr_error *err);
 
 /* Indexes of loaded nodes, youngest commit first; of equal dates the one that became a node first. */
 struct wr_heap {

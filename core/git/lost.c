@@ -128,17 +128,18 @@ static enum wr_code suspect(struct finder *f, const struct wr_oid *oid)
 }
 
 /* What a branch or tag was, that is something else now. */
-static enum wr_code add_left(struct finder *f, const struct wr_oid *tip)
+static enum wr_code add_left(struct finder *f, struct wr_peeler *peeler, const struct wr_oid *tip)
 {
 	WR_AUTO_S(wr_oids) chain = {NULL, 0, 0};
 	struct wr_oid oid;
 	enum wr_type type;
-	enum wr_code code = wr_peel(&oid, &type, &chain, f->snap, tip, f->err);
+	bool again;
+	enum wr_code code = wr_peel(&again, &oid, &type, &chain, peeler, tip, f->err);
 	uint32_t node;
 
 	for (size_t i = 0; code == WR_OK && i < chain.len; i++)
 		code = suspect(f, &chain.v[i]);
-	if (code != WR_OK)
+	if (code != WR_OK || again)
 		return code;
 	if (type != WR_COMMIT)
 		return wr_oids_add(&f->direct, &oid, f->err);
@@ -148,6 +149,7 @@ static enum wr_code add_left(struct finder *f, const struct wr_oid *tip)
 
 static enum wr_code all_left(struct finder *f)
 {
+	WR_AUTO_S(wr_peeler) peeler = {.snap = f->snap, .cancel = f->g.cancel};
 	const struct wr_overlay *now = f->snap->overlay;
 	enum wr_code code = WR_OK;
 
@@ -163,7 +165,7 @@ static enum wr_code all_left(struct finder *f)
 			continue;
 		wr_refsfile_ref_at(&then, f->snap->stored, at);
 		if (!wr_oid_eq(&then.oid, &now->v[i].oid))
-			code = add_left(f, &then.oid);
+			code = add_left(f, &peeler, &then.oid);
 	}
 	return code;
 }

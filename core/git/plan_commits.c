@@ -93,7 +93,8 @@ static enum wr_code walk_commits(struct wr_planner *p)
 			int64_t date = n->date;
 
 			if ((code = spread_old(p, node)) != WR_OK ||
-			    (code = enqueue_parents(p, node, WR_PLAN_STOP_HAVE)) != WR_OK)
+			    (code = enqueue_parents(p, node, WR_PLAN_STOP_HAVE)) != WR_OK ||
+			    (code = wr_plan_step(p)) != WR_OK)
 				return code;
 			if (p->young || date >= oldest_wanted)
 				slop = SLOP;
@@ -116,20 +117,24 @@ static enum wr_code start_wants(struct wr_planner *p)
 {
 	const struct wr_plan_request *req = p->req;
 	const struct wr_oids *wants = p->beyond ? &p->rest : req->wants;
+	WR_AUTO_S(wr_peeler) peeler = {.snap = p->plan->snap, .cancel = p->g.cancel};
 	enum wr_code code;
 	uint32_t node;
 
 	for (size_t i = 0; i < wants->len; i++) {
 		struct wr_oid oid;
 		enum wr_type type;
+		bool again;
 
 		if (goes_whole(p, &wants->v[i]))
 			continue;
-		code = wr_peel(&oid, &type, &p->tags, p->plan->snap, &wants->v[i], p->err);
+		code = wr_peel(&again, &oid, &type, &p->tags, &peeler, &wants->v[i], p->err);
 		if (code == WR_E_NOT_THERE)
 			return wr_plan_lost(&wants->v[i], p->err);
 		if (code != WR_OK)
 			return code;
+		if (again)
+			continue;
 		if (type != WR_COMMIT) {
 			code = wr_oids_add(type == WR_TREE ? &p->folders : &p->blobs, &oid, p->err);
 		} else if ((code = wr_graph_node(&node, &p->g, &oid, p->err)) == WR_OK) {
@@ -150,15 +155,17 @@ static enum wr_code start_wants(struct wr_planner *p)
 static enum wr_code start_haves(struct wr_planner *p, const struct wr_oids *haves)
 {
 	WR_AUTO_S(wr_oids) tags = {NULL, 0, 0};
+	WR_AUTO_S(wr_peeler) peeler = {.snap = p->plan->snap, .cancel = p->g.cancel};
 	enum wr_code code;
 
 	for (size_t i = 0; haves && i < haves->len; i++) {
 		struct wr_oid oid;
 		enum wr_type type;
 		uint32_t node;
+		bool again;
 
-		code = wr_peel(&oid, &type, &tags, p->plan->snap, &haves->v[i], p->err);
-		if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_COMMIT))
+		code = wr_peel(&again, &oid, &type, &tags, &peeler, &haves->v[i], p->err);
+		if (code == WR_E_NOT_THERE || (code == WR_OK && (again || type != WR_COMMIT)))
 			continue;
 		if (code != WR_OK || (code = wr_graph_node(&node, &p->g, &oid, p->err)) != WR_OK)
 			return code;

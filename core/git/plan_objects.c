@@ -70,18 +70,18 @@ static bool sent(const struct wr_planner *p, const struct wr_oid *oid)
 	return (slot && wr_plan_is_item(*slot - 1)) || (p->beyond && wr_snapshot_in_closure(p->plan->snap, oid));
 }
 
-static enum wr_code add_tag(struct wr_planner *p, const struct wr_ref *ref)
+static enum wr_code add_tag(struct wr_planner *p, struct wr_peeler *peeler, const struct wr_ref *ref)
 {
 	WR_AUTO_S(wr_oids) chain = {NULL, 0, 0};
 	struct wr_oid target;
 	enum wr_type type;
 	enum wr_code code;
-	bool added;
+	bool again, added;
 
 	if (wr_oid_zero(&ref->peeled) || !wr_str_starts(ref->name, WR_S("refs/tags/")) || !sent(p, &ref->peeled) ||
 	    sent(p, &ref->oid))
 		return WR_OK;
-	if ((code = wr_peel(&target, &type, &chain, p->plan->snap, &ref->oid, p->err)) != WR_OK)
+	if ((code = wr_peel(&again, &target, &type, &chain, peeler, &ref->oid, p->err)) != WR_OK)
 		return code == WR_E_NOT_THERE ? wr_plan_lost(&ref->oid, p->err) : code;
 	for (size_t k = 0; k < chain.len && code == WR_OK; k++)
 		code = wr_plan_add_item(p, &chain.v[k], &added);
@@ -94,6 +94,7 @@ static enum wr_code add_tag(struct wr_planner *p, const struct wr_ref *ref)
  */
 static enum wr_code add_tags(struct wr_planner *p)
 {
+	WR_AUTO_S(wr_peeler) peeler = {.snap = p->plan->snap, .cancel = p->g.cancel};
 	const struct wr_overlay *over = p->plan->snap->overlay;
 	const struct wr_ref *refs = over ? over->v : NULL;
 	size_t n = over ? over->count : 0;
@@ -102,7 +103,7 @@ static enum wr_code add_tags(struct wr_planner *p)
 	if (!p->beyond)
 		refs = wr_snapshot_refs(p->plan->snap, &n);
 	for (size_t i = 0; i < n && code == WR_OK; i++)
-		code = add_tag(p, &refs[i]);
+		code = add_tag(p, &peeler, &refs[i]);
 	return code;
 }
 

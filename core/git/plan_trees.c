@@ -94,7 +94,8 @@ static enum wr_code read_tree(struct wr_planner *p, const struct wr_oid *oid, en
 	enum wr_type type;
 	enum wr_code code = wr_plan_step(p);
 
-	if (code == WR_OK)
+	/* One may be thousands of deltas on a large one. */
+	if (code == WR_OK && (code = wr_cancelled(p->g.cancel, p->err)) == WR_OK)
 		code = wr_snapshot_borrow(&type, &rest, p->plan->snap, oid, p->cache, p->err);
 	if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_TREE))
 		return wr_plan_lost(oid, p->err);

@@ -120,7 +120,9 @@ enum wr_code wr_plan_put_full(struct wr_plan_writer *w, struct wr_place place)
 	enum wr_code code;
 	size_t len;
 
-	if (!w->cache && (code = wr_cache_new(&w->cache, CACHE_BYTES, w->err)) != WR_OK)
+	/* One such object may be thousands of deltas on a large one. */
+	if ((code = wr_cancelled(w->cancel, w->err)) != WR_OK ||
+	    (!w->cache && (code = wr_cache_new(&w->cache, CACHE_BYTES, w->err)) != WR_OK))
 		return code;
 	if ((code = wr_snapshot_read_at(&obj, w->plan->snap, place, w->cache, w->err)) != WR_OK ||
 	    (code = wr_plan_put(w, head, wr_entry_put(head, obj.type, obj.size))) != WR_OK)

@@ -301,9 +301,9 @@ enum wr_code wr_reach_cheap(bool *out, struct wr_reach *reach, const struct wr_o
 {
 	struct reaching w;
 	bool whole;
-	enum wr_code code = at_once(out, reach, oid, err);
+	enum wr_code code = wr_cancelled(reach->cancel, err);
 
-	if (code != WR_OK || *out)
+	if (code != WR_OK || (code = at_once(out, reach, oid, err)) != WR_OK || *out)
 		return code;
 	if (!reach->has_young) {
 		reaching_init(&w, reach, err);

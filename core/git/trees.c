@@ -67,7 +67,8 @@ static enum wr_code read_tree(struct wr_trees *t, const struct wr_oid *oid, stru
 	enum wr_type type;
 	enum wr_code code = step(t, err);
 
-	if (code == WR_OK)
+	/* One may be thousands of deltas on a large one. */
+	if (code == WR_OK && (code = wr_cancelled(t->cancel, err)) == WR_OK)
 		code = wr_snapshot_borrow(&type, &rest, t->snap, oid, t->cache, err);
 	if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_TREE))
 		return bad(oid, err);

@@ -10,49 +10,46 @@
 #define STOP 8u /* the client's history ends here */
 #define WANT 16u
 
-/* The want's peeled commit; *is = false when it leads to something else. */
-static enum wr_code want_node(uint32_t *out, bool *is, struct wr_graph *g, const struct wr_oid *want,
-			      struct wr_error *err)
-{
-	struct wr_oid oid;
-	enum wr_type type;
-	enum wr_code code = wr_peel(&oid, &type, NULL, g->snap, want, err);
-
-	if (code == WR_E_NOT_THERE)
-		return wr_fail(err, WR_E_INTERNAL, "a want is missing");
-	if (code != WR_OK)
-		return code;
-	*is = type == WR_COMMIT;
-	return *is ? wr_graph_node(out, g, &oid, err) : WR_OK;
-}
-
-static enum wr_code flag_wants(struct wr_nums *nodes, struct wr_graph *g, const struct wr_oids *wants,
+/*
+ * The nodes of the commits that wants are or lead to, in their order and each once; they get the flag.
+ */
+static enum wr_code want_nodes(struct wr_nums *nodes, struct wr_graph *g, const struct wr_oids *wants, uint32_t flag,
 			       struct wr_error *err)
 {
-	for (size_t i = 0; i < wants->len; i++) {
-		uint32_t node;
-		bool is;
-		enum wr_code code = want_node(&node, &is, g, &wants->v[i], err);
+	WR_AUTO_S(wr_peeler) peeler = {.snap = g->snap, .cancel = g->cancel};
 
-		if (code == WR_OK && !is)
+	for (size_t i = 0; i < wants->len; i++) {
+		struct wr_oid oid;
+		enum wr_type type;
+		uint32_t node;
+		bool again;
+		enum wr_code code = wr_peel(&again, &oid, &type, NULL, &peeler, &wants->v[i], err);
+
+		if (code == WR_E_NOT_THERE)
+			return wr_fail(err, WR_E_INTERNAL, "a want is missing");
+		if (code == WR_OK && (again || type != WR_COMMIT))
 			continue;
-		if (code != WR_OK || (code = wr_nums_add(nodes, node, err)) != WR_OK)
+		if (code != WR_OK || (code = wr_graph_node(&node, g, &oid, err)) != WR_OK ||
+		    (code = wr_nums_add(nodes, node, err)) != WR_OK)
 			return code;
-		g->nodes[node].flags |= WANT;
+		g->nodes[node].flags |= flag;
 	}
 	return WR_OK;
 }
 
 static enum wr_code flag_commons(struct wr_graph *g, const struct wr_oids *commons, bool *any, struct wr_error *err)
 {
+	WR_AUTO_S(wr_peeler) peeler = {.snap = g->snap, .cancel = g->cancel};
+
 	*any = false;
 	for (size_t i = 0; i < commons->len; i++) {
 		struct wr_oid oid;
 		enum wr_type type;
-		enum wr_code code = wr_peel(&oid, &type, NULL, g->snap, &commons->v[i], err);
 		uint32_t node;
+		bool again;
+		enum wr_code code = wr_peel(&again, &oid, &type, NULL, &peeler, &commons->v[i], err);
 
-		if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_COMMIT))
+		if (code == WR_E_NOT_THERE || (code == WR_OK && (again || type != WR_COMMIT)))
 			continue;
 		if (code != WR_OK || (code = wr_graph_node(&node, g, &oid, err)) != WR_OK)
 			return code;
@@ -141,9 +138,14 @@ enum wr_code wr_walk_ready(bool *out, const struct wr_snapshot *snap, const stru
 	bool ready;
 	enum wr_code code;
 
-	if ((code = flag_commons(&g, commons, &ready, err)) != WR_OK ||
-	    (code = wr_graph_flag(&g, client_shallow, STOP, err)) != WR_OK ||
-	    (code = flag_wants(&nodes, &g, wants, err)) != WR_OK)
+	if ((code = flag_commons(&g, commons, &ready, err)) != WR_OK)
+		return code;
+	if (!ready) {
+		*out = false;
+		return WR_OK;
+	}
+	if ((code = wr_graph_flag(&g, client_shallow, STOP, err)) != WR_OK ||
+	    (code = want_nodes(&nodes, &g, wants, WANT, err)) != WR_OK)
 		return code;
 	for (size_t i = 0; i < nodes.len && ready; i++) {
 		code = decide(&path, &g, nodes.v[i], oldest, err);
@@ -154,6 +156,39 @@ enum wr_code wr_walk_ready(bool *out, const struct wr_snapshot *snap, const stru
 	}
 	*out = ready;
 	return WR_OK;
+}
+
+/* ---- parents ---- */
+
+#define TOLD 1u /* STOP is as above */
+
+enum wr_code wr_walk_parents(struct wr_oids *out, int64_t *oldest, const struct wr_snapshot *snap,
+			     const struct wr_oids *commits, const struct wr_oids *ends, const struct wr_cancel *cancel,
+			     struct wr_error *err)
+{
+	WR_AUTO_S(wr_graph) g = {.snap = snap, .cancel = cancel};
+	int64_t date = INT64_MAX;
+	enum wr_code code = wr_graph_flag(&g, ends, STOP, err);
+	uint32_t node;
+
+	for (size_t i = 0; i < commits->len && code == WR_OK; i++) {
+		if ((code = wr_graph_node(&node, &g, &commits->v[i], err)) != WR_OK ||
+		    (code = wr_graph_load(&g, node, err)) != WR_OK)
+			return code;
+		date = g.nodes[node].date < date ? g.nodes[node].date : date;
+		for (uint32_t p = 0; p < g.nodes[node].parent_count && !(g.nodes[node].flags & STOP); p++) {
+			struct wr_node *parent = &g.nodes[g.edges[g.nodes[node].parents + p]];
+
+			if (parent->flags & TOLD)
+				continue;
+			parent->flags |= TOLD;
+			if ((code = wr_oids_add(out, &parent->oid, err)) != WR_OK)
+				return code;
+		}
+	}
+	if (oldest)
+		*oldest = date;
+	return code;
 }
 
 /* ---- depth ---- */
@@ -201,21 +236,10 @@ enum wr_code wr_walk_depth(struct wr_oids *shallow, struct wr_oids *unshallow, c
 	WR_AUTO_S(wr_graph) g = {.snap = snap, .cancel = cancel};
 	WR_AUTO_S(wr_nums) queue = {NULL, 0, 0};
 	enum wr_code code;
-	uint32_t node;
-	bool is;
 
-	if ((code = wr_graph_flag(&g, client_shallow, CLIENT, err)) != WR_OK)
-		return code;
-	for (size_t i = 0; i < wants->len; i++) {
-		if ((code = want_node(&node, &is, &g, &wants->v[i], err)) != WR_OK)
-			return code;
-		if (!is || (g.nodes[node].flags & QUEUED))
-			continue;
-		g.nodes[node].flags |= QUEUED;
-		if ((code = wr_nums_add(&queue, node, err)) != WR_OK)
-			return code;
-	}
-	if ((code = by_levels(&queue, &g, depth, err)) != WR_OK)
+	if ((code = wr_graph_flag(&g, client_shallow, CLIENT, err)) != WR_OK ||
+	    (code = want_nodes(&queue, &g, wants, QUEUED, err)) != WR_OK ||
+	    (code = by_levels(&queue, &g, depth, err)) != WR_OK)
 		return code;
 	for (size_t i = 0; i < queue.len; i++) {
 		const struct wr_node *n = &g.nodes[queue.v[i]];
@@ -227,4 +251,77 @@ enum wr_code wr_walk_depth(struct wr_oids *shallow, struct wr_oids *unshallow, c
 			return code;
 	}
 	return WR_OK;
+}
+
+/* ---- choice ---- */
+
+#define LEFT_OUT 4u
+#define KEPT 8u /* QUEUED and CLIENT are as above */
+
+/*
+ * Visits what todo reaches, each commit once. kept NULL: nothing of it is kept; else it gets those that are no older
+ * than since, and nothing is looked at behind the others, so that the walk costs what is kept and not all history.
+ */
+static enum wr_code choose(struct wr_nums *kept, struct wr_nums *todo, struct wr_graph *g, int64_t since,
+			   struct wr_error *err)
+{
+	while (todo->len) {
+		uint32_t node = todo->v[--todo->len];
+		enum wr_code code;
+		bool keep;
+
+		if (g->nodes[node].flags & (LEFT_OUT | KEPT))
+			continue;
+		if ((code = wr_graph_load(g, node, err)) != WR_OK)
+			return code;
+		keep = kept && g->nodes[node].date >= since;
+		g->nodes[node].flags |= keep ? KEPT : LEFT_OUT;
+		if (keep && (code = wr_nums_add(kept, node, err)) != WR_OK)
+			return code;
+		for (uint32_t i = 0; i < g->nodes[node].parent_count && (keep || !kept); i++) {
+			uint32_t parent = g->edges[g->nodes[node].parents + i];
+
+			if (g->nodes[parent].flags & QUEUED)
+				continue;
+			g->nodes[parent].flags |= QUEUED;
+			if ((code = wr_nums_add(todo, parent, err)) != WR_OK)
+				return code;
+		}
+	}
+	return WR_OK;
+}
+
+static bool parent_left_out(const struct wr_graph *g, const struct wr_node *n)
+{
+	for (uint32_t i = 0; i < n->parent_count; i++)
+		if (g->nodes[g->edges[n->parents + i]].flags & LEFT_OUT)
+			return true;
+	return false;
+}
+
+enum wr_code wr_walk_choice(bool *any, struct wr_oids *shallow, struct wr_oids *unshallow,
+			    const struct wr_snapshot *snap, const struct wr_oids *wants, const struct wr_oids *nots,
+			    int64_t since, const struct wr_oids *client_shallow, const struct wr_cancel *cancel,
+			    struct wr_error *err)
+{
+	WR_AUTO_S(wr_graph) g = {.snap = snap, .cancel = cancel};
+	WR_AUTO_S(wr_nums) todo = {NULL, 0, 0};
+	WR_AUTO_S(wr_nums) kept = {NULL, 0, 0};
+	enum wr_code code;
+
+	if ((code = wr_graph_flag(&g, client_shallow, CLIENT, err)) != WR_OK ||
+	    (code = want_nodes(&todo, &g, nots, QUEUED, err)) != WR_OK ||
+	    (code = choose(NULL, &todo, &g, 0, err)) != WR_OK ||
+	    (code = want_nodes(&todo, &g, wants, QUEUED, err)) != WR_OK ||
+	    (code = choose(&kept, &todo, &g, since, err)) != WR_OK)
+		return code;
+	for (size_t i = 0; i < kept.len && code == WR_OK; i++) {
+		const struct wr_node *n = &g.nodes[kept.v[i]];
+		bool root = parent_left_out(&g, n);
+
+		if (root != ((n->flags & CLIENT) != 0))
+			code = wr_oids_add(root ? shallow : unshallow, &n->oid, err);
+	}
+	*any = kept.len > 0;
+	return code;
 }

@@ -27,6 +27,14 @@ WR_MUST_CHECK enum wr_code wr_walk_ready(bool *out, const struct wr_snapshot *sn
 					 int64_t oldest, const struct wr_cancel *cancel, struct wr_error *err);
 
 /*
+ * The parents of these commits, each once, but for those of ends (may be NULL). *oldest (may be NULL): the date of the
+ * oldest of the commits themselves, INT64_MAX where there are none.
+ */
+WR_MUST_CHECK enum wr_code wr_walk_parents(struct wr_oids *out, int64_t *oldest, const struct wr_snapshot *snap,
+					   const struct wr_oids *commits, const struct wr_oids *ends,
+					   const struct wr_cancel *cancel, struct wr_error *err);
+
+/*
  * A depth limit applied (gitprotocol-pack, "shallow" lines). depth counts commits from each want, 1 is the want alone.
  * shallow gets the commits at which history now ends for the client, all of just this depth (also those that have no
  * parents, as git counts them), and which it did not name as shallow itself; unshallow gets those of client_shallow that
@@ -36,5 +44,15 @@ WR_MUST_CHECK enum wr_code wr_walk_depth(struct wr_oids *shallow, struct wr_oids
 					 const struct wr_snapshot *snap, const struct wr_oids *wants,
 					 const struct wr_oids *client_shallow, uint32_t depth,
 					 const struct wr_cancel *cancel, struct wr_error *err);
+
+/*
+ * The same where not the depth counts (deepen-since, deepen-not): left out is all that nots reach (tags peeled), and
+ * what is older than since (INT64_MIN: nothing) with all behind it. *any: some commit is kept.
+ */
+WR_MUST_CHECK enum wr_code wr_walk_choice(bool *any, struct wr_oids *shallow, struct wr_oids *unshallow,
+					  const struct wr_snapshot *snap, const struct wr_oids *wants,
+					  const struct wr_oids *nots, int64_t since,
+					  const struct wr_oids *client_shallow, const struct wr_cancel *cancel,
+					  struct wr_error *err);
 
 #endif

@@ -1,4 +1,5 @@
 /* Walks and plans over histories made by chance; real git says whether a client can live with what it gets. */
+#include "core/git/graph.h"
 #include "tests/unit/git_fixture.h"
 
 struct hist {
@@ -472,6 +473,114 @@ static void wants_older_than_the_haves(void **state)
 	}
 }
 
+/* A request may name very many tags, all of which go through the same chain. */
+static void tags_are_read_once(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	WR_AUTO_S(wr_oids) chain = {NULL, 0, 0};
+	WR_AUTO_S(wr_peeler) peeler = {0};
+	struct wr_oid a, b, inner, commit, out;
+	enum wr_type type;
+	bool again;
+
+	sh(f, "git init -q work; cd work; git commit -q --allow-empty -m c; git tag -a -m i inner; "
+	      "git tag -a -m a a inner 2>/dev/null; git tag -a -m b b inner 2>/dev/null");
+	push_all(f, "work");
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	sh_oid(f, &a, "git -C work rev-parse a");
+	sh_oid(f, &b, "git -C work rev-parse b");
+	sh_oid(f, &inner, "git -C work rev-parse inner");
+	sh_oid(f, &commit, "git -C work rev-parse HEAD");
+	peeler.snap = snap;
+	assert_ok(wr_peel(&again, &out, &type, &chain, &peeler, &a, &f->err));
+	assert_false(again);
+	assert_true(type == WR_COMMIT && wr_oid_eq(&out, &commit));
+	assert_int_equal(chain.len, 2);
+	assert_ok(wr_peel(&again, &out, &type, &chain, &peeler, &b, &f->err));
+	assert_true(again);
+	assert_true(chain.len == 3 && wr_oid_eq(&chain.v[2], &b));
+	assert_ok(wr_peel(&again, &out, &type, &chain, &peeler, &inner, &f->err));
+	assert_true(again);
+	assert_ok(wr_peel(&again, &out, &type, &chain, &peeler, &commit, &f->err));
+	assert_true(again);
+	assert_int_equal(chain.len, 3);
+}
+
+static size_t plan_size(struct fx *f, struct wr_snapshot *snap, const struct wr_oids *wants, bool tags)
+{
+	struct wr_plan_request req = {.wants = wants, .haves = &none, .client_shallow = &none, .include_tag = tags};
+
+	return plan_to(f, "out.pack", snap, &req);
+}
+
+/* The same, and the parts of one chain, asked for again and again: each object once, and no tag forgotten. */
+static void wants_that_share_tags(void **state)
+{
+	static const char *const names[] = {"a", "HEAD", "inner", "b", "a", "HEAD^{tree}", "a", "inner"};
+	struct fx *f = *state;
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_oid oid;
+
+	sh(f, "git init -q work; cd work; echo x > x; git add x; git commit -qm c; git tag -a -m i inner; "
+	      "git tag -a -m a a inner 2>/dev/null; git tag -a -m b b inner 2>/dev/null");
+	push_all(f, "work");
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	for (size_t first = 0; first < WR_ARRAY_LEN(names); first++) {
+		WR_AUTO_S(wr_oids) wants = {NULL, 0, 0};
+
+		for (size_t i = 0; i < WR_ARRAY_LEN(names); i++) {
+			sh_oid(f, &oid, "git -C work rev-parse %s", names[(first + i) % WR_ARRAY_LEN(names)]);
+			assert_ok(wr_oids_add(&wants, &oid, NULL));
+		}
+		assert_int_equal(plan_size(f, snap, &wants, false), 6);
+		/* The commit brings all tags that lead to it. */
+		sh_oid(f, &wants.v[0], "git -C work rev-parse HEAD");
+		wants.len = 1;
+		assert_int_equal(plan_size(f, snap, &wants, true), 6);
+	}
+}
+
+static bool counts(void *arg)
+{
+	++*(unsigned *)arg;
+	return false;
+}
+
+/* Wide merges share their parents, and a request may name very many such merges. */
+static void parents_come_once(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1 << 20);
+	WR_AUTO_S(wr_oids) merges = {NULL, 0, 0};
+	WR_AUTO_S(wr_oids) parents = {NULL, 0, 0};
+	WR_AUTO_S(wr_oids) ends = {NULL, 0, 0};
+	unsigned asked = 0;
+	const struct wr_cancel cancel = {counts, &asked};
+	int64_t oldest;
+
+	sh(f, "git init -q work; cd work; t=$(git write-tree); "
+	      "for i in 1 2 3; do p=\"$p -p $(echo $i | git commit-tree $t)\"; done; "
+	      "for i in $(seq 40); do c=$(echo $i | GIT_COMMITTER_DATE=\"$((1000000000 + i)) +0000\" "
+	      "git commit-tree $p $t); git branch m$i $c; done");
+	push_all(f, "work");
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	sh_out(f, &text, "git -C work for-each-ref 'refs/heads/m*' --format='%%(objectname)'");
+	oids_of(&merges, &text);
+	assert_int_equal(merges.len, 40);
+	assert_ok(wr_walk_parents(&parents, &oldest, snap, &merges, &none, &cancel, &f->err));
+	assert_int_equal(parents.len, 3);
+	assert_int_equal(oldest, 1000000001);
+	assert_true(asked > 0);
+	/* A commit at which the client's history ends has none. */
+	parents.len = 0;
+	assert_ok(wr_oids_add(&ends, &merges.v[0], NULL));
+	merges.len = 1;
+	assert_ok(wr_walk_parents(&parents, NULL, snap, &merges, &ends, NULL, &f->err));
+	assert_int_equal(parents.len, 0);
+}
+
 /*
  * The have is dated long before its own parents, so that the walk has taken these for wanted before it comes to the
  * have.
@@ -564,7 +673,7 @@ int main(void)
 		T(nested_folders), T(cancelling),
 		T(shallow_clones), T(what_lies_behind_the_cut), T(wants_older_than_the_haves),
 		T(dates_that_lie), T(a_shallow_client_fetches_on),
-		T(ready_as_git_judges),
+		T(ready_as_git_judges), T(tags_are_read_once), T(wants_that_share_tags), T(parents_come_once),
 	};
 
 	return cmocka_run_group_tests_name("git_plan", tests, NULL, NULL);
