@@ -123,14 +123,16 @@ static enum wr_code write_packs(struct wr_adoption *a)
 static enum wr_code peel_refs(struct wr_ref *refs, const struct wr_adoption *a)
 {
 	for (size_t i = 0; i < a->refs.count; i++) {
+		WR_AUTO_S(wr_peeler) peeler = {.snap = a->snap, .cancel = a->cancel};
 		enum wr_type type;
 		struct wr_oid end;
 		enum wr_code code;
+		bool again;
 
 		refs[i].name = wr_adopt_ref_name(&a->refs, i);
 		refs[i].oid = a->refs.v[i].oid;
 		if ((i % 1024 == 0 && (code = wr_cancelled(a->cancel, a->err)) != WR_OK) ||
-		    (code = wr_peel(&end, &type, NULL, a->snap, &refs[i].oid, a->err)) != WR_OK)
+		    (code = wr_peel(&again, &end, &type, NULL, &peeler, &refs[i].oid, a->err)) != WR_OK)
 			return code;
 		if (!wr_oid_eq(&end, &refs[i].oid))
 			refs[i].peeled = end;
