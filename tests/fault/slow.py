@@ -107,18 +107,24 @@ class Crowd:
 
 
 def descriptors(server):
-    return len(os.listdir(f"/proc/{server.pid}/fd"))
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in server.pids())
 
 
 def threads(server):
-    with open(f"/proc/{server.pid}/status", encoding="ascii") as f:
-        return int(re.search(r"^Threads:\s+(\d+)", f.read(), re.M).group(1))
+    total = 0
+    for pid in server.pids():
+        with open(f"/proc/{pid}/status", encoding="ascii") as f:
+            total += int(re.search(r"^Threads:\s+(\d+)", f.read(), re.M).group(1))
+    return total
 
 
 def cpu_seconds(server):
-    with open(f"/proc/{server.pid}/stat", encoding="ascii") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    ticks = 0
+    for pid in server.pids():
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def filled(t, server, env=None):
