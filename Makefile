@@ -71,9 +71,9 @@ $(B)/fuzz/%: tests/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer,tests/fuzz/replay.c) -o $@ $< $(LIB) $(PKG_LIBS)
 
-# Stands between a server and its disk: preloaded, so never instrumented.
-FAULTS := $(B)/tests/disk_faults.so
-$(FAULTS): tests/fault/disk_faults.c
+# What stands between a server and its disk, or its clock: preloaded, so never instrumented.
+FAULTS := $(B)/tests/disk_faults.so $(B)/tests/moved_clock.so
+$(FAULTS): $(B)/tests/%.so: tests/fault/%.c
 	@mkdir -p $(@D)
 	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE -fPIC -shared -pthread -o $@ $<
 

@@ -1,0 +1,39 @@
+"""The time of day as a server sees it, which the test moves, and a disk that the test makes slow (fault/moved_clock.c)."""
+import mmap
+import os
+import struct
+import time
+
+from harness.core import expect, warren
+
+
+def library():
+    """The preloaded library that stands beside the program under test."""
+    path = os.path.join(os.path.dirname(warren()), "tests", "moved_clock.so")
+    expect(os.path.exists(path), "no moved_clock.so beside the program: make unit", path)
+    return path
+
+
+class Clock:
+    """environment is what servers and commands are started with. A process that runs takes a move for a clock that was put
+    right: for some of what it measures only the next process believes it."""
+
+    def __init__(self, path):
+        with open(path, "wb") as f:
+            f.write(bytes(16))
+        with open(path, "r+b") as f:
+            self.map = mmap.mmap(f.fileno(), 16)
+        self.environment = {"LD_PRELOAD": library(), "WARREN_CLOCK": path, "ASAN_OPTIONS": "verify_asan_link_order=0"}
+        self.ahead_ms = 0
+
+    def move(self, ms):
+        """So much further; less than zero goes back."""
+        self.ahead_ms += int(ms)
+        self.map[:8] = struct.pack("<q", self.ahead_ms)
+
+    def now_ms(self):
+        return int(time.time() * 1000) + self.ahead_ms
+
+    def slow(self, flush_ms):
+        """Each flush takes so much longer; 0 ends it."""
+        self.map[8:16] = struct.pack("<q", int(flush_ms * 1000))
