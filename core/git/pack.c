@@ -215,6 +215,21 @@ bool wr_pack_find(uint32_t *pos, const struct wr_pack *p, const struct wr_oid *o
 	return false;
 }
 
+uint32_t wr_pack_lower(const struct wr_pack *p, const struct wr_oid *oid)
+{
+	uint32_t lo = 0, hi = p->count;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (memcmp(p->names + (size_t)mid * WR_OID_RAW, oid->id, WR_OID_RAW) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
 void wr_pack_oid(struct wr_oid *out, const struct wr_pack *p, uint32_t pos)
 {
 	memcpy(out->id, p->names + (size_t)pos * WR_OID_RAW, WR_OID_RAW);

@@ -51,6 +51,8 @@ WR_DEFINE_AUTO_AS(wr_pack, struct wr_pack, wr_pack_unref);
 bool wr_pack_find(uint32_t *pos, const struct wr_pack *p, const struct wr_oid *oid);
 /* False where the index is damaged so that wr_pack_find() cannot tell whether it holds this id. */
 bool wr_pack_finds(const struct wr_pack *p, const struct wr_oid *oid);
+/* The position of the first id that is not before this one; count where there is none. */
+uint32_t wr_pack_lower(const struct wr_pack *p, const struct wr_oid *oid);
 void wr_pack_oid(struct wr_oid *out, const struct wr_pack *p, uint32_t pos);
 /* Where the entry begins, as the index says: nothing is known of it. 0: the index is damaged. */
 uint64_t wr_pack_offset(const struct wr_pack *p, uint32_t pos);

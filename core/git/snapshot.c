@@ -348,3 +348,9 @@ const struct wr_ref *wr_snapshot_ref(const struct wr_snapshot *snap, struct wr_s
 	}
 	return NULL;
 }
+
+enum wr_code wr_snapshot_roots(struct wr_oids *out, const struct wr_snapshot *snap, struct wr_error *err)
+{
+	out->len = 0;
+	return snap->stored ? wr_refsfile_shallow(out, snap->stored, err) : WR_OK;
+}

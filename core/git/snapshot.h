@@ -9,6 +9,7 @@
 #define WR_SNAPSHOT_H
 
 #include "core/git/git.h"
+#include "core/git/oidmap.h"
 
 struct wr_snapshot;
 
@@ -35,6 +36,9 @@ bool wr_snapshot_find_ref(struct wr_ref *out, const struct wr_snapshot *snap, st
 /* The same from the list, or NULL. Not for the tips that a change's function gets, which have no list. */
 const struct wr_ref *wr_snapshot_ref(const struct wr_snapshot *snap, struct wr_str name);
 
+/* The commits at which the repository's own history ends, though they name parents (gitprotocol-pack, "shallow"). */
+WR_MUST_CHECK enum wr_code wr_snapshot_roots(struct wr_oids *out, const struct wr_snapshot *snap, struct wr_error *err);
+
 struct wr_object {
 	enum wr_type type;
 	size_t size;
@@ -44,6 +48,12 @@ void wr_object_fini(struct wr_object *obj);
 WR_DEFINE_AUTO_S(wr_object);
 
 bool wr_snapshot_has(const struct wr_snapshot *snap, const struct wr_oid *oid);
+/*
+ * The ids of stored objects that begin with these 4 to 40 hexadecimal digits (of either case), each once; at most max of
+ * them, which are enough to tell one from several. WR_E_INVALID_REQUEST for another text.
+ */
+WR_MUST_CHECK enum wr_code wr_snapshot_prefix(struct wr_oids *out, const struct wr_snapshot *snap, struct wr_str digits,
+					      size_t max, struct wr_error *err);
 /* Type and inflated size, without inflating the object. Either output may be NULL. */
 WR_MUST_CHECK enum wr_code wr_snapshot_stat(const struct wr_snapshot *snap, const struct wr_oid *oid,
 					    enum wr_type *type, uint64_t *size, struct wr_error *err);

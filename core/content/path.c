@@ -1,0 +1,126 @@
+#include "core/content/path.h"
+
+static enum wr_code not_found(struct wr_str path, struct wr_error *err)
+{
+	wr_fail(err, WR_E_PATH_NOT_FOUND, "%s", wr_code_text(WR_E_PATH_NOT_FOUND));
+	wr_error_field(err, "path", path);
+	return WR_E_PATH_NOT_FOUND;
+}
+
+/* What a stored tree names is stored. */
+static enum wr_code missing(const struct wr_oid *oid, struct wr_error *err)
+{
+	char hex[WR_OID_HEX + 1];
+
+	wr_oid_hex(hex, oid);
+	return wr_fail(err, WR_E_INTERNAL, "object %s is missing", hex);
+}
+
+enum wr_code wr_items_open(struct wr_items *out, const struct wr_view *v, const struct wr_oid *tree, struct wr_error *err)
+{
+	struct wr_object obj;
+	enum wr_code code = wr_snapshot_read(&obj, v->snap, tree, err);
+
+	if (code == WR_E_NOT_THERE)
+		return missing(tree, err);
+	if (code == WR_OK)
+		*out = (struct wr_items){obj, wr_str_n(obj.data, obj.size)};
+	return code;
+}
+
+void wr_items_fini(struct wr_items *items)
+{
+	wr_object_fini(&items->tree);
+}
+
+static struct wr_item item_of(const struct wr_tree_entry *e)
+{
+	return (struct wr_item){.kind = e->mode == WR_MODE_TREE ? WR_KIND_FOLDER : WR_KIND_FILE,
+				.mode = e->mode,
+				.oid = e->oid};
+}
+
+static enum wr_code add_size(struct wr_item *item, const struct wr_view *v, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	if (item->kind == WR_KIND_FILE)
+		code = wr_snapshot_stat(v->snap, &item->oid, NULL, &item->size, err);
+	return code == WR_E_NOT_THERE ? missing(&item->oid, err) : code;
+}
+
+/* The next entry that is no submodule. */
+static enum wr_code next_entry(struct wr_tree_entry *out, struct wr_items *items, struct wr_error *err)
+{
+	enum wr_code code;
+
+	do
+		code = wr_tree_next(out, &items->rest, err);
+	while (code == WR_OK && out->mode == WR_MODE_LINK);
+	return code;
+}
+
+enum wr_code wr_items_next(struct wr_item *out, struct wr_str *name, struct wr_items *items, const struct wr_view *v,
+			   struct wr_error *err)
+{
+	struct wr_tree_entry e;
+	struct wr_item item;
+	enum wr_code code = next_entry(&e, items, err);
+
+	if (code != WR_OK)
+		return code;
+	item = item_of(&e);
+	if ((code = add_size(&item, v, err)) != WR_OK)
+		return code;
+	*out = item;
+	*name = e.name;
+	return WR_OK;
+}
+
+/* The entry of this name. WR_E_NOT_THERE, without words, when there is none. */
+static enum wr_code find_in(struct wr_item *item, const struct wr_view *v, struct wr_str name, struct wr_error *err)
+{
+	WR_AUTO_S(wr_items) items = {.rest = {NULL, 0}};
+	struct wr_tree_entry e;
+	enum wr_code code = wr_items_open(&items, v, &item->oid, err);
+
+	if (code != WR_OK)
+		return code;
+	do
+		code = next_entry(&e, &items, err);
+	while (code == WR_OK && !wr_str_eq(e.name, name));
+	if (code == WR_OK)
+		*item = item_of(&e);
+	return code;
+}
+
+enum wr_code wr_path_find(struct wr_item *out, const struct wr_view *v, const struct wr_oid *root, struct wr_str path,
+			  struct wr_error *err)
+{
+	struct wr_item item = {.kind = WR_KIND_FOLDER, .oid = *root};
+	struct wr_str rest = path;
+	enum wr_code code = path.len > WR_PATH_MAX ? WR_E_NOT_THERE : WR_OK;
+
+	for (unsigned depth = 0; rest.len > 0 && code == WR_OK; depth++) {
+		const char *slash = memchr(rest.ptr, '/', rest.len);
+		struct wr_str name = wr_str_n(rest.ptr, slash ? (size_t)(slash - rest.ptr) : rest.len);
+
+		if (item.kind != WR_KIND_FOLDER || depth == WR_PATH_DEPTH)
+			code = WR_E_NOT_THERE;
+		else
+			code = find_in(&item, v, name, err);
+		rest = wr_str_skip(rest, name.len);
+		if (code != WR_OK || rest.len == 0)
+			continue;
+		rest = wr_str_skip(rest, 1);
+		if (item.kind != WR_KIND_FOLDER)
+			code = WR_E_NOT_THERE;
+	}
+	if (code == WR_E_NOT_THERE)
+		return not_found(path, err);
+	if (code == WR_OK)
+		code = add_size(&item, v, err);
+	if (code == WR_OK)
+		*out = item;
+	return code;
+}
