@@ -5,11 +5,13 @@
  * Blocks on: the repository's turn, disk. What can be done before the turn (ids and compression of the new files) is done
  *            before; in the turn only the trees on the way to them are read and made.
  * Errors:    WR_E_CONFLICTING_PARENT (expected, actual or null), WR_E_PATH_NOT_FOUND (path: deleted and not there),
- *            WR_E_INVALID_FILE_PATH (path), WR_E_REPO_... as append.h.
+ *            WR_E_INVALID_FILE_PATH (path), WR_E_BAD_PACK (a .gitmodules that git would refuse), and
+ *            those of append.h.
  */
 #ifndef WR_EDIT_H
 #define WR_EDIT_H
 
+#include "core/base/buf.h"
 #include "core/git/append.h"
 
 /* A name and an address that may stand in a commit: no control characters, no "<", ">", or line end; never empty. */
@@ -33,6 +35,10 @@ struct wr_file_change {
  */
 bool wr_edit_path_ok(struct wr_str path);
 
+/* The bytes of a commit object, into an empty buffer. */
+void wr_commit_text(struct wr_buf *out, const struct wr_oid *tree, const struct wr_oid *parents, size_t count,
+		    const struct wr_person *author, const struct wr_person *committer, struct wr_str message);
+
 struct wr_edit {
 	struct wr_str branch;		      /* short name */
 	const struct wr_file_change *changes; /* in their order: a later one for a path wins; folders come and go by them */
@@ -44,8 +50,8 @@ struct wr_edit {
 	uint8_t operation[16];
 };
 
-/* *out: the new commit, which is durable and the branch's tip then. commit: its bytes, for the answer. */
-WR_MUST_CHECK enum wr_code wr_edit_commit(struct wr_oid *out, struct wr_object *commit, struct wr_git_repo *repo,
+/* *out: the new commit, which is durable and the branch's tip then; commit: its bytes, for the answer. */
+WR_MUST_CHECK enum wr_code wr_edit_commit(struct wr_oid *out, struct wr_buf *commit, struct wr_git_repo *repo,
 					  const struct wr_edit *edit, const struct wr_cancel *cancel,
 					  struct wr_error *err);
 

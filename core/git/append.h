@@ -18,6 +18,11 @@ WR_MUST_CHECK enum wr_code wr_quarantine_new(struct wr_quarantine **out, struct 
 /* The same for objects that build on what a change's function got as tips: they may refer to what only these have. */
 WR_MUST_CHECK enum wr_code wr_quarantine_on(struct wr_quarantine **out, struct wr_git_repo *repo,
 					    struct wr_snapshot *tips, struct wr_error *err);
+/*
+ * The same for one that objects were added to already: those to come build on these tips. For what can be made before the
+ * turn, and what only in it.
+ */
+void wr_quarantine_follow(struct wr_quarantine *q, struct wr_snapshot *tips);
 void wr_quarantine_free(struct wr_quarantine *q);
 WR_DEFINE_AUTO(wr_quarantine);
 

@@ -105,6 +105,15 @@ enum wr_code wr_quarantine_new(struct wr_quarantine **out, struct wr_git_repo *r
 	return quarantine_new(out, repo, now, since_ms, err);
 }
 
+/* since_ms stays: what was found unreached after that is asked about when the change is appended. */
+void wr_quarantine_follow(struct wr_quarantine *q, struct wr_snapshot *tips)
+{
+	wr_snapshot_unref(q->snap);
+	q->snap = wr_snapshot_ref_more(tips);
+	if (q->adding)
+		q->check.snap = q->snap;
+}
+
 void wr_quarantine_free(struct wr_quarantine *q)
 {
 	if (!q)
