@@ -46,6 +46,7 @@ WR_MUST_CHECK enum wr_code wr_history_list(struct wr_history *out, struct wr_vie
  * --all), which are none for histories without a common root.
  */
 WR_MUST_CHECK enum wr_code wr_history_compare(uint64_t *ahead, uint64_t *behind, struct wr_oids *bases, struct wr_view *v,
-					      const struct wr_oid *base, const struct wr_oid *head, struct wr_error *err);
+					      struct wr_orders *orders, const char *repo_id, const struct wr_oid *base,
+					      const struct wr_oid *head, struct wr_error *err);
 
 #endif

@@ -1,0 +1,386 @@
+#include "core/content/orders.h"
+
+#include <pthread.h>
+
+#include "core/base/id.h"
+#include "core/git/graph.h"
+
+/* A new tip is looked for on top of a known one by this many steps along commits with one parent. */
+#define STEPS_MAX 4096
+/* Of one repository so many known tips are looked for. */
+#define NEAR_MAX 8
+/* So many are kept, that looking through them costs little. */
+#define KEPT_MAX 1000
+#define ROOT 1u /* the repository's history ends here */
+
+struct kept {
+	char repo_id[WR_UUID_LEN + 1];
+	struct wr_order *order;
+	struct kept *next; /* the one used before */
+};
+
+struct wr_orders {
+	pthread_mutex_t mutex; /* the list */
+	struct kept *last;     /* used last */
+	size_t max_bytes;
+};
+
+static size_t order_bytes(const struct wr_order *o)
+{
+	return sizeof(struct kept) + sizeof *o + (size_t)o->count * (sizeof *o->commits + sizeof *o->first) +
+	       (size_t)o->first[o->count] * sizeof *o->parents;
+}
+
+void wr_order_unref(struct wr_order *order)
+{
+	if (!order || atomic_fetch_sub_explicit(&order->users, 1, memory_order_acq_rel) != 1)
+		return;
+	free(order->commits);
+	free(order->first);
+	free(order->parents);
+	free(order);
+}
+
+static enum wr_code order_new(struct wr_order **out, uint32_t count, uint32_t parents, struct wr_error *err)
+{
+	struct wr_order *o = calloc(1, sizeof *o);
+
+	if (!o)
+		return wr_fail_nomem(err);
+	atomic_init(&o->users, 1);
+	o->commits = calloc((size_t)count + 1, sizeof *o->commits);
+	o->first = calloc((size_t)count + 1, sizeof *o->first);
+	o->parents = calloc((size_t)parents + 1, sizeof *o->parents);
+	if (!o->commits || !o->first || !o->parents) {
+		wr_order_unref(o);
+		return wr_fail_nomem(err);
+	}
+	o->count = count;
+	*out = o;
+	return WR_OK;
+}
+
+/* ---- making one by a walk ---- */
+
+struct walk {
+	const struct wr_view *view;
+	struct wr_graph g;
+	struct wr_error *err;
+};
+
+static uint32_t parent_count(const struct wr_graph *g, uint32_t node)
+{
+	return g->nodes[node].flags & ROOT ? 0 : g->nodes[node].parent_count;
+}
+
+/* Nodes are met in the order in which they get their numbers. */
+static enum wr_code load_all(struct walk *w, const struct wr_oid *tip)
+{
+	uint32_t node;
+	enum wr_code code = wr_graph_flag(&w->g, &w->view->roots, ROOT, w->err);
+	WR_AUTO_S(wr_nums) todo = {NULL, 0, 0};
+
+	if (code == WR_OK)
+		code = wr_graph_node(&node, &w->g, tip, w->err);
+	if (code == WR_OK)
+		code = wr_nums_add(&todo, node, w->err);
+	while (code == WR_OK && todo.len > 0) {
+		node = todo.v[--todo.len];
+		if (w->g.nodes[node].flags & WR_NODE_LOADED)
+			continue;
+		code = wr_graph_load(&w->g, node, w->err);
+		for (uint32_t i = 0; code == WR_OK && i < parent_count(&w->g, node); i++)
+			code = wr_nums_add(&todo, w->g.edges[w->g.nodes[node].parents + i], w->err);
+	}
+	return code;
+}
+
+static bool loaded(const struct wr_graph *g, uint32_t node)
+{
+	return g->nodes[node].flags & WR_NODE_LOADED;
+}
+
+/* How many children of each have not come yet. */
+static void count_children(uint32_t *children, uint32_t *commits, uint32_t *edges, const struct wr_graph *g)
+{
+	*commits = *edges = 0;
+	for (uint32_t i = 0; i < g->count; i++) {
+		if (!loaded(g, i))
+			continue;
+		++*commits;
+		for (uint32_t k = 0; k < parent_count(g, i); k++, ++*edges)
+			children[g->edges[g->nodes[i].parents + k]]++;
+	}
+}
+
+/* place: of each node in the order. */
+static enum wr_code sort(uint32_t *place, struct wr_order *o, uint32_t *children, const struct wr_graph *g, uint32_t tip,
+			 struct wr_error *err)
+{
+	WR_AUTO_S(wr_heap) heap = {NULL, 0, 0};
+	enum wr_code code = wr_heap_push(&heap, g, tip, err);
+	uint32_t n = 0;
+
+	while (code == WR_OK && heap.len > 0) {
+		uint32_t node = wr_heap_pop(&heap, g);
+
+		place[node] = n;
+		o->commits[n++] = g->nodes[node].oid;
+		for (uint32_t i = 0; i < parent_count(g, node) && code == WR_OK; i++) {
+			uint32_t parent = g->edges[g->nodes[node].parents + i];
+
+			if (--children[parent] == 0)
+				code = wr_heap_push(&heap, g, parent, err);
+		}
+	}
+	return code;
+}
+
+static enum wr_code put_parents(struct wr_order *o, const uint32_t *place, struct wr_graph *g, struct wr_error *err)
+{
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < o->count; i++) {
+		uint32_t node;
+		enum wr_code code = wr_graph_node(&node, g, &o->commits[i], err);
+
+		if (code != WR_OK)
+			return code;
+		o->first[i] = at;
+		for (uint32_t k = 0; k < parent_count(g, node); k++)
+			o->parents[at++] = place[g->edges[g->nodes[node].parents + k]];
+	}
+	o->first[o->count] = at;
+	return WR_OK;
+}
+
+static enum wr_code make_order(struct wr_order **out, const struct wr_view *v, const struct wr_oid *tip,
+			       struct wr_error *err)
+{
+	struct walk w = {.view = v, .g = {.snap = v->snap, .cancel = v->cancel}, .err = err};
+	WR_AUTO_MEM uint32_t *children = NULL;
+	WR_AUTO_MEM uint32_t *place = NULL;
+	WR_AUTO(wr_order) *o = NULL;
+	uint32_t commits, edges, node;
+	enum wr_code code = load_all(&w, tip);
+
+	if (code == WR_OK) {
+		children = calloc((size_t)w.g.count + 1, sizeof *children);
+		place = calloc((size_t)w.g.count + 1, sizeof *place);
+		if (!children || !place)
+			code = wr_fail_nomem(err);
+	}
+	if (code == WR_OK) {
+		count_children(children, &commits, &edges, &w.g);
+		code = order_new(&o, commits, edges, err);
+	}
+	if (code == WR_OK && (code = wr_graph_node(&node, &w.g, tip, err)) == WR_OK &&
+	    (code = sort(place, o, children, &w.g, node, err)) == WR_OK)
+		code = put_parents(o, place, &w.g, err);
+	wr_graph_fini(&w.g);
+	if (code == WR_OK)
+		*out = WR_STEAL(o);
+	return code;
+}
+
+/* ---- on top of another one ---- */
+
+static enum wr_code prepend(struct wr_order **out, const struct wr_order *old, const struct wr_oids *more,
+			    struct wr_error *err)
+{
+	uint32_t n = (uint32_t)more->len, edges = old->first[old->count];
+	enum wr_code code = order_new(out, old->count + n, edges + n, err);
+	struct wr_order *o = *out;
+
+	if (code != WR_OK)
+		return code;
+	memcpy(o->commits, more->v, n * sizeof *o->commits);
+	memcpy(o->commits + n, old->commits, old->count * sizeof *o->commits);
+	for (uint32_t i = 0; i < n; i++) {
+		o->first[i] = i;
+		o->parents[i] = i + 1;
+	}
+	for (uint32_t i = 0; i <= old->count; i++)
+		o->first[n + i] = old->first[i] + n;
+	for (uint32_t i = 0; i < edges; i++)
+		o->parents[n + i] = old->parents[i] + n;
+	return WR_OK;
+}
+
+/* ---- those that are kept ---- */
+
+/* With a reference; it becomes the one used last. */
+static struct wr_order *take_kept(struct wr_orders *orders, const char *repo_id, const struct wr_oid *tip)
+{
+	struct wr_order *found = NULL;
+
+	pthread_mutex_lock(&orders->mutex);
+	for (struct kept **p = &orders->last; *p; p = &(*p)->next) {
+		struct kept *k = *p;
+
+		if (strcmp(k->repo_id, repo_id) != 0 || !wr_oid_eq(&k->order->commits[0], tip))
+			continue;
+		*p = k->next;
+		k->next = orders->last;
+		orders->last = k;
+		found = k->order;
+		atomic_fetch_add(&found->users, 1);
+		break;
+	}
+	pthread_mutex_unlock(&orders->mutex);
+	return found;
+}
+
+/* Those of one repository, used last first, each with a reference. */
+static size_t take_near(struct wr_order *near[NEAR_MAX], struct wr_orders *orders, const char *repo_id)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&orders->mutex);
+	for (struct kept *k = orders->last; k && n < NEAR_MAX; k = k->next) {
+		if (strcmp(k->repo_id, repo_id) != 0)
+			continue;
+		atomic_fetch_add(&k->order->users, 1);
+		near[n++] = k->order;
+	}
+	pthread_mutex_unlock(&orders->mutex);
+	return n;
+}
+
+static void kept_free(struct kept *k)
+{
+	wr_order_unref(k->order);
+	free(k);
+}
+
+/* Drops what was used longest ago; those used last stay. */
+static struct kept *take_surplus(struct wr_orders *orders)
+{
+	struct kept **p = &orders->last, *surplus;
+	size_t bytes = 0, count = 0;
+
+	while (*p && ++count <= KEPT_MAX && (bytes += order_bytes((*p)->order)) <= orders->max_bytes)
+		p = &(*p)->next;
+	surplus = *p;
+	*p = NULL;
+	return surplus;
+}
+
+/* One that is too large, or for which there is no memory, is not kept. */
+static void keep(struct wr_orders *orders, const char *repo_id, struct wr_order *order)
+{
+	struct kept *k, *surplus;
+
+	if (order_bytes(order) > orders->max_bytes / 2 || !(k = calloc(1, sizeof *k)))
+		return;
+	snprintf(k->repo_id, sizeof k->repo_id, "%s", repo_id);
+	k->order = order;
+	atomic_fetch_add(&order->users, 1);
+	pthread_mutex_lock(&orders->mutex);
+	k->next = orders->last;
+	orders->last = k;
+	surplus = take_surplus(orders);
+	pthread_mutex_unlock(&orders->mutex);
+	while (surplus) {
+		struct kept *next = surplus->next;
+
+		kept_free(surplus);
+		surplus = next;
+	}
+}
+
+/* The tip, and what is below it down to the tip of one of these. *out NULL: none of them is near. */
+static enum wr_code on_top(struct wr_order **out, struct wr_order *const *near, size_t count, const struct wr_view *v,
+			   const struct wr_oid *tip, struct wr_error *err)
+{
+	WR_AUTO_S(wr_oids) more = {NULL, 0, 0};
+	struct wr_oid at = *tip;
+
+	*out = NULL;
+	while (count > 0 && more.len < STEPS_MAX) {
+		WR_AUTO_S(wr_commit) commit = {.parents = NULL};
+		enum wr_code code;
+
+		if ((code = wr_oids_add(&more, &at, err)) != WR_OK ||
+		    (code = wr_view_commit(&commit, v, &at, err)) != WR_OK || commit.parent_count != 1)
+			return code;
+		at = commit.parents[0];
+		for (size_t i = 0; i < count; i++)
+			if (wr_oid_eq(&near[i]->commits[0], &at))
+				return prepend(out, near[i], &more, err);
+	}
+	return WR_OK;
+}
+
+static enum wr_code make_near(struct wr_order **out, struct wr_orders *orders, const char *repo_id,
+			      const struct wr_view *v, const struct wr_oid *tip, struct wr_error *err)
+{
+	struct wr_order *near[NEAR_MAX];
+	size_t count = take_near(near, orders, repo_id);
+	enum wr_code code = on_top(out, near, count, v, tip, err);
+
+	for (size_t i = 0; i < count; i++)
+		wr_order_unref(near[i]);
+	return code;
+}
+
+enum wr_code wr_order_of(struct wr_order **out, struct wr_orders *orders, const char *repo_id, const struct wr_view *v,
+			 const struct wr_oid *tip, struct wr_error *err)
+{
+	struct wr_order *o = orders ? take_kept(orders, repo_id, tip) : NULL;
+	enum wr_code code = WR_OK;
+
+	if (!o) {
+		if (orders)
+			code = make_near(&o, orders, repo_id, v, tip, err);
+		if (code == WR_OK && !o)
+			code = make_order(&o, v, tip, err);
+		if (code == WR_OK && orders)
+			keep(orders, repo_id, o);
+	}
+	if (code == WR_OK)
+		*out = o;
+	return code;
+}
+
+uint32_t wr_order_find(const struct wr_order *order, const struct wr_oid *oid)
+{
+	for (uint32_t i = 0; i < order->count; i++)
+		if (wr_oid_eq(&order->commits[i], oid))
+			return i;
+	return UINT32_MAX;
+}
+
+void wr_order_mark(bool *yes, const struct wr_order *order, uint32_t from)
+{
+	yes[from] = true;
+	for (uint32_t i = from; i < order->count; i++)
+		for (uint32_t k = order->first[i]; yes[i] && k < order->first[i + 1]; k++)
+			yes[order->parents[k]] = true;
+}
+
+enum wr_code wr_orders_new(struct wr_orders **out, size_t max_bytes, struct wr_error *err)
+{
+	struct wr_orders *orders = calloc(1, sizeof *orders);
+
+	if (!orders)
+		return wr_fail_nomem(err);
+	pthread_mutex_init(&orders->mutex, NULL);
+	orders->max_bytes = max_bytes;
+	*out = orders;
+	return WR_OK;
+}
+
+void wr_orders_free(struct wr_orders *orders)
+{
+	if (!orders)
+		return;
+	while (orders->last) {
+		struct kept *k = orders->last;
+
+		orders->last = k->next;
+		kept_free(k);
+	}
+	pthread_mutex_destroy(&orders->mutex);
+	free(orders);
+}

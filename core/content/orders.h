@@ -1,0 +1,35 @@
+/*
+ * core/content/orders.h: the history of a tip as one array, in history.h's order, with each commit's parents as places in
+ * it; and those that were asked for lately.
+ * Ownership: an order is counted and immutable; wr_order_of() gives one reference.
+ * Threads:   any.
+ * Blocks on: disk and CPU; a short mutex.
+ * Errors:    those of view.h.
+ */
+#ifndef WR_ORDERS_H
+#define WR_ORDERS_H
+
+#include <stdatomic.h>
+
+#include "core/content/history.h"
+
+struct wr_order {
+	atomic_uint users;
+	struct wr_oid *commits; /* children before parents; the tip first */
+	uint32_t count;
+	uint32_t *first;   /* count + 1: where each one's parents begin in parents */
+	uint32_t *parents; /* places in commits; each is behind its child's */
+};
+void wr_order_unref(struct wr_order *order);
+WR_DEFINE_AUTO_AS(wr_order, struct wr_order, wr_order_unref);
+
+/* orders NULL: nothing is kept. */
+WR_MUST_CHECK enum wr_code wr_order_of(struct wr_order **out, struct wr_orders *orders, const char *repo_id,
+				       const struct wr_view *v, const struct wr_oid *tip, struct wr_error *err);
+
+/* The place of a commit, or UINT32_MAX. */
+uint32_t wr_order_find(const struct wr_order *order, const struct wr_oid *oid);
+/* Sets yes[i] of all that the commit at this place reaches, itself included; yes has count places, false so far. */
+void wr_order_mark(bool *yes, const struct wr_order *order, uint32_t from);
+
+#endif
