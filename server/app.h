@@ -14,6 +14,7 @@ struct wr_app {
 	const struct wr_config *cfg;
 	struct wr_db *db;
 	struct wr_git *git;
+	struct wr_orders *orders; /* histories listed lately: core/content/history.h */
 	struct wr_reaper *reaper; /* removes the folders of deleted repositories: server/reaper.h */
 	struct wr_jobs *jobs;	  /* work that outlasts a request: core/store/jobs.h, server/jobs_repo.h */
 };

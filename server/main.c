@@ -12,6 +12,7 @@
 #include "core/auth/repos.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/content/history.h"
 #include "server/admin.h"
 #include "server/api/api.h"
 #include "server/app.h"
@@ -24,6 +25,9 @@
 #include "server/journal_events.h"
 #include "server/reaper.h"
 #include "server/supervisor.h"
+
+/* Histories that are kept for who lists them next. */
+#define ORDERS_BYTES ((size_t)64 << 20)
 
 /* Connections that idle are left open for so long at a hand-over. */
 #define LINGER_MS 5000
@@ -120,6 +124,8 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 	if (!code)
 		code = open_git(&p->app.git, cfg, p->app.db, &p->events, err);
 	if (!code)
+		code = wr_orders_new(&p->app.orders, ORDERS_BYTES, err);
+	if (code == WR_OK)
 		code = wr_reaper_start(&p->app.reaper, p->app.db, p->app.git, err);
 	if (!code)
 		code = wr_repo_jobs_start(&p->app.jobs, &p->app, NULL, err);
@@ -141,6 +147,7 @@ static void stop(struct parts *p)
 	wr_jobs_stop(p->app.jobs);
 	if (p->app.reaper)
 		wr_reaper_stop(p->app.reaper);
+	wr_orders_free(p->app.orders);
 	if (p->app.git)
 		wr_git_close(p->app.git);
 	if (p->app.db)

@@ -212,11 +212,9 @@ static enum wr_code make(void *arg, struct wr_snapshot *tips, struct wr_change *
 
 static enum wr_code append(struct making *m, struct wr_git_repo *repo, struct wr_error *err)
 {
-	struct wr_change change = {.author = m->edit->asked_by, .fn = make, .arg = m};
-	enum wr_code code;
+	struct wr_change change = {.fn = make, .arg = m};
+	enum wr_code code = wr_git_append(repo, &change, err);
 
-	memcpy(change.operation, m->edit->operation, sizeof change.operation);
-	code = wr_git_append(repo, &change, err);
 	if (code == WR_OK && m->update.result != WR_OK)
 		code = wr_fail(err, WR_E_INVALID_REQUEST, "The branch was not moved: %s", m->update.reason);
 	return code;

@@ -12,14 +12,10 @@
 #define WR_EDIT_H
 
 #include "core/base/buf.h"
+#include "core/content/headers.h"
 #include "core/git/append.h"
 
-/* A name and an address that may stand in a commit: no control characters, no "<", ">", or line end; never empty. */
-struct wr_person {
-	struct wr_str name, mail;
-	int64_t when_ms; /* 0: now */
-	int zone;	 /* minutes east of UTC */
-};
+/* Whether name and address may stand in a commit: no control characters, no "<", ">"; not empty; at most 1024 bytes. */
 bool wr_person_ok(const struct wr_person *who);
 
 struct wr_file_change {
@@ -46,8 +42,6 @@ struct wr_edit {
 	struct wr_str message;
 	struct wr_person author, committer;
 	const struct wr_oid *expected; /* NULL: whatever the tip is */
-	struct wr_str asked_by;	       /* for events */
-	uint8_t operation[16];
 };
 
 /* *out: the new commit, which is durable and the branch's tip then; commit: its bytes, for the answer. */

@@ -81,6 +81,7 @@ static enum wr_code judge_repo(struct wr_request *req, struct wr_error *err)
 	if (code)
 		return code;
 	req->has_repo = true;
+	req->level = level;
 	if ((code = needed_level(&needed, req, err)))
 		return code;
 	if (level >= needed)
@@ -116,6 +117,8 @@ static uint64_t body_limit(const struct wr_request *req)
 	switch (req->match.route->body) {
 	case WR_BODY_JSON:
 		return WR_JSON_MAX;
+	case WR_BODY_LARGE:
+		return cfg->http_max_commit;
 	case WR_BODY_BYTES:
 		return cfg->git_max_fetch_request;
 	case WR_BODY_STREAM:

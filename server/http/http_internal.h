@@ -132,6 +132,7 @@ struct wr_request {
 	struct wr_caller caller;
 	struct wr_repo repo;
 	bool has_repo;
+	enum wr_level level; /* of the caller on repo */
 	char payer[WR_LANE_KEY_MAX + 1]; /* whom lanes, gate and buffers count it for; empty until it was admitted */
 
 	/* The body. */

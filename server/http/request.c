@@ -295,6 +295,11 @@ const struct wr_repo *wr_request_repo(const struct wr_request *req)
 	return req->has_repo ? &req->repo : NULL;
 }
 
+enum wr_level wr_request_level(const struct wr_request *req)
+{
+	return req->has_repo ? req->level : WR_LEVEL_NONE;
+}
+
 const char *wr_request_trace(const struct wr_request *req)
 {
 	return req->trace;

@@ -41,6 +41,8 @@ struct wr_source *wr_request_source(struct wr_request *req);
 const struct wr_caller *wr_request_caller(const struct wr_request *req);
 /* The repository of a route with {repo}; NULL on others. */
 const struct wr_repo *wr_request_repo(const struct wr_request *req);
+/* What the caller may do to it. */
+enum wr_level wr_request_level(const struct wr_request *req);
 const char *wr_request_trace(const struct wr_request *req);
 
 /* True once nobody waits for the answer any more: the client left, its deadline passed, or the server is stopping hard. */

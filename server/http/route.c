@@ -60,8 +60,9 @@ static bool beats(const struct wr_route *a, const struct wr_route *b)
 	for (;;) {
 		bool more_a = next_segment(&sa, &pa), more_b = next_segment(&sb, &pb);
 
+		/* What the longer one still has is a {name*} that stands for nothing. */
 		if (!more_a || !more_b)
-			return more_a && !more_b;
+			return more_b;
 		if (kind_of(sa) != kind_of(sb))
 			return kind_of(sa) > kind_of(sb);
 	}

@@ -30,7 +30,7 @@ static enum wr_code parse(struct wr_request *req, struct wr_error *err)
 		req->json = json_object();
 		return req->json ? WR_OK : wr_fail_nomem(err);
 	}
-	req->json = json_loadb(text.ptr, text.len, 0, &where);
+	req->json = json_loadb(text.ptr, text.len, JSON_ALLOW_NUL, &where);
 	if (!req->json && json_error_code(&where) == json_error_out_of_memory)
 		return wr_fail_nomem(err);
 	if (!req->json)
@@ -63,6 +63,7 @@ static enum wr_code prepare(struct wr_request *req, struct wr_error *err)
 	case WR_BODY_STREAM:
 		return open_stream(req, err);
 	case WR_BODY_JSON:
+	case WR_BODY_LARGE:
 		code = unzip(req, err);
 		return code ? code : parse(req, err);
 	case WR_BODY_BYTES:

@@ -1,0 +1,251 @@
+/* Commits that are made by API. */
+#include <openssl/evp.h>
+
+#include "core/base/buf.h"
+#include "core/base/clock.h"
+#include "core/base/config.h"
+#include "core/content/edit.h"
+#include "server/api/fields.h"
+#include "server/api/git_json.h"
+#include "server/api/view.h"
+
+#define COMMIT_MAX ((size_t)64 << 20)
+
+/* ---- people ---- */
+
+struct person_body {
+	struct wr_str name, email;
+};
+
+static const struct wr_field person_fields[] = {
+	WR_FIELD(struct person_body, name, "name", STRING, true),
+	WR_FIELD(struct person_body, email, "email", STRING, true),
+};
+
+static struct wr_person server_person(const struct wr_app *app)
+{
+	return (struct wr_person){.name = wr_str(app->cfg->git_author_name), .mail = wr_str(app->cfg->git_author_email)};
+}
+
+static enum wr_code read_person(struct wr_person *out, json_t *value, const char *field, struct wr_error *err)
+{
+	struct person_body body = {{NULL, 0}, {NULL, 0}};
+	enum wr_code code;
+
+	if (!json_is_object(value))
+		return wr_fail(err, WR_E_INVALID_REQUEST, "The field %s has to be an object", field);
+	if ((code = wr_fields_read(&body, person_fields, WR_ARRAY_LEN(person_fields), value, err)) != WR_OK)
+		return code;
+	out->name = body.name;
+	out->mail = body.email;
+	if (!wr_person_ok(out))
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "The field %s needs a name and an email of 1 to 1024 bytes each, without <, > and control "
+			       "characters",
+			       field);
+	return WR_OK;
+}
+
+/* ---- files ---- */
+
+struct change_body {
+	struct wr_str path, content, encoding;
+	bool deleted;
+};
+
+static const struct wr_field change_fields[] = {
+	WR_FIELD(struct change_body, path, "path", STRING, true),
+	WR_FIELD(struct change_body, content, "content", STRING, false),
+	WR_FIELD(struct change_body, encoding, "encoding", STRING, false),
+	WR_FIELD(struct change_body, deleted, "deleted", BOOL, false),
+};
+
+static enum wr_code wrong_change(enum wr_code code, struct wr_str path, const char *why, struct wr_error *err)
+{
+	wr_fail(err, code, "%s", why);
+	wr_error_field(err, "path", path);
+	return code;
+}
+
+static bool is_base64(struct wr_str s)
+{
+	size_t pad = 0;
+
+	while (pad < 2 && pad < s.len && s.ptr[s.len - 1 - pad] == '=')
+		pad++;
+	for (size_t i = 0; i < s.len - pad; i++) {
+		char c = s.ptr[i];
+
+		if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/'))
+			return false;
+	}
+	return s.len % 4 == 0;
+}
+
+/* In place: a string of JSON is the request's, and longer than what it stands for. */
+static enum wr_code decode(struct wr_str *content, struct wr_str path, struct wr_buf *room, struct wr_error *err)
+{
+	size_t len = content->len / 4 * 3;
+	char *out;
+
+	if (!is_base64(*content))
+		return wrong_change(WR_E_INVALID_BASE64, path, wr_code_text(WR_E_INVALID_BASE64), err);
+	if (content->len == 0)
+		return WR_OK;
+	if (!(out = wr_buf_room(room, len)))
+		return wr_fail_nomem(err);
+	/* Without line breaks and of whole groups, this cannot fail. */
+	EVP_DecodeBlock((unsigned char *)out, (const unsigned char *)content->ptr, (int)content->len);
+	len -= content->ptr[content->len - 1] == '=';
+	len -= content->ptr[content->len - 2] == '=';
+	room->len += len;
+	*content = wr_str_n(out, len);
+	return WR_OK;
+}
+
+static enum wr_code read_change(struct wr_file_change *out, json_t *value, size_t i, struct wr_buf *room,
+				struct wr_error *err)
+{
+	struct change_body body = {.deleted = false};
+	enum wr_code code;
+
+	if (!json_is_object(value))
+		return wr_fail(err, WR_E_INVALID_REQUEST, "files[%zu] has to be an object", i);
+	if ((code = wr_fields_read(&body, change_fields, WR_ARRAY_LEN(change_fields), value, err)) != WR_OK)
+		return wr_fail(err, code, "files[%zu] needs a path, and content or deleted: true", i);
+	if (!wr_edit_path_ok(body.path))
+		return wrong_change(WR_E_INVALID_FILE_PATH, body.path,
+				    "A path is relative, with / between its parts, none of which is empty, . or .., or stands "
+				    "for .git",
+				    err);
+	if ((body.content.ptr != NULL) == body.deleted)
+		return wrong_change(WR_E_INVALID_FILE_CHANGE, body.path, wr_code_text(WR_E_INVALID_FILE_CHANGE), err);
+	if (body.encoding.ptr && !wr_str_eqz(body.encoding, "utf8") && !wr_str_eqz(body.encoding, "base64"))
+		return wr_fail(err, WR_E_INVALID_REQUEST, "files[%zu]: the encoding is utf8 or base64", i);
+	if (body.content.ptr && wr_str_eqz(body.encoding, "base64"))
+		code = decode(&body.content, body.path, room, err);
+	*out = (struct wr_file_change){.path = body.path, .content = body.content, .deleted = body.deleted};
+	return code;
+}
+
+/* How many bytes all base64 stands for, at most. */
+static size_t base64_room(json_t *files)
+{
+	size_t i, total = 0;
+	json_t *file;
+
+	json_array_foreach(files, i, file)
+	{
+		const char *encoding = json_string_value(json_object_get(file, "encoding"));
+
+		if (encoding && strcmp(encoding, "base64") == 0)
+			total += json_string_length(json_object_get(file, "content")) / 4 * 3;
+	}
+	return total;
+}
+
+/* room: keeps what was decoded; it is made large enough first, since a buffer that grows would move. */
+static enum wr_code read_changes(struct wr_file_change **out, size_t *count, json_t *files, struct wr_buf *room,
+				 struct wr_error *err)
+{
+	size_t n = json_array_size(files);
+	WR_AUTO_MEM struct wr_file_change *changes = calloc(n + 1, sizeof *changes);
+	enum wr_code code = WR_OK;
+
+	if (!json_is_array(files))
+		return wr_fail(err, WR_E_INVALID_REQUEST, "The field files has to be an array");
+	if (!changes || !wr_buf_room(room, base64_room(files)))
+		return wr_fail_nomem(err);
+	for (size_t i = 0; i < n && code == WR_OK; i++)
+		code = read_change(&changes[i], json_array_get(files, i), i, room, err);
+	if (code != WR_OK)
+		return code;
+	*out = WR_STEAL(changes);
+	*count = n;
+	return WR_OK;
+}
+
+/* ---- the commit ---- */
+
+struct create_body {
+	struct wr_str message, branch, expected;
+	json_t *files, *author;
+};
+
+static const struct wr_field create_fields[] = {
+	WR_FIELD(struct create_body, message, "message", STRING, true),
+	WR_FIELD(struct create_body, files, "files", ANY, true),
+	WR_FIELD(struct create_body, branch, "branch", STRING, false),
+	WR_FIELD(struct create_body, author, "author", ANY, false),
+	WR_FIELD(struct create_body, expected, "expectedSha", STRING, false),
+};
+
+static enum wr_code check_message(struct wr_str message, struct wr_error *err)
+{
+	if (message.len > COMMIT_MAX / 2)
+		return wr_fail(err, WR_E_TOO_LARGE, "The message is too long");
+	if (memchr(message.ptr, '\0', message.len))
+		return wr_fail(err, WR_E_INVALID_REQUEST, "The message has a NUL character, which git does not take");
+	return WR_OK;
+}
+
+static enum wr_code read_expected(const struct wr_oid **out, struct wr_oid *room, struct wr_str text, struct wr_error *err)
+{
+	if (!text.ptr)
+		return WR_OK;
+	if (!wr_oid_parse(room, text)) {
+		wr_fail(err, WR_E_INVALID_OBJECT_ID, "The field expectedSha has to be a full commit id");
+		wr_error_field(err, "hash", text);
+		return WR_E_INVALID_OBJECT_ID;
+	}
+	*out = room;
+	return WR_OK;
+}
+
+static enum wr_code read_edit(struct wr_edit *edit, const struct create_body *body, const struct wr_app *app,
+			      const struct wr_repo *repo, struct wr_error *err)
+{
+	enum wr_code code = check_message(body->message, err);
+
+	edit->message = body->message;
+	edit->branch = body->branch.len ? body->branch : wr_str(repo->default_branch);
+	edit->author = server_person(app);
+	if (code == WR_OK && body->author)
+		code = read_person(&edit->author, body->author, "author", err);
+	edit->author.when_ms = wr_now_ms();
+	edit->committer = edit->author;
+	if (code == WR_OK && (edit->branch.len > WR_BRANCH_NAME_MAX || !wr_branchname_ok(edit->branch)))
+		code = wr_fail(err, WR_E_INVALID_REQUEST, "The field branch is no legal branch name");
+	return code;
+}
+
+static enum wr_code reply_commit(struct wr_request *req, const struct wr_oid *oid, struct wr_str bytes,
+				 struct wr_error *err)
+{
+	return wr_reply(req, json_pack("{s:o}", "commit", wr_commit_json(oid, bytes)), err);
+}
+
+enum wr_code wr_api_commit_create(struct wr_app *app, struct wr_request *req, struct wr_error *err)
+{
+	WR_AUTO_MEM struct wr_file_change *changes = NULL;
+	WR_AUTO_S(wr_buf) room = WR_BUF_INIT(SIZE_MAX / 2), commit = WR_BUF_INIT(COMMIT_MAX);
+	WR_AUTO(wr_git_repo) *git = NULL;
+	const struct wr_repo *repo = wr_request_repo(req);
+	struct create_body body = {.files = NULL};
+	struct wr_edit edit = {.count = 0};
+	struct wr_oid expected, oid;
+	enum wr_code code =
+		wr_fields_read(&body, create_fields, WR_ARRAY_LEN(create_fields), wr_request_json(req), err);
+
+	if (code != WR_OK || (code = read_edit(&edit, &body, app, repo, err)) != WR_OK ||
+	    (code = read_expected(&edit.expected, &expected, body.expected, err)) != WR_OK ||
+	    (code = read_changes(&changes, &edit.count, body.files, &room, err)) != WR_OK)
+		return code;
+	edit.changes = changes;
+	/* The body may have taken long to arrive. */
+	if ((code = wr_access_again(app->db, wr_request_caller(req), repo->id, false, WR_LEVEL_WRITE, err)) != WR_OK ||
+	    (code = wr_git_repo_open(&git, app->git, repo->id, err)) != WR_OK ||
+	    (code = wr_edit_commit(&oid, &commit, git, &edit, wr_request_cancel(req), err)) != WR_OK)
+		return code;
+	return reply_commit(req, &oid, wr_buf_str(&commit), err);
+}

@@ -1,0 +1,64 @@
+#include "server/api/view.h"
+
+#include <openssl/evp.h>
+
+#include "core/base/buf.h"
+
+/* Bytes that are encoded at once; a multiple of 3. */
+#define PIECE ((size_t)48 << 10)
+
+enum wr_code wr_api_view(struct wr_view *out, struct wr_app *app, struct wr_request *req, struct wr_error *err)
+{
+	WR_AUTO(wr_git_repo) *git = NULL;
+	const struct wr_repo *repo = wr_request_repo(req);
+	enum wr_code code = wr_git_repo_open(&git, app->git, repo->id, err);
+
+	if (code != WR_OK)
+		return code;
+	return wr_view_open(out, git, wr_str(repo->default_branch), wr_request_level(req) >= WR_LEVEL_WRITE,
+			    wr_request_cancel(req), err);
+}
+
+struct wr_str wr_api_rev(const struct wr_request *req)
+{
+	struct wr_str rev = WR_S("");
+
+	if (!wr_request_query(req, "rev", &rev))
+		wr_request_query(req, "ref", &rev);
+	return rev.ptr ? rev : WR_S("");
+}
+
+static enum wr_code write_base64(struct wr_sink *sink, struct wr_str bytes, struct wr_error *err)
+{
+	WR_AUTO_MEM unsigned char *text = malloc(PIECE / 3 * 4 + 1);
+	enum wr_code code = text ? WR_OK : wr_fail_nomem(err);
+
+	while (bytes.len > 0 && code == WR_OK) {
+		size_t n = bytes.len < PIECE ? bytes.len : PIECE;
+		int len = EVP_EncodeBlock(text, (const unsigned char *)bytes.ptr, (int)n);
+
+		code = wr_sink_write(sink, text, (size_t)len, err);
+		bytes = wr_str_skip(bytes, n);
+	}
+	return code;
+}
+
+enum wr_code wr_reply_base64(struct wr_request *req, json_t *object, const char *key, struct wr_str bytes,
+			     struct wr_error *err)
+{
+	WR_AUTO(json_t) *owned = object;
+	WR_AUTO_MEM char *text = owned ? json_dumps(owned, JSON_COMPACT) : NULL;
+	WR_AUTO_S(wr_buf) member = WR_BUF_INIT(256);
+	struct wr_sink *sink;
+	enum wr_code code;
+
+	wr_buf_printf(&member, ",\"%s\":\"", key);
+	if (!text || !wr_buf_ok(&member))
+		return wr_fail_nomem(err);
+	if ((code = wr_reply_stream(&sink, req, "application/json", err)) != WR_OK ||
+	    (code = wr_sink_write(sink, text, strlen(text) - 1, err)) != WR_OK ||
+	    (code = wr_sink_write(sink, member.ptr, member.len, err)) != WR_OK ||
+	    (code = write_base64(sink, bytes, err)) != WR_OK)
+		return code;
+	return wr_sink_write(sink, "\"}", 2, err);
+}
