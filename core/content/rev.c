@@ -237,7 +237,8 @@ enum wr_code wr_rev_commit(struct wr_oid *out, struct wr_view *v, struct wr_str 
 	return code;
 }
 
-enum wr_code wr_rev_tree(struct wr_oid *out, struct wr_view *v, struct wr_str rev, struct wr_error *err)
+enum wr_code wr_rev_tree_time(struct wr_oid *out, int64_t *when, struct wr_view *v, struct wr_str rev,
+			      struct wr_error *err)
 {
 	WR_AUTO_S(wr_commit) commit = {.parents = NULL};
 	enum wr_type type;
@@ -248,7 +249,16 @@ enum wr_code wr_rev_tree(struct wr_oid *out, struct wr_view *v, struct wr_str re
 		return invalid(rev, err, "it names a file, not a commit");
 	if (code == WR_OK && type == WR_COMMIT)
 		code = wr_view_commit(&commit, v, &oid, err);
-	if (code == WR_OK)
-		*out = type == WR_COMMIT ? commit.tree : oid;
-	return code;
+	if (code != WR_OK)
+		return code;
+	*out = type == WR_COMMIT ? commit.tree : oid;
+	*when = type == WR_COMMIT ? commit.date : 0;
+	return WR_OK;
+}
+
+enum wr_code wr_rev_tree(struct wr_oid *out, struct wr_view *v, struct wr_str rev, struct wr_error *err)
+{
+	int64_t when;
+
+	return wr_rev_tree_time(out, &when, v, rev, err);
 }

@@ -24,6 +24,10 @@ WR_MUST_CHECK enum wr_code wr_rev_commit(struct wr_oid *out, struct wr_view *v, 
 /* The same where it has to have a tree: a commit's, or one that a tag names. */
 WR_MUST_CHECK enum wr_code wr_rev_tree(struct wr_oid *out, struct wr_view *v, struct wr_str rev, struct wr_error *err);
 
+/* The same, with the commit's time (seconds); of a tree that no commit has, 0. */
+WR_MUST_CHECK enum wr_code wr_rev_tree_time(struct wr_oid *out, int64_t *when, struct wr_view *v, struct wr_str rev,
+					    struct wr_error *err);
+
 /*
  * An object of this type by its id, full or abbreviated: other objects with the same digits do not count.
  * Errors: WR_E_INVALID_OBJECT_ID (field hash), WR_E_AMBIGUOUS (rev), or absent, without a field.

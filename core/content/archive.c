@@ -1,0 +1,145 @@
+#include "core/content/archive.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+
+#include "core/base/buf.h"
+#include "core/content/path.h"
+#include "core/git/graph.h"
+
+/* What libarchive collects before it calls us; the sink copies what it gets. */
+#define BLOCK 65536
+
+struct writer {
+	struct wr_sink *sink;
+	const struct wr_view *view;
+	struct archive *archive;
+	struct archive_entry *entry; /* used again for each */
+	struct wr_buf path;
+	int64_t when;
+	unsigned depth, entries;
+	struct wr_error *err;
+	enum wr_code failed; /* of the sink, inside a call of the library */
+};
+
+static la_ssize_t on_bytes(struct archive *a, void *arg, const void *data, size_t len)
+{
+	struct writer *w = arg;
+
+	w->failed = wr_sink_write(w->sink, data, len, w->err);
+	if (w->failed == WR_OK)
+		return (la_ssize_t)len;
+	archive_set_error(a, EIO, "the reader is gone");
+	return -1;
+}
+
+static enum wr_code failed(struct writer *w, const char *what)
+{
+	const char *why = archive_error_string(w->archive);
+
+	if (w->failed != WR_OK)
+		return w->failed;
+	return wr_fail(w->err, WR_E_INTERNAL, "archive, %s: %s", what, why ? why : "?");
+}
+
+static enum wr_code begin(struct writer *w, enum wr_archive_format format)
+{
+	int rc;
+
+	w->archive = archive_write_new();
+	w->entry = archive_entry_new();
+	if (!w->archive || !w->entry)
+		return wr_fail_nomem(w->err);
+	if (format == WR_ARCHIVE_ZIP)
+		rc = archive_write_set_format_zip(w->archive);
+	else
+		rc = archive_write_set_format_pax_restricted(w->archive);
+	/* Names are bytes: they go as they are. */
+	if (rc == ARCHIVE_OK)
+		archive_write_set_options(w->archive, "hdrcharset=BINARY");
+	if (rc != ARCHIVE_OK || archive_write_set_bytes_per_block(w->archive, BLOCK) != ARCHIVE_OK ||
+	    archive_write_set_bytes_in_last_block(w->archive, 1) != ARCHIVE_OK ||
+	    archive_write_open(w->archive, w, NULL, on_bytes, NULL) != ARCHIVE_OK)
+		return failed(w, "begin");
+	return WR_OK;
+}
+
+static enum wr_code put_header(struct writer *w, unsigned mode, const struct wr_object *obj)
+{
+	archive_entry_clear(w->entry);
+	archive_entry_set_pathname(w->entry, w->path.ptr);
+	archive_entry_set_mtime(w->entry, w->when, 0);
+	if ((mode & 0170000) == WR_MODE_SYMLINK) {
+		archive_entry_set_filetype(w->entry, AE_IFLNK);
+		archive_entry_set_perm(w->entry, 0777);
+		archive_entry_set_symlink(w->entry, (const char *)obj->data);
+		archive_entry_set_size(w->entry, 0);
+	} else {
+		archive_entry_set_filetype(w->entry, AE_IFREG);
+		archive_entry_set_perm(w->entry, mode & 0100 ? 0755 : 0644);
+		archive_entry_set_size(w->entry, (la_int64_t)obj->size);
+	}
+	return archive_write_header(w->archive, w->entry) == ARCHIVE_OK ? WR_OK : failed(w, "header");
+}
+
+static enum wr_code put_file(struct writer *w, const struct wr_item *item)
+{
+	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	enum wr_code code = wr_snapshot_read(&obj, w->view->snap, &item->oid, w->err);
+
+	if (code == WR_OK)
+		code = put_header(w, item->mode, &obj);
+	if (code == WR_OK && (item->mode & 0170000) != WR_MODE_SYMLINK && obj.size > 0 &&
+	    archive_write_data(w->archive, obj.data, obj.size) < 0)
+		code = failed(w, "data");
+	return code;
+}
+
+static enum wr_code put_tree(struct writer *w, const struct wr_oid *tree)
+{
+	WR_AUTO_S(wr_items) items = {.rest = {NULL, 0}};
+	size_t before = w->path.len;
+	enum wr_code code = wr_items_open(&items, w->view, tree, w->err);
+
+	if (code == WR_OK && ++w->depth > WR_PATH_DEPTH)
+		code = wr_fail(w->err, WR_E_INVALID_REQUEST, "The folders are nested too deeply");
+	while (code == WR_OK) {
+		struct wr_item item;
+		struct wr_str name;
+
+		if ((code = wr_items_next(&item, &name, &items, w->view, w->err)) != WR_OK)
+			break;
+		wr_buf_adds(&w->path, name);
+		if (item.kind == WR_KIND_FOLDER)
+			wr_buf_addc(&w->path, '/');
+		if (!wr_buf_ok(&w->path))
+			return wr_fail(w->err, WR_E_INVALID_REQUEST, "A path is too long");
+		if (++w->entries % 256 == 0)
+			code = wr_cancelled(w->view->cancel, w->err);
+		if (code == WR_OK)
+			code = item.kind == WR_KIND_FOLDER ? put_tree(w, &item.oid) : put_file(w, &item);
+		w->path.len = before;
+		w->path.ptr[before] = '\0';
+	}
+	w->depth--;
+	return code == WR_E_NOT_THERE ? WR_OK : code;
+}
+
+enum wr_code wr_archive_write(struct wr_sink *sink, const struct wr_view *v, const struct wr_oid *tree,
+			      enum wr_archive_format format, int64_t when, struct wr_error *err)
+{
+	struct writer w = {.sink = sink, .view = v, .path = WR_BUF_INIT(4 * WR_PATH_MAX), .when = when, .err = err};
+	enum wr_code code = begin(&w, format);
+
+	if (code == WR_OK)
+		code = put_tree(&w, tree);
+	if (code == WR_OK && archive_write_close(w.archive) != ARCHIVE_OK)
+		code = failed(&w, "end");
+	if (code != WR_OK && w.archive)
+		archive_write_fail(w.archive);
+	archive_entry_free(w.entry);
+	archive_write_free(w.archive);
+	wr_buf_fini(&w.path);
+	return code;
+}
