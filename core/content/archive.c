@@ -54,10 +54,7 @@ static enum wr_code begin(struct writer *w, enum wr_archive_format format)
 	if (format == WR_ARCHIVE_ZIP)
 		rc = archive_write_set_format_zip(w->archive);
 	else
-		rc = archive_write_set_format_pax_restricted(w->archive);
-	/* Names are bytes: they go as they are. */
-	if (rc == ARCHIVE_OK)
-		archive_write_set_options(w->archive, "hdrcharset=BINARY");
+		rc = archive_write_set_format_gnutar(w->archive); /* takes names of any bytes and length as they are */
 	if (rc != ARCHIVE_OK || archive_write_set_bytes_per_block(w->archive, BLOCK) != ARCHIVE_OK ||
 	    archive_write_set_bytes_in_last_block(w->archive, 1) != ARCHIVE_OK ||
 	    archive_write_open(w->archive, w, NULL, on_bytes, NULL) != ARCHIVE_OK)
