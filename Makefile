@@ -20,7 +20,7 @@ endif
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla \
 	-Wpointer-arith -Wwrite-strings
 DEFS := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DWR_VERSION='"$(VERSION)"'
-PKGS := libgit2 libmicrohttpd jansson sqlite3 libcrypto zlib libdeflate libxxhash libarchive
+PKGS := libgit2 libmicrohttpd jansson sqlite3 libcrypto zlib libdeflate libxxhash libarchive libcurl
 ifneq ($(filter-out clean help setup,$(or $(MAKECMDGOALS),all)),)
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS = $(shell pkg-config --libs $(PKGS))

@@ -5,7 +5,7 @@ set -euo pipefail
 
 # One word a need: a package, or command:package where any provider of the command will do.
 run="gcc:gcc libc6-dev make:make pkg-config:pkg-config libgit2-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev
-	libssl-dev zlib1g-dev libdeflate-dev libxxhash-dev libarchive-dev git:git curl:curl"
+	libssl-dev zlib1g-dev libdeflate-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev git:git curl:curl"
 test="$run libcmocka-dev python3:python3 python3-dulwich node:nodejs npm:npm openssl:openssl procps"
 ci="$test clang:clang libclang-rt-14-dev"
 browsers="$test chromium:chromium javac:default-jdk-headless libjgit-java"

@@ -23,13 +23,6 @@ void wr_graph_fini(struct wr_graph *g)
 	g->cache = NULL;
 }
 
-enum wr_code wr_cancelled(const struct wr_cancel *cancel, struct wr_error *err)
-{
-	if (cancel && cancel->fn && cancel->fn(cancel->arg))
-		return wr_fail(err, WR_E_CANCELLED, "cancelled in a walk");
-	return WR_OK;
-}
-
 enum wr_code wr_graph_node(uint32_t *out, struct wr_graph *g, const struct wr_oid *oid, struct wr_error *err)
 {
 	const uint32_t *slot = wr_oidmap_slot(&g->map, oid);

@@ -44,8 +44,6 @@ WR_MUST_CHECK enum wr_code wr_graph_load(struct wr_graph *g, uint32_t node, stru
 WR_MUST_CHECK enum wr_code wr_graph_flag(struct wr_graph *g, const struct wr_oids *oids, uint32_t flag,
 					 struct wr_error *err);
 
-WR_MUST_CHECK enum wr_code wr_cancelled(const struct wr_cancel *cancel, struct wr_error *err);
-
 /* For many ids whose tags may share their chains: each tag is read once. The struct is the caller's; it borrows. */
 struct wr_peeler {
 	const struct wr_snapshot *snap;

@@ -8,14 +8,9 @@
 #ifndef WR_WALK_H
 #define WR_WALK_H
 
+#include "core/base/cancel.h"
 #include "core/git/oidmap.h"
 #include "core/git/snapshot.h"
-
-/* How a long call learns that nobody waits for it any more. NULL pointer, or NULL fn: never. */
-struct wr_cancel {
-	bool (*fn)(void *arg);
-	void *arg;
-};
 
 /*
  * Whether every want (tags peeled) has an ancestor among commons, or is one: the server is then ready to send a pack

@@ -1,0 +1,334 @@
+#include "core/net/call.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "core/base/buf.h"
+#include "core/base/clock.h"
+#include "core/net/address.h"
+
+/* The answer's bytes that wait for their reader; libcurl hands over at most 16 KB at once. */
+#define WAITING_MAX ((size_t)256 << 10)
+#define HEAD_MAX ((size_t)64 << 10)
+#define TICK_MS 100
+
+struct wr_net_call {
+	struct wr_source body;
+	struct wr_net_rules rules;
+	const struct wr_cancel *cancel;
+	CURLM *multi;
+	CURL *easy;
+	struct curl_slist *headers;
+	struct wr_buf waiting;
+	struct wr_buf head; /* of the last answer, "name: value" lines */
+	char why[CURL_ERROR_SIZE];
+	uint64_t received;
+	int64_t began_ms, window_ms; /* the minimum rate is looked at from window_ms on */
+	uint64_t window_bytes;
+	bool refused; /* an address was */
+	bool paused, has_head, done;
+	CURLcode result;
+};
+
+/* ---- what libcurl calls ---- */
+
+static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	struct wr_net_call *c = arg;
+	int fd;
+
+	if (purpose != CURLSOCKTYPE_IPCXN)
+		return CURL_SOCKET_BAD;
+	if (!c->rules.private_networks && !wr_address_public(&a->addr)) {
+		c->refused = true;
+		return CURL_SOCKET_BAD;
+	}
+	fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+static size_t on_body(char *data, size_t one, size_t len, void *arg)
+{
+	struct wr_net_call *c = arg;
+
+	(void)one;
+	if (c->waiting.len + len > WAITING_MAX) {
+		c->paused = true;
+		return CURL_WRITEFUNC_PAUSE;
+	}
+	c->has_head = true;
+	wr_buf_add(&c->waiting, data, len);
+	return wr_buf_ok(&c->waiting) ? len : 0;
+}
+
+static bool redirects(const struct wr_net_call *c)
+{
+	long status = 0;
+
+	curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+	return c->rules.redirects && status >= 300 && status < 400 && status != 304;
+}
+
+/* Each answer begins with its status line; a head ends with an empty line. */
+static size_t on_header(char *data, size_t one, size_t len, void *arg)
+{
+	struct wr_net_call *c = arg;
+
+	(void)one;
+	if (len >= 5 && memcmp(data, "HTTP/", 5) == 0)
+		wr_buf_clear(&c->head);
+	wr_buf_add(&c->head, data, len);
+	if (len <= 2 && !redirects(c)) {
+		long status = 0;
+
+		curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+		c->has_head |= status >= 200;
+	}
+	return wr_buf_ok(&c->head) ? len : 0;
+}
+
+/* ---- setting up ---- */
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void init_library(void)
+{
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+static bool set_safety(CURL *e, struct wr_net_call *c)
+{
+	const char *ca = c->rules.ca_file;
+
+	return curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_socket) == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, c) == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_PROXY, "") == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, c->rules.redirects ? 1L : 0L) == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_MAXREDIRS, (long)c->rules.redirects) == CURLE_OK &&
+	       (!ca || !*ca || curl_easy_setopt(e, CURLOPT_CAINFO, ca) == CURLE_OK);
+}
+
+static bool set_request(CURL *e, struct wr_net_call *c, const struct wr_net_ask *ask)
+{
+	bool ok = curl_easy_setopt(e, CURLOPT_URL, ask->url) == CURLE_OK &&
+		  curl_easy_setopt(e, CURLOPT_USERAGENT, "warren") == CURLE_OK &&
+		  curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->rules.connect_ms) == CURLE_OK &&
+		  curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->why) == CURLE_OK &&
+		  curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
+		  curl_easy_setopt(e, CURLOPT_WRITEDATA, c) == CURLE_OK &&
+		  curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
+		  curl_easy_setopt(e, CURLOPT_HEADERDATA, c) == CURLE_OK;
+
+	if (ok && strcmp(ask->method, "POST") == 0)
+		ok = curl_easy_setopt(e, CURLOPT_POST, 1L) == CURLE_OK &&
+		     curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->body.len) == CURLE_OK &&
+		     curl_easy_setopt(e, CURLOPT_POSTFIELDS, ask->body.len ? ask->body.ptr : "") == CURLE_OK &&
+		     /* A request that is sent on stays what it is. */
+		     curl_easy_setopt(e, CURLOPT_POSTREDIR, (long)CURL_REDIR_POST_ALL) == CURLE_OK;
+	if (ok && ask->user)
+		ok = curl_easy_setopt(e, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC) == CURLE_OK &&
+		     curl_easy_setopt(e, CURLOPT_USERNAME, ask->user) == CURLE_OK &&
+		     curl_easy_setopt(e, CURLOPT_PASSWORD, ask->password ? ask->password : "") == CURLE_OK;
+	for (const char *const *h = ask->headers; ok && h && *h; h++) {
+		struct curl_slist *more = curl_slist_append(c->headers, *h);
+
+		ok = more != NULL;
+		c->headers = more ? more : c->headers;
+	}
+	return ok && (!c->headers || curl_easy_setopt(e, CURLOPT_HTTPHEADER, c->headers) == CURLE_OK);
+}
+
+/* ---- waiting ---- */
+
+static enum wr_code failure(struct wr_net_call *c, struct wr_error *err)
+{
+	if (c->refused)
+		return wr_fail(err, WR_E_NET_REFUSED, "%s", wr_code_text(WR_E_NET_REFUSED));
+	switch (c->result) {
+	case CURLE_COULDNT_RESOLVE_HOST:
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "The host's name cannot be resolved");
+	case CURLE_OPERATION_TIMEDOUT:
+		return wr_fail(err, WR_E_NET_SLOW, "No connection in time");
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CONNECT_ERROR:
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "The other server's TLS certificate or protocol is not accepted");
+	case CURLE_TOO_MANY_REDIRECTS:
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "Too many redirects");
+	case CURLE_UNSUPPORTED_PROTOCOL:
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "Only http and https URLs are followed");
+	case CURLE_PARTIAL_FILE:
+	case CURLE_RECV_ERROR:
+	case CURLE_GOT_NOTHING:
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "The answer broke off");
+	case CURLE_OUT_OF_MEMORY:
+		return wr_fail_nomem(err);
+	default:
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "The other server cannot be reached, or does not speak HTTP");
+	}
+}
+
+static enum wr_code look_at_clock(struct wr_net_call *c, struct wr_error *err)
+{
+	int64_t now = wr_mono_ms();
+	enum wr_code code = wr_cancelled(c->cancel, err);
+
+	if (code != WR_OK)
+		return code;
+	if (c->rules.deadline_ms && now - c->began_ms > c->rules.deadline_ms)
+		return wr_fail(err, WR_E_NET_SLOW, "The other server took longer than %lld s",
+			       (long long)c->rules.deadline_ms / 1000);
+	if (!c->rules.min_rate || now - c->window_ms < c->rules.min_rate_ms)
+		return WR_OK;
+	if (c->received - c->window_bytes < c->rules.min_rate * (uint64_t)(now - c->window_ms) / 1000)
+		return wr_fail(err, WR_E_NET_SLOW, "The other server sends too slowly");
+	c->window_ms = now;
+	c->window_bytes = c->received;
+	return WR_OK;
+}
+
+/* Goes on until something may have come. */
+static enum wr_code step(struct wr_net_call *c, struct wr_error *err)
+{
+	size_t before = c->waiting.len;
+	int running = 0, queued;
+	const CURLMsg *m;
+	enum wr_code code = look_at_clock(c, err);
+
+	if (code != WR_OK)
+		return code;
+	if (curl_multi_perform(c->multi, &running) != CURLM_OK)
+		return wr_fail(err, WR_E_INTERNAL, "curl_multi_perform");
+	c->received += c->waiting.len - before;
+	while ((m = curl_multi_info_read(c->multi, &queued))) {
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		c->done = true;
+		c->result = m->data.result;
+	}
+	if (c->done && c->result != CURLE_OK)
+		return failure(c, err);
+	if (!c->done && c->waiting.len == before && !c->has_head)
+		curl_multi_poll(c->multi, NULL, 0, TICK_MS, NULL);
+	return WR_OK;
+}
+
+static enum wr_code read_body(struct wr_source *src, void *buf, size_t cap, size_t *got, struct wr_error *err)
+{
+	struct wr_net_call *c = (struct wr_net_call *)src;
+	enum wr_code code = WR_OK;
+	size_t n;
+
+	while (c->waiting.len == 0 && !c->done && code == WR_OK) {
+		if (c->paused) {
+			c->paused = false;
+			curl_easy_pause(c->easy, CURLPAUSE_CONT);
+		}
+		code = step(c, err);
+		if (code == WR_OK && c->waiting.len == 0 && !c->done)
+			curl_multi_poll(c->multi, NULL, 0, TICK_MS, NULL);
+	}
+	if (code == WR_OK && c->received > c->rules.max_bytes)
+		code = wr_fail(err, WR_E_TOO_LARGE, "The answer has more than %llu bytes",
+			       (unsigned long long)c->rules.max_bytes);
+	if (code != WR_OK)
+		return code;
+	n = c->waiting.len < cap ? c->waiting.len : cap;
+	if (n)
+		memcpy(buf, c->waiting.ptr, n);
+	wr_buf_consume(&c->waiting, n);
+	*got = n;
+	return WR_OK;
+}
+
+/* ---- life ---- */
+
+void wr_net_close(struct wr_net_call *call)
+{
+	if (!call)
+		return;
+	if (call->multi && call->easy)
+		curl_multi_remove_handle(call->multi, call->easy);
+	curl_easy_cleanup(call->easy);
+	if (call->multi)
+		curl_multi_cleanup(call->multi);
+	curl_slist_free_all(call->headers);
+	wr_buf_fini(&call->waiting);
+	wr_buf_fini(&call->head);
+	free(call);
+}
+
+enum wr_code wr_net_open(struct wr_net_call **out, const struct wr_net_ask *ask, struct wr_error *err)
+{
+	WR_AUTO(wr_net_call) *c = calloc(1, sizeof *c);
+	enum wr_code code = WR_OK;
+
+	pthread_once(&once, init_library);
+	if (!c)
+		return wr_fail_nomem(err);
+	c->body.read = read_body;
+	c->rules = *ask->rules;
+	c->cancel = ask->cancel;
+	c->waiting = (struct wr_buf)WR_BUF_INIT(2 * WAITING_MAX);
+	c->head = (struct wr_buf)WR_BUF_INIT(HEAD_MAX);
+	c->began_ms = c->window_ms = wr_mono_ms();
+	c->multi = curl_multi_init();
+	c->easy = curl_easy_init();
+	if (!c->multi || !c->easy || !set_safety(c->easy, c) || !set_request(c->easy, c, ask) ||
+	    curl_multi_add_handle(c->multi, c->easy) != CURLM_OK)
+		return wr_fail(err, WR_E_UNAVAILABLE, "curl: no memory, or an option that it does not know");
+	while (!c->has_head && !c->done && code == WR_OK)
+		code = step(c, err);
+	if (code != WR_OK)
+		return code;
+	*out = WR_STEAL(c);
+	return WR_OK;
+}
+
+int wr_net_status(const struct wr_net_call *call)
+{
+	long status = 0;
+
+	curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+	return (int)status;
+}
+
+struct wr_str wr_net_header(const struct wr_net_call *call, const char *name)
+{
+	struct wr_str rest = wr_buf_str(&call->head);
+	size_t len = strlen(name);
+
+	while (rest.len > 0) {
+		const char *end = memchr(rest.ptr, '\n', rest.len);
+		struct wr_str line = wr_str_n(rest.ptr, end ? (size_t)(end - rest.ptr) : rest.len);
+
+		rest = wr_str_skip(rest, end ? line.len + 1 : line.len);
+		if (line.len <= len || line.ptr[len] != ':' || !wr_str_caseeq(wr_str_n(line.ptr, len), wr_str(name)))
+			continue;
+		line = wr_str_skip(line, len + 1);
+		while (line.len && (line.ptr[0] == ' ' || line.ptr[0] == '\t'))
+			line = wr_str_skip(line, 1);
+		while (line.len && (line.ptr[line.len - 1] == '\r' || line.ptr[line.len - 1] == ' '))
+			line.len--;
+		return line;
+	}
+	return WR_S("");
+}
+
+const char *wr_net_url(const struct wr_net_call *call)
+{
+	char *url = NULL;
+
+	curl_easy_getinfo(call->easy, CURLINFO_EFFECTIVE_URL, &url);
+	return url ? url : "";
+}
+
+struct wr_source *wr_net_body(struct wr_net_call *call)
+{
+	return &call->body;
+}
