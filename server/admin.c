@@ -296,6 +296,7 @@ static const struct {
 	{"repo.unpark", repo_unpark, false},
 	{"repo.fork", wr_admin_repo_fork, true},
 	{"repo.adopt", wr_admin_repo_adopt, true},
+	{"repo.maintain", wr_admin_repo_maintain, true},
 	{"repo.export", wr_admin_repo_export, true},
 	{"job.list", wr_admin_job_list, false},
 	{"job.show", wr_admin_job_show, false},

@@ -30,6 +30,8 @@ static const struct wr_command commands[] = {
 	 "take a bare repository of plain git into an account, as a new repository; the folder stays as it is"},
 	{"repo export", AND_PATH("ID", "repo"), BIT(LINK) | BIT(DETACH),
 	 "write a repository to a new folder, as a bare repository of plain git"},
+	{"repo maintain", ONE("ID", "repo"), BIT(REDELTA) | BIT(DETACH),
+	 "do all the care a repository may need now: a checkpoint, its packs written anew, what nothing reaches dropped"},
 	{"repo parked", NO_WORDS, 0,
 	 "list the repositories that are out of service because they stopped the server twice"},
 	{"repo unpark", ONE("ID", "repo"), 0, "put such a repository into service again"},

@@ -256,9 +256,39 @@ static enum wr_code run_export(void *arg, json_t **result, const struct wr_job_r
 		    err);
 }
 
+/* ---- maintain ---- */
+
+static enum wr_code run_maintain(void *arg, json_t **result, const struct wr_job_run *run, struct wr_error *err)
+{
+	WR_AUTO(wr_git_repo) *repo = NULL;
+	struct wr_maintained m = {.rebased = false};
+	struct wr_suspect_mark mark;
+	struct wr_repo row;
+	struct doing d;
+	enum wr_code code = begin(&d, arg, run, err);
+
+	if (code != WR_OK)
+		return code;
+	wr_suspect_begin(&mark, d.job->repo_id);
+	run->progress(run->arg, "maintaining", 0, 0);
+	code = open_repo(&row, &repo, &d, err);
+	if (code == WR_OK)
+		code = wr_git_repo_maintain(&m, repo, d.args.redelta, &d.progress, &d.cancel, err);
+	wr_suspect_end(&mark);
+	if (code != WR_OK)
+		return code;
+	return give(result,
+		    json_pack("{s:s, s:I, s:I, s:I, s:I, s:b}", "repoId", d.job->repo_id, "bytesBefore",
+			      (json_int_t)m.bytes_before, "bytesAfter", (json_int_t)m.bytes_after, "cruftObjects",
+			      (json_int_t)m.cruft_objects, "droppedObjects", (json_int_t)m.dropped_objects, "rebased",
+			      m.rebased),
+		    err);
+}
+
 const struct wr_job_kind wr_repo_job_kinds[] = {
 	{"repo.fork", false, run_fork},
 	{"repo.adopt", false, run_adopt},
 	{"repo.export", false, run_export},
+	{"repo.maintain", false, run_maintain},
 };
 const size_t wr_repo_job_kind_count = WR_ARRAY_LEN(wr_repo_job_kinds);
