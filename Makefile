@@ -129,7 +129,7 @@ fuzz-long:
 ROUNDS ?= 1000
 SEED ?=
 LONG = nice python3 tests/fault/_long.py $(1) --warren $(B)/warren --rounds $(2) $(if $(SEED),--seed $(SEED))
-crash-long: $(B)/warren
+crash-long: $(B)/warren $(FAULTS)
 	$(call LONG,fault/killed,$(ROUNDS))
 model-long: $(B)/warren
 	$(call LONG,git/model,$(ROUNDS))
