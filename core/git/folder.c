@@ -95,8 +95,14 @@ static void say_clean(const struct wr_folder *f, struct wr_journal *last)
 			   (unsigned long long)wr_journal_size(last));
 
 	wr_journal_trim(last);
-	/* Where it cannot be said, the next opening copies the journal for nothing. */
-	if (ftruncate(f->lock, 0) == 0 && pwrite(f->lock, now, (size_t)len, 0) != len)
+	/* Repositories that are only read come and go without a write. */
+	if (was_clean(f, last))
+		return;
+	/*
+	 * Where it cannot be said, the next opening copies the journal for nothing. Never cut to nothing: file systems take
+	 * that for a file that is written anew, and bring it to the disk at once.
+	 */
+	if (pwrite(f->lock, now, (size_t)len, 0) != len || ftruncate(f->lock, len) < 0)
 		errno = 0;
 }
 
