@@ -223,6 +223,7 @@ static enum wr_code pick_command(struct wr_cli *cli, const char *const *words, s
 		return wr_fail(err, WR_E_INVALID_REQUEST, "unknown command \"%s%s%s\"; see warren --help", words[0],
 			       n > 1 ? " " : "", n > 1 ? words[1] : "");
 	}
+	cli->command_word = words[0];
 	snprintf(cli->group, sizeof cli->group, "%s", cli->command->name);
 	if (cli->help)
 		return WR_OK;

@@ -2,6 +2,7 @@
  * server/main.c: the composition root, the one file that knows every module: commands, and the start and stop of a server.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -28,6 +29,8 @@
 /* Connections that idle are left open for so long at a hand-over. */
 #define LINGER_MS 5000
 #define HAND_OVER_TICK_MS 50
+/* A worker whose supervisor was killed has the folder, and may need so long beyond server.stop_timeout to end. */
+#define ORPHAN_MS 10000
 
 static int complain(const struct wr_error *err)
 {
@@ -204,7 +207,10 @@ static int work(void *arg, const struct wr_worker_link *link)
 	signal(SIGPIPE, SIG_IGN);
 	if (start(&p, service->cfg, &service->listener, &err)) {
 		stop(&p);
-		return complain(&err);
+		if (link->announce)
+			return complain(&err);
+		wr_log_error(NULL, WR_EV_WORKER_FAILED, &err);
+		return 1;
 	}
 	if (link->announce) {
 		printf("warren: listening on %s\n", wr_http_url(p.http));
@@ -248,6 +254,7 @@ static int serve(const struct wr_cli *cli, char **argv, struct wr_error *err)
 		.arg = &service,
 		.stop_ms = (int64_t)cli->config.server_stop_timeout,
 		.argv = argv,
+		.command = cli->command_word,
 	};
 	const char *data = cli->config.server_data;
 	int status = 1;
@@ -259,7 +266,7 @@ static int serve(const struct wr_cli *cli, char **argv, struct wr_error *err)
 		return complain(err);
 	/* Of the open file, which all workers share: so one whose supervisor was killed keeps it until it has ended. */
 	if (s.own.lock_fd < 0)
-		code = wr_datadir_lock(&s.own.lock_fd, data, s.stop_ms, err);
+		code = wr_datadir_lock(&s.own.lock_fd, data, s.stop_ms + ORPHAN_MS, err);
 	if (code == WR_OK)
 		code = wr_http_listen(&service.listener, service.cfg, s.own.listen_fd, err);
 	if (code != WR_OK)
@@ -417,11 +424,26 @@ static int print(void (*fill)(struct wr_buf *out))
 	return wr_buf_ok(&out) && fflush(stdout) == 0 ? 0 : 1;
 }
 
+/* The next file to be opened must not get the number of a stream that is closed, and then what is printed. */
+static bool have_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+	return fd >= 0;
+}
+
 int main(int argc, char **argv)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	WR_AUTO_S(wr_cli) cli = {.command = NULL};
 
+	if (!have_streams())
+		return 1;
 	if (wr_cli_parse(&cli, argc, argv, &err)) {
 		complain(&err);
 		return 2;

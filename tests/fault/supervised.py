@@ -2,22 +2,46 @@
 import os
 import shutil
 import signal
+import sqlite3
+import subprocess
 import threading
 
 from harness import Server, expect, same, test, wait_for
-from harness.core import warren
+from harness.core import slowness, warren
 from harness.disk import CRASH, Control, environment
+from harness.pkt import report
 from harness.raw import Gone, Wire, check_clone
-from harness.server import run_warren
+from harness.server import clean_environment, run_warren
 from harness.slow import SlowPush
 from harness.traffic import Lane, check_lanes
-from harness.workers import logged, running, worker
+from harness.workers import logged, running, worker, workers
 
 
 def kill_worker(server):
     old = wait_for(lambda: worker(server), "one worker")
     os.kill(old, signal.SIGKILL)
     wait_for(lambda: worker(server) not in (None, old), "the next worker")
+
+
+def spools(server, pid):
+    """What a worker keeps in run/ of pushes under way: files that it has open there, but for those that say that it lives."""
+    root, found = os.path.join(server.data, "run") + "/", []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            path = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            continue
+        if path.startswith(root) and not path.endswith(".lock"):
+            found.append(path)
+    return found
+
+
+def set_newer(server, newer):
+    """Makes the database one that a newer program has changed, or takes that back."""
+    db = sqlite3.connect(os.path.join(server.data, "warren.db"), timeout=30)
+    with db:
+        db.execute("INSERT INTO migration VALUES (9999, 'newer', 0)" if newer else "DELETE FROM migration WHERE number = 9999")
+    db.close()
 
 
 @test
@@ -157,23 +181,137 @@ def a_new_program_takes_over_in_place(t):
     wire.close()
 
 
+def upgrades(server):
+    return len(logged(server, "upgrade.ends"))
+
+
+def upgrade(server):
+    done = upgrades(server)
+    os.kill(server.pid, signal.SIGUSR2)
+    wait_for(lambda: upgrades(server) > done, "the next program")
+
+
 @test
-def an_upgrade_waits_for_the_one_before(t):
+def an_upgrade_goes_on_beside_workers_that_still_serve(t):
+    """So many of them; where there are more, the oldest has to end."""
+    server = t.own_server(flags=["--stop-timeout", "500ms", "--public-url", "serve"])
+    account = server.account()
+    pushes, busy = [], []
+    for n in range(5):
+        busy += [w for w in workers(server) if w not in busy]
+        pushes.append(SlowPush(account.repo(), f"refs/heads/slow{n}"))
+        pushes[-1].send(0.5)
+        wait_for(lambda b=busy[-1]: spools(server, b), "the beginning of the push")
+        same(all(running(w) for w in busy), True, "all workers that have a push")
+        if n < 4:
+            upgrade(server)
+    same(logged(server, "upgrade.waits"), [], "nothing waited")
+    upgrade(server)
+    expect(not running(busy[0]), "the oldest worker had to end")
+    same(len(logged(server, "upgrade.waits")), 1, "word of it in the log")
+    for push in pushes[1:]:
+        push.send(1)
+        status, body = push.answer()
+        same((status, report(body)), (200, ("ok", {push.ref: "ok"})), "a push in a worker that ends later")
+    pushes[0].connection.close()
+    wait_for(lambda: worker(server) not in (None, *busy), "the last worker alone")
+
+
+@test
+def a_worker_that_cannot_start_leaves_the_one_before(t):
+    """The program understands its configuration, but not the database: what serves goes on, and the next upgrade comes through."""
     server = t.own_server()
+    repo = server.account().repo()
+    before = wait_for(lambda: worker(server), "one worker")
+    set_newer(server, True)
+    os.kill(server.pid, signal.SIGUSR2)
+    wait_for(lambda: len(logged(server, "worker.died")) > 2, "deaths of the next worker")
+    expect(all("newer program" in line["detail"] for line in logged(server, "worker.failed")), "why")
+    wire = Wire(server.url, repo.account.key)
+    lane = Lane("w", t.random, {"small": 1})
+    lane.step(wire, repo.id)
+    os.kill(server.pid, signal.SIGUSR2)
+    wait_for(lambda: len(logged(server, "upgrade.begins")) == 2, "the program after that")
+    lane.step(wire, repo.id)
+    expect(running(before), "the first worker")
+    set_newer(server, False)
+    wait_for(lambda: upgrades(server) == 1, "the next worker")
+    wait_for(lambda: worker(server) not in (None, before), "it alone")
+    wire.close()
+
+
+@test
+def a_stop_while_no_worker_starts_is_in_order(t):
+    server = t.own_server()
+    set_newer(server, True)
+    os.kill(wait_for(lambda: worker(server), "one worker"), signal.SIGKILL)
+    wait_for(lambda: len(logged(server, "worker.died")) > 3, "deaths at the start")
+    server.terminate()
+    same(server.wait(), 0, "exit status")
+
+
+@test
+def a_worker_that_is_told_to_end_is_replaced(t):
+    server = t.own_server()
+    for sig in (signal.SIGTERM, signal.SIGUSR1):
+        before = wait_for(lambda: worker(server), "one worker")
+        os.kill(before, sig)
+        wait_for(lambda b=before: worker(server) not in (None, b), "the next worker")
+        same(server.api().get("/healthz").status, 200, "it serves")
+    expect(server.alive(), "the supervisor")
+
+
+@test
+def who_kills_a_worker_parks_nothing(t):
+    """Not even what was the only thing at work, both times."""
+    server = t.own_server()
+    repo = server.account().repo()
+    for _ in range(3):
+        push = SlowPush(repo)
+        push.send(0.5)
+        wait_for(lambda: spools(server, worker(server)), "the beginning of the push")
+        kill_worker(server)
+        push.connection.close()
+    for sig in (signal.SIGSEGV, signal.SIGABRT, signal.SIGSEGV):
+        before = wait_for(lambda: worker(server), "one worker")
+        os.kill(before, sig)
+        wait_for(lambda b=before: worker(server) not in (None, b), "the next worker")
+    same(server.cli("repo", "parked"), {"parked": []}, "parked")
+    same(repo.account.api.get(repo.path).status, 200, "the repository")
+
+
+@test
+def the_next_server_waits_for_an_orphaned_worker(t):
+    server = t.own_server(flags=["--stop-timeout", "500ms"])
     repo = server.account().repo()
     push = SlowPush(repo)
     push.send(0.5)
-    before = wait_for(lambda: worker(server), "one worker")
-    os.kill(server.pid, signal.SIGUSR2)
-    wait_for(lambda: logged(server, "upgrade.ends"), "the next program")
-    os.kill(server.pid, signal.SIGUSR2)
-    wait_for(lambda: logged(server, "upgrade.waits"), "word of it in the log")
-    expect(running(before), "the first worker has a push")
-    same(len(logged(server, "upgrade.begins")), 1, "programs")
-    push.send(1)
-    same((push.answer()[0], running(server.pid)), (200, True), "the push")
-    wait_for(lambda: len(logged(server, "upgrade.ends")) == 2, "the second one")
-    wait_for(lambda: worker(server), "one worker")
+    pid = wait_for(lambda: worker(server), "one worker")
+    wait_for(lambda: spools(server, pid), "the beginning of the push")
+    server.killed = True
+    os.kill(server.pid, signal.SIGKILL)
+    server.process.wait()
+    # As its keeper starts it again at once.
+    server.start()
+    expect(not running(pid), "the worker has ended")
+    push.connection.close()
+    same(repo.account.api.get(repo.path).status, 200, "the next server")
+
+
+@test
+def closed_streams_become_no_files(t):
+    """What is printed must not go to the file or socket that got a closed descriptor's number."""
+    data = t.path("data")
+    process = subprocess.Popen(["/bin/sh", "-c", f"exec {warren()} serve --data {data} --listen 127.0.0.1:0 <&- >&- 2>&-"],
+                               env=clean_environment(), start_new_session=True)
+    try:
+        wait_for(lambda: os.path.exists(os.path.join(data, "control.sock")), "the server")
+        wait_for(lambda: run_warren("repo", "parked", "--data", data)[0] == 0, "an answer of it")
+        same(os.path.getsize(os.path.join(data, "lock")), 0, "bytes in the lock's file")
+        same([os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)], ["/dev/null"] * 3, "its streams")
+    finally:
+        process.terminate()
+        same(process.wait(40 * slowness()), 0, "exit status")
 
 
 @test
