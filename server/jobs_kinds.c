@@ -81,6 +81,8 @@ static enum wr_code begin_making(bool *making, struct doing *d, struct wr_error 
 	const struct wr_job *job = d->job;
 	enum wr_code code = wr_repo_making(making, d->app->db, job->account_id, job->repo_id, job->id, err);
 
+	if (code == WR_OK && wr_suspect_parked(job->repo_id))
+		code = wr_fail(err, WR_E_REPO_PARKED, "making repository %s crashed twice", job->repo_id);
 	if (code != WR_OK || !*making)
 		return code;
 	code = wr_repo_default_branch(d->default_branch, sizeof d->default_branch, d->app->db, job->repo_id, err);

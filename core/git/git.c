@@ -373,5 +373,8 @@ enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *
 	wr_repo_close_folder(repo, false);
 	code = wr_repo_remove(git, id, err);
 	wr_repo_turn_end(repo, &turn);
+	/* What was parked of it is gone. */
+	if (code == WR_OK)
+		(void)wr_suspect_unpark(id);
 	return code;
 }

@@ -90,6 +90,18 @@ def a_server_that_cannot_start_says_so_and_ends(t):
     expect("warren:" in err, "what is wrong", err)
 
 
+def under_control(t):
+    """A server, what makes its calls fail, and an account."""
+    data = t.path("data")
+    os.mkdir(data, 0o700)
+    control = Control(t.path("control"))
+    server = Server(data=data, env=environment(data, control=control.path))
+    t.stack.callback(server.remove)
+    server.start()
+    server.may_fail = True
+    return server, control, server.account()
+
+
 def ask(wire, repo):
     """(status, body), or None when the worker died in it."""
     try:
@@ -102,14 +114,7 @@ def ask(wire, repo):
 @test
 def what_kills_two_workers_is_parked(t):
     t.skip_if_sanitized()
-    data = t.path("data")
-    os.mkdir(data, 0o700)
-    control = Control(t.path("control"))
-    server = Server(data=data, env=environment(data, control=control.path))
-    t.stack.callback(server.remove)
-    server.start()
-    server.may_fail = True
-    account = server.account()
+    server, control, account = under_control(t)
     poisoned, other = account.repo(), account.repo()
     lanes = {repo: Lane("w", t.random, {"small": 1}) for repo in (poisoned, other)}
     wire = Wire(server.url, account.key)
@@ -126,6 +131,10 @@ def what_kills_two_workers_is_parked(t):
     expect(b"out of service" in body, "what a client is told", body)
     same([line["repo"] for line in logged(server, "repo.parked")], [poisoned.id], "parked, by the log")
     same(server.cli("repo", "parked"), {"parked": [poisoned.id]}, "parked, by the command")
+    listed = account.api.get("/git/v1/repo").ok()["repositories"]
+    same({r["id"]: len(r["branches"]) for r in listed}, {poisoned.id: 0, other.id: 1}, "the list, without what it has")
+    said = t.git.fails("ls-remote", poisoned.url())
+    expect("remote: This repository is out of service" in said, "what git says", said)
     lanes[other].step(wire, other.id)
     control.clear()
     same(wire.request("GET", f"/{poisoned.id}.git/info/refs?service=git-upload-pack")[0], 503, "it stays parked")
@@ -134,6 +143,47 @@ def what_kills_two_workers_is_parked(t):
         lane.step(wire, repo.id)
         check_clone(wire, lane.objects, repo.id, lane.refs, "at the end")
     wire.close()
+
+
+@test
+def what_kills_only_where_all_are_listed_is_parked(t):
+    t.skip_if_sanitized()
+    server, control, account = under_control(t)
+    poisoned, wire = account.repo(), Wire(server.url, account.key)
+    Lane("w", t.random, {"small": 1}).step(wire, poisoned.id)
+    wire.close()
+    # After an end in order no start looks at it.
+    server.restart()
+    control.fail("open", CRASH, path=f"{poisoned.id}.git")
+
+    def listed():
+        wire = Wire(server.url, account.key)
+        try:
+            return wire.request("GET", "/git/v1/repo")
+        except Gone:
+            return None
+        finally:
+            wire.close()
+
+    same([listed(), listed()], [None, None], "two deaths")
+    same(listed()[0], 200, "the list after them")
+    same(server.cli("repo", "parked"), {"parked": [poisoned.id]}, "parked")
+
+
+@test
+def a_job_that_kills_two_workers_has_failed(t):
+    t.skip_if_sanitized()
+    server, control, account = under_control(t)
+    came = t.git.init(t.path("came"))
+    t.git.commit(came, {"file": "text"})
+    control.fail("rename", CRASH, path=".git")
+    job = server.cli("repo", "adopt", account.id, os.path.join(came, ".git"), "--detach")
+    wait_for(lambda: len(logged(server, "worker.died")) == 2, "two deaths")
+    ended = wait_for(lambda: (lambda j: j["state"] == "failed" and j)(server.cli("job", "show", job["jobId"])), "the job's end")
+    expect("out of service" in ended["error"]["message"], "why", ended)
+    same([line["repo"] for line in logged(server, "repo.parked")], [job["repoId"]], "parked")
+    wait_for(lambda: server.cli("repo", "parked") == {"parked": []}, "the removal of what it made")
+    same(len(logged(server, "worker.died")), 2, "deaths")
 
 
 @test
