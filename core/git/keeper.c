@@ -165,7 +165,8 @@ static bool break_off(void *arg)
 {
 	const struct breaking_off *b = arg;
 
-	return wr_repo_wanted(b->repo) || (b->cancel && b->cancel->fn && b->cancel->fn(b->cancel->arg));
+	return atomic_load(&b->repo->dead) || wr_repo_wanted(b->repo) ||
+	       (b->cancel && b->cancel->fn && b->cancel->fn(b->cancel->arg));
 }
 
 static enum wr_code run(struct wr_checkpoint *c, bool *did, struct wr_git_repo *repo,
