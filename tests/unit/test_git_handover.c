@@ -342,6 +342,44 @@ static void who_is_not_asked_keeps_it(void **state)
 	side_close(&p->a);
 }
 
+static void until_nothing_is_owned(struct wr_git *git)
+{
+	int64_t deadline = wr_mono_ms() + PATIENCE_MS;
+
+	while (wr_git_owned(git)) {
+		assert_true(wr_mono_ms() < deadline);
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+}
+
+/* Long after the hand-over a request opens it again, while something keeps it from being given back at once. */
+static void what_is_opened_late_is_given_back(void **state)
+{
+	struct pair *p = pair_new(state);
+	WR_AUTO(wr_git_repo) *repo = NULL;
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_oid oid;
+
+	side_open(p, &p->a, false);
+	side_open(p, &p->b, false);
+	assert_ok(step(&oid, p->a.git, rows[0].id, "refs/heads/a", "x", WR_S("a"), &p->f->err));
+	assert_ok(wr_git_repo_open(&repo, p->a.git, rows[0].id, &p->f->err));
+	assert_ok(wr_git_hand_over(p->a.git, &p->f->err));
+	until_nothing_is_owned(p->a.git);
+	/* So that what looks only while something is owned does not look any more. */
+	nanosleep(&(struct timespec){.tv_nsec = 100 * 1000000}, NULL);
+	pthread_mutex_lock(&repo->keeping);
+	assert_ok(wr_snapshot_take(&snap, repo, &p->f->err));
+	assert_int_equal(wr_git_owned(p->a.git), 1);
+	pthread_mutex_unlock(&repo->keeping);
+	until_nothing_is_owned(p->a.git);
+	assert_tip(p, p->b.git, rows[0].id, "refs/heads/a", &oid);
+	wr_snapshot_unref(WR_STEAL(snap));
+	wr_git_repo_unref(WR_STEAL(repo));
+	side_close(&p->a);
+	side_close(&p->b);
+}
+
 /* What could not be handed over before the repository went away is, by who has it next; once. */
 static void events_follow_their_repository(void **state)
 {
@@ -630,6 +668,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(who_needs_it_is_given_it),
 		T(who_is_not_asked_keeps_it),
+		T(what_is_opened_late_is_given_back),
 		T(events_follow_their_repository),
 		T(of_two_first_pushes_one_is_there),
 		T(what_another_builds_stays),
