@@ -42,8 +42,10 @@ static enum wr_code account_create(json_t **out, const struct wr_admin *a, struc
 
 	if (code != WR_OK)
 		return code;
-	return wr_admin_give(out, json_pack("{s:s, s:s, s:s}", "accountId", account.id, "name", account.name, "apiKey", key.z),
-		    err);
+	return wr_admin_give(out,
+			     json_pack("{s:s, s:s, s:s}", "accountId", account.id, "name", account.name, "apiKey",
+				       key.z),
+			     err);
 }
 
 static enum wr_code add_account(void *rows, const struct wr_account *account, struct wr_error *err)
@@ -71,13 +73,14 @@ static enum wr_code kill_repos(size_t *count, const struct wr_admin *a, const ch
 	size_t n = WR_ARRAY_LEN(doomed);
 
 	for (*count = 0; n == WR_ARRAY_LEN(doomed); *count += n) {
-		enum wr_code code = wr_repo_doomed(doomed, &n, a->app->db, account_id, after, WR_ARRAY_LEN(doomed), err);
+		enum wr_code code =
+			wr_repo_doomed(doomed, &n, a->app->db, account_id, after, WR_ARRAY_LEN(doomed), err);
 
 		if (code != WR_OK)
 			return code;
 		for (size_t i = 0; i < n; i++) {
 			if (a->app->git)
-				wr_git_kill(a->app->git, doomed[i].id);
+				wr_reaper_kill(a->app->db, a->app->git, account_id, doomed[i].id);
 			after = doomed[i].seq;
 		}
 	}
@@ -149,7 +152,8 @@ static enum wr_code key_revoke(json_t **out, const struct wr_admin *a, struct wr
 		code = wr_key_revoke(&key, a->app->db, account.id, a->args.key, err);
 	if (code != WR_OK)
 		return code;
-	return wr_admin_give(out, json_pack("{s:s, s:s, s:s}", "keyId", key.id, "accountId", account.id, "name", key.name), err);
+	return wr_admin_give(
+		out, json_pack("{s:s, s:s, s:s}", "keyId", key.id, "accountId", account.id, "name", key.name), err);
 }
 
 /* Repositories. */
@@ -265,7 +269,8 @@ static enum wr_code repo_unpark(json_t **out, const struct wr_admin *a, struct w
 	char id[WR_UUID_LEN + 1];
 
 	if (!wr_uuid_parse(a->args.repo, id) || !wr_suspect_unpark(id))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "This repository is not parked; warren repo parked lists them");
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "This repository is not parked; warren repo parked lists them");
 	return wr_admin_give(out, json_pack("{s:s}", "repoId", id), err);
 }
 

@@ -232,20 +232,6 @@ enum wr_code wr_repo_delete(struct wr_db *db, const char *account_id, const char
 	return wr_db_write(db, WR_DB_FULL, delete, &t, err);
 }
 
-static enum wr_code purge(struct wr_tx *tx, void *arg, struct wr_error *err)
-{
-	const struct target *t = arg;
-	enum wr_code code = wr_tx_run(tx, SQL_REPO_PURGE, err, NULL, "ss", t->account_id, t->repo_id);
-
-	return code == WR_OK ? wr_tx_run(tx, SQL_ACCOUNT_PURGE, err, NULL, "s", t->account_id) : code;
-}
-
-enum wr_code wr_repo_purge(struct wr_db *db, const char *account_id, const char *repo_id, struct wr_error *err)
-{
-	struct target t = {account_id, repo_id};
-
-	return wr_db_write(db, WR_DB_FULL, purge, &t, err);
-}
 
 /* ---- creations that take their time ---- */
 
@@ -400,6 +386,45 @@ enum wr_code wr_repo_doomed(struct wr_doomed *out, size_t *n, struct wr_db *db, 
 	else
 		code = wr_db_query(db, SQL_REPO_DELETING, err, &row, "ii", after, (int64_t)max);
 	return code == WR_OK ? read_doomed(out, n, max, db, &row, false, err) : code;
+}
+
+struct purging {
+	const struct wr_doomed *rows;
+	size_t n;
+};
+
+static enum wr_code purge(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct purging *p = arg;
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < p->n && code == WR_OK; i++) {
+		const struct wr_doomed *row = &p->rows[i];
+
+		code = wr_tx_run(tx, SQL_REPO_PURGE, err, NULL, "ss", row->account_id, row->id);
+		if (code == WR_OK)
+			code = wr_tx_run(tx, SQL_ACCOUNT_PURGE, err, NULL, "s", row->account_id);
+	}
+	return code;
+}
+
+enum wr_code wr_repo_purge(struct wr_db *db, const struct wr_doomed *rows, size_t n, struct wr_error *err)
+{
+	struct purging p = {rows, n};
+
+	return wr_db_write(db, WR_DB_NORMAL, purge, &p, err);
+}
+
+enum wr_code wr_repo_there(bool *there, struct wr_db *db, const char *account_id, const char *repo_id,
+			   struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code = wr_db_one(db, SQL_REPO_THERE, err, &row, "ss", account_id, repo_id);
+
+	if (code != WR_OK && code != WR_E_NOT_THERE)
+		return code;
+	*there = code == WR_OK;
+	return WR_OK;
 }
 
 enum wr_code wr_repo_find(struct wr_repo *out, struct wr_db *db, struct wr_str repo_id, struct wr_error *err)

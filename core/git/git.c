@@ -1,6 +1,7 @@
 #include "core/git/git.h"
 
 #include <git2/global.h>
+#include <unistd.h>
 
 #include "core/base/file.h"
 #include "core/base/suspects.h"
@@ -232,7 +233,9 @@ void wr_git_repo_unref(struct wr_git_repo *repo)
 
 	pthread_mutex_lock(&git->mutex);
 	if (--repo->users == 0) {
-		if (atomic_load(&repo->dead)) {
+		if (repo->forgotten) {
+			out = repo;
+		} else if (atomic_load(&repo->dead)) {
 			/* Stays, without its files, so that no request that is still under way brings it back. */
 			close_it = true;
 			repo->users++;
@@ -252,7 +255,10 @@ void wr_git_repo_unref(struct wr_git_repo *repo)
 	if (close_it) {
 		wr_repo_close_folder(repo, false);
 		pthread_mutex_lock(&git->mutex);
-		repo->users--;
+		if (--repo->users == 0 && repo->forgotten) {
+			table_drop(git, repo);
+			out = repo;
+		}
 		pthread_mutex_unlock(&git->mutex);
 	}
 	if (out)
@@ -316,6 +322,24 @@ void wr_git_kill(struct wr_git *git, const char *id)
 		git->cfg.ask_owner(git->cfg.ask_owner_arg, id);
 }
 
+void wr_git_forget(struct wr_git *git, const char *id)
+{
+	struct wr_git_repo *repo;
+	bool unused = false;
+
+	pthread_mutex_lock(&git->mutex);
+	repo = table_find(git, id);
+	if (repo && atomic_load(&repo->dead)) {
+		repo->forgotten = true;
+		unused = repo->users == 0;
+		if (unused)
+			table_drop(git, repo);
+	}
+	pthread_mutex_unlock(&git->mutex);
+	if (unused)
+		repo_free(repo);
+}
+
 void wr_git_yield(struct wr_git *git, const char *id)
 {
 	struct wr_git_repo *repo;
@@ -367,14 +391,27 @@ enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *
 
 	if (!repo)
 		return wr_fail_nomem(err);
-	/* An append that began before the repository was killed may be writing. */
-	if ((code = wr_repo_turn_begin(repo, &turn, err)) != WR_OK)
-		return code;
-	wr_repo_close_folder(repo, false);
-	code = wr_repo_remove(git, id, err);
-	wr_repo_turn_end(repo, &turn);
+	/* An append that began before the repository was killed may be writing; a checkpoint breaks off soon. */
+	pthread_mutex_lock(&repo->keeping);
+	if ((code = wr_repo_turn_begin(repo, &turn, err)) == WR_OK) {
+		wr_repo_close_folder(repo, false);
+		code = wr_repo_remove(git, id, err);
+		wr_repo_turn_end(repo, &turn);
+	}
+	pthread_mutex_unlock(&repo->keeping);
 	/* What was parked of it is gone. */
 	if (code == WR_OK)
 		(void)wr_suspect_unpark(id);
 	return code;
+}
+
+enum wr_code wr_git_remove_flush(struct wr_git *git, const char *id, struct wr_error *err)
+{
+	char path[PATH_MAX];
+	enum wr_code code = wr_repo_shard(path, git, id, err);
+
+	/* Without the folder that its name stood in it has never been there. */
+	if (code != WR_OK || access(path, F_OK) != 0)
+		return code;
+	return wr_file_sync_dir(AT_FDCWD, path, err);
 }

@@ -75,11 +75,19 @@ const char *wr_git_repo_id(const struct wr_git_repo *repo);
 void wr_git_kill(struct wr_git *git, const char *id);
 
 /*
- * Removes the folder of a killed repository (or of one that was never opened by this process). Absent is success.
- * Errors: WR_E_UNAVAILABLE while another process has it; WR_E_INTERNAL; may be called again.
+ * Removes the folder of a killed repository (or of one that was never opened by this process). Absent is success. A
+ * power cut may bring it back, or some of it, until wr_git_remove_flush() has worked: so many can be removed one after
+ * the other before the disk is waited for.
+ * Errors: WR_E_UNAVAILABLE while another process has it, or makes it; WR_E_INTERNAL; may be called again.
  */
 WR_MUST_CHECK enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_git_remove_flush(struct wr_git *git, const char *id, struct wr_error *err);
 
+/*
+ * The row of a killed repository is gone, which refuses what is still to come for it: nothing is kept of it in memory
+ * any more, once nobody holds a handle.
+ */
+void wr_git_forget(struct wr_git *git, const char *id);
 
 /* ---- care ---- */
 

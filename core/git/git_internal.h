@@ -53,6 +53,7 @@ struct wr_git_repo {
 	struct wr_git_repo *older, *newer; /* while idle */
 	size_t users;
 	atomic_bool dead;
+	bool forgotten; /* dead, and goes with its last user; under wr_git.mutex */
 	pthread_mutex_t mutex; /* loading, swept, snap, folder, its list of old journals, turns */
 	pthread_cond_t cond;
 	bool loading, swept;
@@ -174,7 +175,10 @@ WR_MUST_CHECK enum wr_code wr_repo_path(char out[PATH_MAX], const struct wr_git 
 /* Flushes <data>/repos/ab/cd and every folder above it, down from the data folder's own name. */
 WR_MUST_CHECK enum wr_code wr_repo_sync_shard(const struct wr_git *git, const char *id, struct wr_error *err);
 
-/* Removes the repository's folder, and what crashes left beside it. For the holder of the turn. */
+/*
+ * Removes the repository's folder, and what crashes left beside it; nothing of this is flushed. For the holder of the
+ * turn.
+ */
 WR_MUST_CHECK enum wr_code wr_repo_remove(const struct wr_git *git, const char *id, struct wr_error *err);
 
 #endif

@@ -485,30 +485,28 @@ void wr_repo_turn_end(struct wr_git_repo *repo, struct wr_turn *turn)
 
 /* ---- removal ---- */
 
-/* Out of sight by one rename first, so that a crash leaves all of it or a leftover, never half a repository. */
+/*
+ * Out of sight by one rename first, so that no other process opens half a repository; and what an earlier try left.
+ * One that another process is building is found as such, or in its place: first it has the one name, then the other, so
+ * the place is looked at last.
+ */
 enum wr_code wr_repo_remove(const struct wr_git *git, const char *id, struct wr_error *err)
 {
 	char from[PATH_MAX], to[PATH_MAX], suffix[32] = ".gone-";
 	struct sweep sweep = {id, 0, 0};
 	WR_AUTO_FD int lock = -1;
 	enum wr_code code;
-	bool absent;
 
 	wr_random_text(suffix + 6, 12);
 	if ((code = wr_repo_path(from, git, id, ".git", err)) != WR_OK ||
 	    (code = wr_repo_path(to, git, id, suffix, err)) != WR_OK ||
 	    (code = wr_folder_seize(&lock, git, id, err)) != WR_OK)
 		return code;
-	absent = rename(from, to) < 0;
-	if (absent && errno != ENOENT)
+	if (rename(from, to) < 0 && errno != ENOENT)
 		return wr_fail_errno(err, "rename %s", from);
-	if (!absent && (code = wr_repo_sync_shard(git, id, err)) != WR_OK)
+	if ((code = sweep_shard(git, &sweep, err)) != WR_OK)
 		return code;
-	/* Also what an earlier try left, which may have failed before its rename was flushed. */
-	code = sweep_shard(git, &sweep, err);
-	if (code == WR_OK && absent && sweep.removed)
-		code = wr_repo_sync_shard(git, id, err);
-	if (code == WR_OK && sweep.busy)
-		code = wr_fail(err, WR_E_UNAVAILABLE, "repository %s: another process makes its first push", id);
-	return code;
+	if (sweep.busy || access(from, F_OK) == 0)
+		return wr_fail(err, WR_E_UNAVAILABLE, "repository %s: another process makes its first push", id);
+	return WR_OK;
 }

@@ -312,7 +312,7 @@ enum wr_code wr_api_repo_delete(struct wr_app *app, struct wr_request *req, stru
 	if (code != WR_OK)
 		return code;
 	/* Before the answer: a push that is under way must not be acknowledged after it. */
-	wr_git_kill(app->git, repo->id);
+	wr_reaper_kill(app->db, app->git, repo->account_id, repo->id);
 	wr_reaper_poke(app->reaper);
 	return WR_OK;
 }

@@ -764,6 +764,7 @@ static void a_deleted_account_waits_for_its_folders(void **state)
 	struct wr_account again;
 	struct wr_secret_text key;
 	struct wr_caller c;
+	bool there = false;
 	size_t n;
 
 	grant(p, identity.id, repo.id, WR_LEVEL_WRITE);
@@ -781,12 +782,18 @@ static void a_deleted_account_waits_for_its_folders(void **state)
 	assert_int_equal(wr_repo_doomed(doomed, &n, p->db, NULL, 0, 4, NULL), WR_OK);
 	assert_int_equal(n, 1);
 	assert_string_equal(doomed[0].id, repo.id);
-	assert_int_equal(wr_repo_purge(p->db, doomed[0].account_id, doomed[0].id, NULL), WR_OK);
+	assert_int_equal(wr_repo_there(&there, p->db, p->owner.id, repo.id, NULL), WR_OK);
+	assert_true(there);
+	assert_int_equal(wr_repo_purge(p->db, doomed, 1, NULL), WR_OK);
+	assert_int_equal(wr_repo_there(&there, p->db, p->owner.id, repo.id, NULL), WR_OK);
+	assert_false(there);
 	assert_int_equal(wr_repo_doomed(doomed, &n, p->db, NULL, 0, 4, NULL), WR_OK);
 	assert_int_equal(n, 0);
 	/* A live one is never purged. */
 	repo = make_repo(p, &again, NULL, false);
-	assert_int_equal(wr_repo_purge(p->db, again.id, repo.id, NULL), WR_OK);
+	memcpy(doomed[0].id, repo.id, sizeof doomed[0].id);
+	memcpy(doomed[0].account_id, again.id, sizeof doomed[0].account_id);
+	assert_int_equal(wr_repo_purge(p->db, doomed, 1, NULL), WR_OK);
 	assert_int_equal(wr_repo_get(&repo, p->db, again.id, wr_str(repo.id), NULL), WR_OK);
 }
 
@@ -919,6 +926,8 @@ static void the_default_branch_by_id(void **state)
 	assert_int_equal(wr_repo_default_branch(name, sizeof name, p->db, repo.id, NULL), WR_OK);
 	assert_string_equal(name, "trunk");
 	assert_int_equal(wr_repo_default_branch(name, sizeof name, p->db, p->owner.id, NULL), WR_E_NOT_THERE);
+	assert_int_equal(wr_repo_delete(p->db, p->owner.id, repo.id, NULL), WR_OK);
+	assert_int_equal(wr_repo_default_branch(name, sizeof name, p->db, repo.id, NULL), WR_E_NOT_THERE);
 }
 
 static void labels(void **state)
