@@ -284,7 +284,8 @@ static const char *more_help(const struct wr_command *c)
 	if (c->options & BIT(DETACH))
 		return "\nPrints one JSON object when it is done; how far it is stands on stderr. Works beside a "
 		       "running server, which goes on\nwith it when the command is broken off (see warren job), and "
-		       "without one: then breaking it off cancels it, and with\n--detach it waits for the next server.\n";
+		       "without one: then breaking it off cancels it, and with\n--detach it waits for the next "
+		       "server.\n";
 	if (strchr(c->name, ' ') && strncmp(c->name, "config", 6) != 0)
 		return "\nPrints one JSON object. Works beside a running server and without one.\n";
 	return "";
