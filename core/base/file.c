@@ -27,7 +27,7 @@ enum wr_code wr_file_write_all(int fd, const void *data, size_t len, struct wr_e
 	return WR_OK;
 }
 
-enum wr_code wr_file_create(int dir, const char *path, struct wr_str data, struct wr_error *err)
+static enum wr_code create(int dir, const char *path, struct wr_str data, bool flush, struct wr_error *err)
 {
 	WR_AUTO_FD int fd = openat(dir, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	enum wr_code code;
@@ -36,9 +36,52 @@ enum wr_code wr_file_create(int dir, const char *path, struct wr_str data, struc
 		return wr_fail_errno(err, "create %s", path);
 	if ((code = wr_file_write_all(fd, data.ptr, data.len, err)) != WR_OK)
 		return code;
-	if (fsync(fd) < 0)
+	if (flush && fsync(fd) < 0)
 		return wr_fail_errno(err, "fsync %s", path);
 	return WR_OK;
+}
+
+enum wr_code wr_file_create(int dir, const char *path, struct wr_str data, struct wr_error *err)
+{
+	return create(dir, path, data, true, err);
+}
+
+enum wr_code wr_file_put(int dir, const char *path, struct wr_str data, struct wr_error *err)
+{
+	return create(dir, path, data, false, err);
+}
+
+static enum wr_code flush_open(const int *fds, const char *const *paths, size_t n, struct wr_error *err)
+{
+	/* Only a start: what goes wrong here is what the flush tells. */
+	for (size_t i = 0; i < n; i++)
+		if (fds[i] >= 0 && sync_file_range(fds[i], 0, 0, SYNC_FILE_RANGE_WRITE) < 0)
+			errno = 0;
+	for (size_t i = 0; i < n; i++)
+		if (fds[i] >= 0 && fsync(fds[i]) < 0)
+			return wr_fail_errno(err, "fsync %s", paths[i]);
+	return WR_OK;
+}
+
+enum wr_code wr_file_sync_all(int dir, const char *const *paths, size_t n, struct wr_error *err)
+{
+	int fds[WR_FILE_SYNC_MAX];
+	enum wr_code code = WR_OK;
+	size_t opened = 0;
+
+	if (n > WR_FILE_SYNC_MAX)
+		return wr_fail(err, WR_E_INTERNAL, "%zu files to flush at once", n);
+	for (; opened < n && code == WR_OK; opened++) {
+		fds[opened] = openat(dir, paths[opened], O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fds[opened] < 0 && errno != ENOENT)
+			code = wr_fail_errno(err, "open %s", paths[opened]);
+	}
+	if (code == WR_OK)
+		code = flush_open(fds, paths, n, err);
+	while (opened-- > 0)
+		if (fds[opened] >= 0)
+			close(fds[opened]);
+	return code;
 }
 
 enum wr_code wr_file_replace(int dir, const char *name, struct wr_str data, struct wr_error *err)

@@ -714,13 +714,31 @@ static enum wr_code fill(struct wr_folder *f, struct wr_error *err)
 		if (mkdirat(f->dir, folders[i], 0700) < 0)
 			return wr_fail_errno(err, "mkdir %s", folders[i]);
 	if ((code = open_dir(&f->warren, f->dir, "warren", err)) != WR_OK ||
-	    (code = wr_file_create(f->dir, "HEAD", WR_S("ref: refs/heads/main\n"), err)) != WR_OK ||
-	    (code = wr_file_create(f->dir, "config", WR_S(config), err)) != WR_OK)
+	    (code = wr_file_put(f->dir, "HEAD", WR_S("ref: refs/heads/main\n"), err)) != WR_OK ||
+	    (code = wr_file_put(f->dir, "config", WR_S(config), err)) != WR_OK)
 		return code;
 	f->lock = openat(f->warren, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (f->lock < 0 || fcntl(f->lock, F_OFD_SETLK, &lock) < 0)
 		return wr_fail_errno(err, "make warren/lock");
 	return WR_OK;
+}
+
+/* Both levels are flushed when something has come to stay there. */
+static enum wr_code make_shard(char *path, struct wr_error *err)
+{
+	char *slash;
+
+	if (mkdir(path, 0700) == 0 || errno == EEXIST)
+		return WR_OK;
+	if (errno == ENOENT && (slash = strrchr(path, '/'))) {
+		*slash = '\0';
+		if (mkdir(path, 0700) < 0 && errno != EEXIST)
+			return wr_fail_errno(err, "mkdir %s", path);
+		*slash = '/';
+		if (mkdir(path, 0700) == 0 || errno == EEXIST)
+			return WR_OK;
+	}
+	return wr_fail_errno(err, "mkdir %s", path);
 }
 
 enum wr_code wr_folder_make(struct wr_folder **out, char built[PATH_MAX], const struct wr_git *git, const char *id,
@@ -735,7 +753,7 @@ enum wr_code wr_folder_make(struct wr_folder **out, char built[PATH_MAX], const 
 	n = snprintf(begun, sizeof begun, "%s/%s", git->run.path, suffix + 1);
 	if (n < 0 || (size_t)n >= sizeof begun)
 		return wr_fail(err, WR_E_INTERNAL, "path too long: %s", suffix);
-	if ((code = wr_repo_shard(path, git, id, err)) != WR_OK || (code = wr_file_mkdirs(path, err)) != WR_OK ||
+	if ((code = wr_repo_shard(path, git, id, err)) != WR_OK || (code = make_shard(path, err)) != WR_OK ||
 	    (code = wr_repo_path(built, git, id, suffix, err)) != WR_OK)
 		return code;
 	f = folder_new();
@@ -758,16 +776,37 @@ enum wr_code wr_folder_make(struct wr_folder **out, char built[PATH_MAX], const 
 	return code;
 }
 
+static enum wr_code turn_journal(struct wr_folder *f, struct wr_snapshot **snap, bool flush, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *next = NULL;
+	struct wr_journal **j;
+	enum wr_code code;
+
+	if ((*snap)->journal_count == WR_SNAPSHOT_JOURNALS)
+		return wr_fail(err, WR_E_UNAVAILABLE, "checkpoints do not keep up with writes");
+	if ((code = wr_snapshot_copy(&next, *snap, err)) != WR_OK)
+		return code;
+	j = &next->journals[next->journal_count];
+	code = flush ? wr_journal_create(j, f->warren, f->next_journal++, 0, next->seq + 1, err)
+		     : wr_journal_start(j, f->warren, f->next_journal++, next->seq + 1, err);
+	if (code != WR_OK)
+		return code;
+	next->limits[next->journal_count++] = 0;
+	wr_snapshot_unref(*snap);
+	*snap = WR_STEAL(next);
+	return WR_OK;
+}
+
 enum wr_code wr_folder_start(struct wr_folder *f, struct wr_snapshot **snap, uint64_t checkpoint, struct wr_error *err)
 {
-	enum wr_code code = wr_current_write(f->warren, &(struct wr_current){checkpoint, 1}, err);
+	enum wr_code code = wr_current_put(f->warren, &(struct wr_current){checkpoint, 1}, err);
 
 	if (code != WR_OK)
 		return code;
 	f->checkpoint = checkpoint;
 	f->next_checkpoint = checkpoint + 1;
 	f->first_journal = f->next_journal = 1;
-	return wr_folder_turn_journal(f, snap, err);
+	return turn_journal(f, snap, false, err);
 }
 
 enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
@@ -792,12 +831,15 @@ enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, 
 enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built, const struct wr_git *git,
 			      const char *id, struct wr_error *err)
 {
+	static const char *const files[] = {"HEAD", "config", "packed-refs", "warren/current", "warren/journal.1"};
 	static const char *const folders[] = {"objects/pack", "objects", "refs/heads", "refs/tags", "refs", "warren",
 					      "."};
 	char path[PATH_MAX];
 	enum wr_code code = wr_repo_path(path, git, id, ".git", err);
 
 	*unknown = false;
+	if (code == WR_OK)
+		code = wr_file_sync_all(f->dir, files, WR_ARRAY_LEN(files), err);
 	for (size_t i = 0; i < WR_ARRAY_LEN(folders) && code == WR_OK; i++)
 		code = wr_file_sync_dir(f->dir, folders[i], err);
 	if (code != WR_OK)
@@ -853,19 +895,7 @@ enum wr_code wr_folder_ready(struct wr_folder *f, struct wr_snapshot **snap, str
 
 enum wr_code wr_folder_turn_journal(struct wr_folder *f, struct wr_snapshot **snap, struct wr_error *err)
 {
-	WR_AUTO(wr_snapshot) *next = NULL;
-	enum wr_code code;
-
-	if ((*snap)->journal_count == WR_SNAPSHOT_JOURNALS)
-		return wr_fail(err, WR_E_UNAVAILABLE, "checkpoints do not keep up with writes");
-	if ((code = wr_snapshot_copy(&next, *snap, err)) != WR_OK ||
-	    (code = wr_journal_create(&next->journals[next->journal_count], f->warren, f->next_journal++, 0,
-				      next->seq + 1, err)) != WR_OK)
-		return code;
-	next->limits[next->journal_count++] = 0;
-	wr_snapshot_unref(*snap);
-	*snap = WR_STEAL(next);
-	return WR_OK;
+	return turn_journal(f, snap, true, err);
 }
 
 /* ---- checkpoints ---- */
