@@ -1139,6 +1139,83 @@ static void whatever_happens(void **state)
 	model_fini(&m);
 }
 
+/* ---- pushes that take long ---- */
+
+#define LONG 4
+
+struct long_push {
+	struct wr_quarantine *q; /* NULL: none */
+	size_t t;
+	int on;
+	int64_t began_ms;
+};
+
+static void long_begin(struct long_push *p, struct model *m)
+{
+	WR_AUTO_S(wr_buf) pack = WR_BUF_INIT(16u << 20);
+
+	*p = (struct long_push){.t = chance(m->f, (unsigned)m->tips), .on = NO_TIP, .began_ms = clock_ms};
+	if (chance(m->f, 4))
+		p->on = (int)chance(m->f, (unsigned)m->tips);
+	pack_of(m, &pack, p->t, p->on);
+	if (take_pack(&p->q, m->f, wr_buf_str(&pack)) != WR_OK)
+		assert_true(p->on != NO_TIP && !tip_stored(m, (size_t)p->on));
+}
+
+/* Whether the push may be refused: something that it has not brought is gone, or the push is too old. */
+static bool long_may_fail(const struct long_push *p, const struct model *m)
+{
+	for (size_t i = 0; p->on != NO_TIP && i < m->objects.len; i++)
+		if (m->below[p->on][i] && !m->stored[i])
+			return true;
+	return clock_ms - p->began_ms >= GRACE;
+}
+
+/* It is refused, or all that the new value reaches is there. */
+static void long_end(struct long_push *p, struct model *m)
+{
+	size_t r = 3 + chance(m->f, REFS - 3);
+	struct wr_ref_update u = {.name = wr_str(ref_names[r]), .new = m->tip[p->t], .any_old = true};
+	struct wr_change change = {.updates = &u, .count = 1, .objects = p->q};
+	enum wr_code code = wr_git_append(m->f->repo, &change, &m->f->err);
+
+	wr_quarantine_free(p->q);
+	p->q = NULL;
+	if (code != WR_OK || u.result != WR_OK) {
+		assert_true(long_may_fail(p, m));
+		m->refused++;
+		return;
+	}
+	now_stored(m, p->t);
+	m->refs[r] = (int)p->t;
+	m->shown[p->t] = true;
+	compare(m, false);
+}
+
+static void pushes_that_take_long(void **state)
+{
+	struct fx *f = *state;
+	struct long_push pushes[LONG] = {{.q = NULL}};
+	struct model m;
+
+	model_init(&m, f, 60);
+	for (unsigned i = 0; i < rounds(200); i++) {
+		struct long_push *p = &pushes[chance(f, LONG)];
+
+		p->q ? long_end(p, &m) : long_begin(p, &m);
+		chance(f, 3) ? model_delete(&m) : model_push(&m);
+		clock_ms += chance(f, 4) * (GRACE / 8) + chance(f, 5000);
+		if (chance(f, 3))
+			model_run(&m);
+		if (i % 16 == 15)
+			verify(f);
+	}
+	for (size_t k = 0; k < LONG; k++)
+		wr_quarantine_free(pushes[k].q);
+	assert_true(rounds(200) < 100 || (m.dropped > 50 && m.refused > 5));
+	model_fini(&m);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, fx_teardown)
 
 int main(void)
@@ -1160,6 +1237,7 @@ int main(void)
 		T(deltas_are_found_by_content),
 		T(one_that_is_told_to_stop_changes_nothing),
 		T(whatever_happens),
+		T(pushes_that_take_long),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
