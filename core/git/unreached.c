@@ -44,7 +44,7 @@ static const struct wr_member *member(const struct wr_unreached *u, size_t src)
 	return src < u->snap->member_count ? &u->snap->members[src] : NULL;
 }
 
-/* since: 0 for one that is new. A time ahead of the clock was told by a wrong one. */
+/* since: 0 for one that is new. */
 static enum wr_code add(struct wr_unreached *u, struct wr_place home, uint32_t since)
 {
 	if (u->len == u->cap) {
@@ -56,8 +56,10 @@ static enum wr_code add(struct wr_unreached *u, struct wr_place home, uint32_t s
 		u->v = v;
 		u->cap = cap;
 	}
-	u->v[u->len++] = (struct wr_unreached_item){
-		.home = home, .since = since && since < u->now ? since : u->now, .is_new = since == 0};
+	u->v[u->len++] = (struct wr_unreached_item){.home = home,
+						    .since = since && since < u->now ? since : u->now,
+						    .is_new = since == 0,
+						    .was_ahead = since > u->now};
 	return WR_OK;
 }
 
@@ -160,8 +162,8 @@ static enum wr_code look_at_other(struct wr_unreached *u, uint32_t src)
 			size_t before = u->len;
 
 			code = look_at_home(u, (struct wr_place){src, m->dead->v[i]}, m->dead->since[i]);
-			/* Reached again, or come again. */
-			u->looked[src] |= u->len == before && m->dead->since[i] != WR_DEAD_GONE;
+			/* Reached again, or come again; or it gets another time. */
+			u->looked[src] |= u->len == before ? m->dead->since[i] != WR_DEAD_GONE : u->v[before].was_ahead;
 		}
 		return code;
 	}
@@ -310,7 +312,7 @@ static enum wr_code look_at_all_cruft(struct wr_unreached *u)
 		const struct wr_member *m = member(u, src);
 
 		if (m->role == WR_ROLE_CRUFT && !u->looked[src] &&
-		    (u->all || u->closure->marked[src] || past(u, m->since)))
+		    (u->all || u->closure->marked[src] || past(u, m->since) || m->since > u->now))
 			code = look_at_cruft(u, src);
 	}
 	return code;

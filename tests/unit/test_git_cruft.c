@@ -577,23 +577,46 @@ static void lost_times(void **state)
 	verify(f);
 }
 
-/* A clock that was wrong for a while keeps nothing for ever. */
+/* A clock that was wrong for a while keeps nothing for ever: no cruft, no dead entry of base or tails or of other packs. */
 static void a_time_ahead_of_the_clock(void **state)
 {
 	struct fx *f = *state;
-	struct wr_oid a, b;
+	struct wr_oid a, b, c, d, noise;
 
 	new_commit(f, &a, NULL, "a");
 	new_commit(f, &b, NULL, "b");
+	new_commit(f, &c, NULL, "c");
+	new_commit(f, &d, NULL, "d");
+	new_commit(f, &noise, NULL, "noise");
+	for (unsigned i = 0; i < 20; i++) {
+		char text[32];
+
+		snprintf(text, sizeof text, "more %u", i);
+		new_commit(f, &noise, &noise, text);
+	}
 	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
 	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_ok(push_commit(f, "refs/heads/c", &c, NULL));
+	assert_ok(push_commit(f, "refs/pull/noise", &noise, NULL));
+	assert_ok(push_commit(f, "refs/pull/d", &d, NULL));
 	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
+	assert_true(checkpoint(f));
 	clock_ms += 1000 * GRACE;
+	assert_ok(push(f, WR_S(""), "refs/heads/x", &b));
+	assert_true(checkpoint(f));
+	assert_ok(push(f, WR_S(""), "refs/heads/x", &zero));
+	assert_ok(push(f, WR_S(""), "refs/heads/c", &zero));
+	assert_ok(push(f, WR_S(""), "refs/pull/d", &zero));
 	assert_true(checkpoint(f));
 	clock_ms -= 1000 * GRACE;
 	assert_ok(push(f, WR_S(""), "refs/heads/x", &a));
 	assert_true(checkpoint(f));
-	assert_true(has(f, &b));
+	assert_true(has(f, &b) && has(f, &c) && has(f, &d));
+	verify(f);
+	clock_ms += 2 * GRACE;
+	assert_true(checkpoint(f));
+	assert_false(has(f, &b) || has(f, &c) || has(f, &d));
+	verify(f);
 }
 
 /* The ref file in force as a program wrote it that knew no cruft. */
