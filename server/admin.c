@@ -276,10 +276,12 @@ static enum wr_code repo_unpark(json_t **out, const struct wr_admin *a, struct w
 
 static enum wr_code upgrade(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
-	/* Without a server there is no reaper. */
-	if (!a->app->reaper || kill(getppid(), SIGUSR2) != 0)
+	pid_t pid = a->app->supervisor;
+
+	/* One that was killed is this process's parent no more. */
+	if (!pid || getppid() != pid || kill(pid, SIGUSR2) != 0)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "No server runs on this data folder");
-	return wr_admin_give(out, json_pack("{s:I}", "pid", (json_int_t)getppid()), err);
+	return wr_admin_give(out, json_pack("{s:I}", "pid", (json_int_t)pid), err);
 }
 
 static const struct {

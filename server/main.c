@@ -199,7 +199,7 @@ static int work(void *arg, const struct wr_worker_link *link)
 {
 	const struct service *service = arg;
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
-	struct parts p = {.http = NULL};
+	struct parts p = {.app.supervisor = link->supervisor};
 	sigset_t stops;
 	int sig;
 

@@ -39,6 +39,7 @@ struct service {
 	pid_t check;  /* looks at the next program; 0: none */
 	/* Monotonic; start_at: the next worker's time, while there is none. */
 	int64_t started, start_at, kill_at, check_at;
+	int64_t room_at; /* the oldest has to have ended by then, for an upgrade; 0: it need not */
 	uint64_t memory_kills; /* when the worker was started */
 	int64_t delay; /* before the next start, should the worker end young */
 	int status;
@@ -70,7 +71,7 @@ static uint64_t memory_kills(void)
 
 static int run_worker(const struct service *v, pid_t supervisor, int ready_fd)
 {
-	struct wr_worker_link link = {.ready_fd = ready_fd, .announce = !v->announced};
+	struct wr_worker_link link = {supervisor, ready_fd, !v->announced};
 
 	/* Between fork and this call it may have died already. */
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0 || getppid() != supervisor)
@@ -209,7 +210,7 @@ static void old_ended(struct service *v, size_t i, int status)
 		log_death(v->old[i], status);
 	for (v->old_count--; i < v->old_count; i++)
 		v->old[i] = v->old[i + 1];
-	v->waits = false;
+	v->room_at = 0;
 }
 
 /* ---- the next program ---- */
@@ -266,12 +267,14 @@ static void look_at_upgrade(struct service *v)
 		}
 		return;
 	}
-	if (v->waits)
-		return;
+	if (!v->waits)
+		WR_LOG(WR_INFO, NULL, UPGRADE_WAITS, WR_INT("worker", v->worker),
+		       WR_INT("old", v->old_count ? v->old[0] : 0));
 	v->waits = true;
-	WR_LOG(WR_INFO, NULL, UPGRADE_WAITS, WR_INT("worker", v->worker), WR_INT("old", v->old_count ? v->old[0] : 0));
-	if (v->ready_fd < 0)
+	if (v->ready_fd < 0 && !v->room_at) {
 		kill(v->old[0], SIGTERM);
+		v->room_at = wr_mono_ms() + v->s->stop_ms + STOP_GRACE_MS;
+	}
 }
 
 /* ---- signals ---- */
@@ -336,6 +339,8 @@ static int wait_ms(const struct service *v)
 		until = v->started + START_MS;
 	if (v->check && v->check_at < until)
 		until = v->check_at;
+	if (v->room_at && v->room_at < until)
+		until = v->room_at;
 	return until <= now ? 0 : (int)(until - now);
 }
 
@@ -351,6 +356,10 @@ static void kill_late(struct service *v, int64_t now)
 	if (v->check && now >= v->check_at) {
 		kill(v->check, SIGKILL);
 		v->check_at = now + CHECK_MS;
+	}
+	if (v->room_at && now >= v->room_at) {
+		kill(v->old[0], SIGKILL);
+		v->room_at = now + STOP_GRACE_MS;
 	}
 	if (v->upgrade && v->worker && v->ready_fd >= 0 && now >= v->started + START_MS) {
 		kill(v->worker, SIGKILL);

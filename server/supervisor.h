@@ -21,6 +21,7 @@
 #include "server/takeover.h"
 
 struct wr_worker_link {
+	pid_t supervisor;
 	int ready_fd;  /* see wr_worker_ready() */
 	bool announce; /* the service has not said yet where it listens; and who starts it reads what is wrong */
 };
