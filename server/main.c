@@ -65,6 +65,7 @@ static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, s
 		.max_delta_depth = (unsigned)cfg->git_max_delta_depth,
 		.fsck_ignore = cfg->git_fsck_ignore,
 		.idle_repos = (unsigned)cfg->git_idle_repos,
+		.idle_bytes = cfg->git_idle_memory,
 		.cruft_grace_ms = (int64_t)cfg->git_cruft_grace,
 		.events = events ? &events->sink : NULL,
 		.default_branch = default_branch,

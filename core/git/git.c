@@ -31,6 +31,7 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 	}
 	git->cfg = *cfg;
 	git->cfg.fsck_ignore = NULL; /* is in fsck now */
+	wr_git_room(&git->room, cfg);
 	git->fsck = fsck;
 	/* The reader's bound: what is stored must be readable. */
 	if (git->cfg.max_delta_depth == 0 || git->cfg.max_delta_depth > WR_DELTA_DEPTH)
@@ -180,6 +181,7 @@ static void idle_drop(struct wr_git *git, struct wr_git_repo *repo)
 		git->newest = repo->older;
 	repo->older = repo->newer = NULL;
 	git->idle--;
+	wr_weight_sub(&git->idle_weight, &repo->weight);
 }
 
 static void idle_add(struct wr_git *git, struct wr_git_repo *repo)
@@ -191,11 +193,39 @@ static void idle_add(struct wr_git *git, struct wr_git_repo *repo)
 		git->oldest = repo;
 	git->newest = repo;
 	git->idle++;
+	wr_repo_weigh(&repo->weight, repo);
+	wr_weight_add(&git->idle_weight, &repo->weight);
 }
 
 static bool is_idle(const struct wr_git *git, const struct wr_git_repo *repo)
 {
 	return repo->older || git->oldest == repo;
+}
+
+/* The idle one that was used longest ago leaves the table, for the front of a list of those to free. */
+static struct wr_git_repo *oldest_out(struct wr_git *git, struct wr_git_repo *list)
+{
+	struct wr_git_repo *repo = git->oldest;
+
+	idle_drop(git, repo);
+	table_drop(git, repo);
+	repo->next = list;
+	return repo;
+}
+
+static bool too_many_idle(const struct wr_git *git)
+{
+	return git->idle > git->cfg.idle_repos || (git->idle > 1 && !wr_weight_within(&git->idle_weight, &git->room));
+}
+
+static void free_all(struct wr_git_repo *list)
+{
+	while (list) {
+		struct wr_git_repo *repo = list;
+
+		list = repo->next;
+		repo_free(repo);
+	}
 }
 
 /* ---- handles ---- */
@@ -233,23 +263,19 @@ void wr_git_repo_unref(struct wr_git_repo *repo)
 
 	pthread_mutex_lock(&git->mutex);
 	if (--repo->users == 0) {
-		if (repo->forgotten) {
-			out = repo;
-		} else if (atomic_load(&repo->dead)) {
+		if (!repo->forgotten && atomic_load(&repo->dead)) {
 			/* Stays, without its files, so that no request that is still under way brings it back. */
 			close_it = true;
 			repo->users++;
-		} else if (!repo->snap || atomic_load(&git->handing_over)) {
+		} else if (repo->forgotten || !repo->snap || atomic_load(&git->handing_over)) {
+			table_drop(git, repo);
+			repo->next = NULL;
 			out = repo;
 		} else {
 			idle_add(git, repo);
-			if (git->idle > git->cfg.idle_repos) {
-				out = git->oldest;
-				idle_drop(git, out);
-			}
+			while (too_many_idle(git))
+				out = oldest_out(git, out);
 		}
-		if (out)
-			table_drop(git, out);
 	}
 	pthread_mutex_unlock(&git->mutex);
 	if (close_it) {
@@ -257,38 +283,26 @@ void wr_git_repo_unref(struct wr_git_repo *repo)
 		pthread_mutex_lock(&git->mutex);
 		if (--repo->users == 0 && repo->forgotten) {
 			table_drop(git, repo);
+			repo->next = NULL;
 			out = repo;
 		}
 		pthread_mutex_unlock(&git->mutex);
 	}
-	if (out)
-		repo_free(out);
+	free_all(out);
 }
 
 bool wr_git_relieve(struct wr_git *git)
 {
 	struct wr_git_repo *out = NULL;
-	size_t n;
+	size_t some;
 
 	pthread_mutex_lock(&git->mutex);
-	for (n = (git->idle + 1) / 2; n > 0 && git->oldest; n--) {
-		struct wr_git_repo *repo = git->oldest;
-
-		idle_drop(git, repo);
-		table_drop(git, repo);
-		repo->next = out;
-		out = repo;
-	}
+	some = (git->idle + 1) / 2;
+	for (size_t n = some; n > 0; n--)
+		out = oldest_out(git, out);
 	pthread_mutex_unlock(&git->mutex);
-	if (!out)
-		return false;
-	while (out) {
-		struct wr_git_repo *repo = out;
-
-		out = repo->next;
-		repo_free(repo);
-	}
-	return true;
+	free_all(out);
+	return some > 0;
 }
 
 const char *wr_git_repo_id(const struct wr_git_repo *repo)

@@ -28,7 +28,12 @@ struct wr_git_config {
 	uint64_t max_object_bytes; /* largest object that is ever inflated into memory */
 	unsigned max_delta_depth;  /* deltas of a pushed pack that may build on each other; 0: WR_DELTA_DEPTH (pack.h) */
 	const char *fsck_ignore;   /* git's message ids that let an object pass, by spaces or commas; NULL: none; copied */
-	unsigned idle_repos;	   /* repositories kept open without a user */
+	/*
+	 * Repositories kept open without a user, the memory that they may hold (0: no bound), and of their descriptors and
+	 * maps at most a quarter of what the process may have. Those used last stay; the very last one whatever it holds.
+	 */
+	unsigned idle_repos;
+	uint64_t idle_bytes;
 	/* NULL: nobody wants events (a command without a server). Outlives the store. */
 	const struct wr_event_sink *events;
 	/* NULL, or how the default branch of a repository is known, for the HEAD that plain git sees. */

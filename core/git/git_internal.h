@@ -16,6 +16,7 @@
 #include "core/git/git.h"
 #include "core/git/run.h"
 #include "core/git/snapshot_internal.h"
+#include "core/git/weight.h"
 
 struct wr_keeper;
 struct wr_handover;
@@ -25,11 +26,13 @@ struct wr_git {
 	struct wr_git_config cfg;
 	struct wr_fsck_rules fsck; /* for what is pushed */
 	pthread_mutex_t
-		mutex; /* table, buckets, count, idle list, and next, older, newer and users of each repository */
+		mutex; /* table, buckets, count, idle list and its weight; next, older, newer, weight and users of repositories */
 	struct wr_git_repo **table;
 	size_t buckets, count;
 	struct wr_git_repo *oldest, *newest; /* without a user */
 	size_t idle;
+	struct wr_weight idle_weight; /* of those without a user, as each was when it lost its last one */
+	struct wr_weight room;	      /* for them; set at the start */
 	struct wr_events *events; /* NULL: nobody wants them */
 	struct wr_keeper *keeper; /* NULL: none */
 	struct wr_run run;
@@ -51,6 +54,7 @@ struct wr_git_repo {
 	char id[WR_UUID_LEN + 1];
 	struct wr_git_repo *next;	   /* in its bucket */
 	struct wr_git_repo *older, *newer; /* while idle */
+	struct wr_weight weight;	   /* while idle */
 	size_t users;
 	atomic_bool dead;
 	bool forgotten; /* dead, and goes with its last user; under wr_git.mutex */
