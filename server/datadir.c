@@ -2,20 +2,44 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/file.h"
+
+/* Its name, in the folder above. */
+static enum wr_code flush_name(const char *path, struct wr_error *err)
+{
+	char above[PATH_MAX];
+
+	if (snprintf(above, sizeof above, "%s/..", path) >= (int)sizeof above)
+		return wr_fail(err, WR_E_INTERNAL, "path too long: %s", path);
+	return wr_file_sync_dir(AT_FDCWD, above, err);
+}
+
+static bool is_new(const char *path)
+{
+	char database[PATH_MAX];
+	int n = snprintf(database, sizeof database, "%s/warren.db", path);
+
+	return n < (int)sizeof database && access(database, F_OK) < 0;
+}
 
 enum wr_code wr_datadir_make(const char *path, struct wr_error *err)
 {
+	bool made = mkdir(path, 0700) == 0;
 	struct stat st;
 
-	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+	if (!made && errno != EEXIST)
 		return wr_fail_errno(err, "mkdir %s", path);
 	if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
 		return wr_fail(err, WR_E_INTERNAL, "%s is not a folder", path);
-	return WR_OK;
+	/* Else nothing that is acknowledged in it would outlast a power cut. Found without anything: a kill came between. */
+	return made || is_new(path) ? flush_name(path, err) : WR_OK;
 }
 
 enum wr_code wr_datadir_lock(int *out, const char *path, int64_t wait_ms, struct wr_error *err)
