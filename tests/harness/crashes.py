@@ -20,7 +20,7 @@ from harness.disk import CRASH, Control, environment
 from harness.raw import Gone, Wire, check_clone
 from harness.server import Repo, Server, clean_environment, run_warren
 from harness.traffic import Lane, check_lanes
-from harness.whole import Bare, Errand, Whole, ended_jobs, most_links, rows, strays, unnamed
+from harness.whole import Bare, Errand, Whole, ended_jobs, most_links, rows, strays, unnamed, until_none
 
 GRACE = 7200
 CALLS = ["write", "flush", "rename", "create", "size", "mkdir", "unlink", "map", "open"]
@@ -314,8 +314,10 @@ class Rounds:
         except (Fail, Gone):
             expect(self.control.failed(), "the server is gone", self.server.log_tail())
         self.control.clear()
-        # One that died before it was ready was not started again.
+        # A worker that died before it was ready takes its supervisor along.
+        wait_for(lambda: not self.server.alive() or self.answers(), "an answer, or the server's end")
         if not self.server.alive():
+            self.server.killed = True
             self.server.start()
 
     def kill_quietly(self):
@@ -333,7 +335,6 @@ class Rounds:
                 wire.refs(whole.id)
 
     def look(self, r, what, closely):
-        wait_for(self.answers, f"{what}: an answer")
         jobs = ended_jobs(self.server, what)
         api = Api(self.server.url, self.account.key)
         wire = Wire(self.server.url, self.account.key)
@@ -359,11 +360,9 @@ class Rounds:
         for bare in self.bares:
             bare.check(what)
         self.trim(api, r)
-        wait_for(lambda: not strays(self.server, set(self.wholes)), f"{what}: nothing but repositories that are there: "
-                 f"{strays(self.server, set(self.wholes))}", 45)
+        until_none(lambda: strays(self.server, set(self.wholes)), f"{what}: nothing but repositories that are there")
         for repo_id in r.sample(list(self.wholes), min(2, len(self.wholes))):
-            wait_for(lambda repo_id=repo_id: not unnamed(self.server, repo_id),
-                     f"{what}: nothing in {repo_id} that it does not name: {unnamed(self.server, repo_id)}", 20)
+            until_none(lambda repo_id=repo_id: unnamed(self.server, repo_id), f"{what}: nothing in {repo_id} that it does not name")
         api.close()
         wire.close()
 
@@ -443,7 +442,7 @@ class Rounds:
         for repo_id in self.wholes:
             api.delete(f"/git/v1/repo/{repo_id}").empty()
         api.close()
-        wait_for(lambda: not strays(self.server, set()), "nothing left")
+        until_none(lambda: strays(self.server, set()), "nothing left")
         for bare in self.bares:
             same(most_links(bare.path), 1, "links to what was taken in")
         self.server.stop()

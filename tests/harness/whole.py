@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 
-from harness.core import expect, same, wait_for
+from harness.core import Fail, expect, same, wait_for
 from harness.server import run_warren
 from harness.traffic import Everyone, Lane
 
@@ -103,8 +103,8 @@ class Bare:
         self.refs = dict(self.lane.refs)
         self.was = tree(path)
 
-    def check(self, what):
-        same(tree(self.path), self.was, f"{what}: the folder that was taken in stays as it was")
+    def check(self, what, path=None):
+        same(tree(path or self.path), self.was, f"{what}: the folder that was taken in stays as it was")
 
 
 def tree(path):
@@ -130,10 +130,28 @@ def jobs(server):
 
 def ended_jobs(server, what):
     """{id: job} once all have ended."""
-    def look():
-        found = jobs(server)
-        return found is not None and all(job["state"] in ENDED for job in found.values()) and [found]
-    return wait_for(look, f"{what}: the end of all jobs: {jobs(server)}")[0]
+    found = {}
+
+    def running():
+        found["jobs"] = jobs(server)
+        if found["jobs"] is None:
+            return ["no answer"]
+        return [job for job in found["jobs"].values() if job["state"] not in ENDED]
+    until_none(running, f"{what}: jobs that do not end")
+    return found["jobs"]
+
+
+def until_none(look, what, seconds=60):
+    """Waits until there is nothing that look() finds."""
+    last = []
+
+    def gone():
+        last[:] = look()
+        return not last
+    try:
+        wait_for(gone, what, seconds)
+    except Fail as e:
+        raise Fail(f"{e}: {last}") from None
 
 
 def rows(api):
