@@ -19,6 +19,7 @@
 #include "server/cli.h"
 #include "server/control.h"
 #include "server/datadir.h"
+#include "server/due_rows.h"
 #include "server/follow.h"
 #include "server/http/http.h"
 #include "server/jobs_repo.h"
@@ -52,9 +53,21 @@ static void ask_owner(void *data, const char *id)
 		wr_control_ask_yield(data, id);
 }
 
+/* What neither option shows alone. */
+static enum wr_code check_grace(const struct wr_config *cfg, struct wr_error *err)
+{
+	if (cfg->git_cruft_grace >= cfg->http_request_timeout)
+		return WR_OK;
+	return wr_fail(err, WR_E_INVALID_REQUEST,
+		       "git.cruft_grace (%llu s) is shorter than http.request_timeout (%llu s): a push may take that long, and "
+		       "refers to what was there when it began; raise git.cruft_grace, or lower http.request_timeout",
+		       (unsigned long long)cfg->git_cruft_grace / 1000,
+		       (unsigned long long)cfg->http_request_timeout / 1000);
+}
+
 /* No engine takes events yet, so the database only counts them. events NULL: a command, after which nothing goes on. */
 static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, struct wr_db *db,
-			     struct wr_journal_events *events, struct wr_error *err)
+			     struct wr_journal_events *events, struct wr_due_rows *due, struct wr_error *err)
 {
 	const struct wr_git_config git = {
 		.data = cfg->server_data,
@@ -71,10 +84,19 @@ static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, s
 		.default_branch = default_branch,
 		.default_branch_arg = db,
 		.no_keeper = events == NULL,
+		.due = &due->list,
+		.care_threads = (unsigned)cfg->maintenance_threads,
+		.care_pause_ms = (int64_t)cfg->maintenance_pause,
+		.redelta_clones = (unsigned)cfg->maintenance_redelta_clones,
 		.ask_owner = events ? ask_owner : NULL,
 		.ask_owner_arg = cfg->server_data,
 	};
 
+	enum wr_code code = check_grace(cfg, err);
+
+	if (code != WR_OK)
+		return code;
+	wr_due_rows_init(due, db);
 	if (events)
 		wr_journal_events_init(events, db, NULL, 0);
 	return wr_git_open(out, &git, err);
@@ -91,6 +113,13 @@ static enum wr_code set_log_level(const char *name, struct wr_error *err)
 		}
 	}
 	return wr_fail(err, WR_E_INVALID_REQUEST, "server.log_level is debug, info, warn or error, not \"%s\"", name);
+}
+
+static enum wr_code check_config(const struct wr_config *cfg, struct wr_error *err)
+{
+	enum wr_code code = set_log_level(cfg->server_log_level, err);
+
+	return code == WR_OK ? check_grace(cfg, err) : code;
 }
 
 /* Packs are mapped and connections are many: take as many descriptors as the system gives without asking. */
@@ -110,6 +139,7 @@ static void raise_limits(void)
 struct parts {
 	struct wr_app app;
 	struct wr_journal_events events;
+	struct wr_due_rows due;
 	struct wr_control *control;
 	struct wr_http *http;
 };
@@ -122,7 +152,7 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 	p->app.cfg = cfg;
 	code = wr_db_open(&p->app.db, cfg->server_data, err);
 	if (!code)
-		code = open_git(&p->app.git, cfg, p->app.db, &p->events, err);
+		code = open_git(&p->app.git, cfg, p->app.db, &p->events, &p->due, err);
 	if (!code)
 		code = wr_reaper_start(&p->app.reaper, p->app.db, p->app.git, err);
 	if (!code)
@@ -262,8 +292,7 @@ static int serve(const struct wr_cli *cli, char **argv, struct wr_error *err)
 	enum wr_code code;
 
 	wr_takeover_read(&s.own);
-	if ((code = set_log_level(cli->config.server_log_level, err)) != WR_OK ||
-	    (code = wr_datadir_make(data, err)) != WR_OK)
+	if ((code = check_config(&cli->config, err)) != WR_OK || (code = wr_datadir_make(data, err)) != WR_OK)
 		return complain(err);
 	/* Of the open file, which all workers share: so one whose supervisor was killed keeps it until it has ended. */
 	if (s.own.lock_fd < 0)
@@ -282,12 +311,12 @@ static int serve(const struct wr_cli *cli, char **argv, struct wr_error *err)
  * The store for one command. Nobody takes events here: their journals stay for the next server. Who serves the folder
  * just now may also be stopping, and then its end is waited for.
  */
-static enum wr_code open_store(struct wr_git **out, int *lock, const struct wr_config *cfg, struct wr_db *db,
-			       struct wr_error *err)
+static enum wr_code open_store(struct wr_git **out, struct wr_due_rows *due, int *lock, const struct wr_config *cfg,
+			       struct wr_db *db, struct wr_error *err)
 {
 	enum wr_code code = wr_datadir_lock(lock, cfg->server_data, (int64_t)cfg->server_stop_timeout, err);
 
-	return code == WR_OK ? open_git(out, cfg, db, NULL, err) : code;
+	return code == WR_OK ? open_git(out, cfg, db, NULL, due, err) : code;
 }
 
 static volatile sig_atomic_t interrupted;
@@ -338,11 +367,12 @@ static enum wr_code do_alone(json_t **out, const struct wr_cli *cli, json_t *com
 {
 	const struct wr_config *cfg = &cli->config;
 	struct wr_app app = {.cfg = cfg};
+	struct wr_due_rows due;
 	WR_AUTO_FD int lock = -1;
 	enum wr_code code = wr_db_open(&app.db, cfg->server_data, err);
 
 	if (!code && wr_admin_needs_git(json_string_value(json_object_get(command, "cmd"))))
-		code = open_store(&app.git, &lock, cfg, app.db, err);
+		code = open_store(&app.git, &due, &lock, cfg, app.db, err);
 	*served = code == WR_E_EXISTS;
 	if (!code)
 		code = wr_admin_run(out, &app, command, NULL, err);
@@ -463,7 +493,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (strcmp(cli.command->name, "config check") == 0)
-		return set_log_level(cli.config.server_log_level, &err) ? complain(&err) : 0;
+		return check_config(&cli.config, &err) ? complain(&err) : 0;
 	if (strcmp(cli.command->name, "config example") == 0)
 		return print(wr_config_example);
 	return admin(&cli, &err);

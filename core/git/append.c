@@ -436,7 +436,7 @@ enum wr_code wr_git_append(struct wr_git_repo *repo, struct wr_change *change, s
 	enum wr_code code;
 
 	wr_events_expect(repo->git->events, repo);
-	if ((code = wr_repo_turn_wait(repo, &turn, err)) != WR_OK)
+	if ((code = wr_keeper_pace(repo, err)) != WR_OK || (code = wr_repo_turn_wait(repo, &turn, err)) != WR_OK)
 		return code;
 	if (!turn.done) {
 		work(repo, &turn, &last);

@@ -46,10 +46,12 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 	else if ((code = wr_git_path(repos, git->data, "repos", err)) == WR_OK &&
 		 (code = wr_file_mkdirs(repos, err)) == WR_OK)
 		code = wr_run_enter(&git->run, git->data, err);
+	if (code == WR_OK && !git->cfg.no_keeper)
+		code = wr_keeper_new(&git->keeper, git, err);
 	if (code == WR_OK && git->cfg.events)
 		code = wr_events_start(&git->events, git, git->cfg.events, err);
-	if (code == WR_OK && !git->cfg.no_keeper)
-		code = wr_keeper_start(&git->keeper, git, err);
+	if (code == WR_OK && git->keeper)
+		code = wr_keeper_begin(git->keeper, err);
 	if (code != WR_OK) {
 		wr_git_close(git);
 		return code;
@@ -72,8 +74,9 @@ void wr_git_close(struct wr_git *git)
 	if (!git)
 		return;
 	wr_handover_stop(git->handover);
-	wr_keeper_stop(git->keeper);
+	wr_keeper_end(git->keeper);
 	wr_events_stop(git->events);
+	wr_keeper_free(git->keeper);
 	for (size_t i = 0; git->table && i < git->buckets; i++) {
 		while (git->table[i]) {
 			struct wr_git_repo *repo = git->table[i];

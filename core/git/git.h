@@ -19,6 +19,7 @@
 struct wr_git;
 struct wr_git_repo;
 struct wr_event_sink;
+struct wr_due_list;
 
 struct wr_git_config {
 	const char *data;	   /* the data folder; copied */
@@ -48,6 +49,11 @@ struct wr_git_config {
 	int64_t (*now_ms)(void *arg);
 	void *now_arg;
 	bool no_keeper; /* no thread that checkpoints by itself (a command without a server) */
+	const struct wr_due_list *due; /* NULL, or what remembers the care that is due (due.h). Outlives the store */
+	unsigned care_threads;	       /* repositories that are cared for at once; 0: one */
+	int64_t care_pause_ms;	       /* between one and the next */
+	int64_t care_poll_ms;	       /* how often the list is asked for what others put there; 0: a minute */
+	unsigned redelta_clones;       /* whole clones after which smaller deltas are looked for; 0: never */
 	/*
 	 * NULL, or asks another process to give this repository back: called now and then by who waits for its lock. May
 	 * block for a second.

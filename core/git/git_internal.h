@@ -76,10 +76,14 @@ struct wr_git_repo {
 	_Atomic int64_t building_ms; /* when the checkpoint that is being built began, by wr_git_now(); 0: none is */
 	int64_t heal_ms;	  /* no healing before this (monotonic); under mutex */
 	struct wr_repo_events events;
-	enum { WR_KEEP_NOT, WR_KEEP_LATER, WR_KEEP_NOW } queued; /* this and the next two: under the keeper's mutex */
-	struct wr_git_repo *keep_next;
+	enum { WR_KEEP_NOT, WR_KEEP_LATER, WR_KEEP_NOW } queued; /* this and the next four: under the keeper's mutex */
+	bool cared_for;						 /* by one of its threads */
+	struct wr_git_repo *keep_prev, *keep_next;
 	int64_t keep_at;
-	_Atomic int64_t written_ms, retry_ms; /* monotonic: the last record; no checkpoint by itself before this */
+	_Atomic int64_t written_ms, rewound_ms; /* monotonic: the last record; the first that made it "lost"; 0: none here */
+	atomic_uint level;  /* how many times over a checkpoint is due */
+	atomic_uint clones; /* whole ones, since deltas were looked for */
+	_Atomic uint64_t anew; /* says which base has such deltas */
 };
 
 /* The clock that the time of unreached objects is measured by (rely.c): the one of cfg, or a steady one. */

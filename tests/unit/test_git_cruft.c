@@ -480,34 +480,6 @@ static void in_threads(void **state)
 	verify(f);
 }
 
-/* Who looks at the repository after the time that is kept with it sets it going. */
-static void it_is_due_when_somebody_looks(void **state)
-{
-	struct fx *f = *state;
-	struct wr_oid a, b;
-	bool there = true;
-
-	fx_stop(f);
-	f->cfg.no_keeper = false;
-	f->cfg.now_ms = read_shared;
-	atomic_store(&shared_clock, clock_ms);
-	fx_start(f);
-	new_commit(f, &a, NULL, "a");
-	new_commit(f, &b, NULL, "b");
-	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
-	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
-	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
-	assert_true(checkpoint(f));
-	assert_true(has(f, &b));
-	atomic_fetch_add(&shared_clock, 2 * GRACE);
-	restart(f);
-	for (unsigned i = 0; i < 2000 && there; i++) {
-		there = has(f, &b);
-		nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
-	}
-	assert_false(there);
-}
-
 /* Nothing of a checkpoint that was broken off is there, and what it would have dropped is. */
 static bool stop_at(void *arg)
 {
@@ -1251,7 +1223,6 @@ int main(void)
 		T(what_went_since_is_missing),
 		T(a_push_older_than_the_grace_is_refused),
 		T(in_threads),
-		T(it_is_due_when_somebody_looks),
 		T(one_that_is_broken_off_drops_nothing),
 		T(lost_times),
 		T(a_time_ahead_of_the_clock),

@@ -90,9 +90,10 @@ static enum wr_code deliver(void *arg, struct wr_delivery *v, size_t n, struct w
 	return WR_OK;
 }
 
-static enum wr_code unmark(void *arg, const char *id, const char *token, struct wr_error *err)
+static enum wr_code unmark(void *arg, const char *id, const char *token, const struct wr_due *due, struct wr_error *err)
 {
 	(void)arg;
+	(void)due;
 	(void)err;
 	pthread_mutex_lock(&rows_lock);
 	if (strcmp(row_of(id)->token, token) == 0)
