@@ -828,6 +828,17 @@ enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, 
 	return WR_OK;
 }
 
+/* For the holder of a folder that was built and is to go into place. */
+static enum wr_code still_wanted(const struct wr_git *git, const char *id, struct wr_error *err)
+{
+	char branch[WR_BRANCH_ROOM];
+	enum wr_code code = WR_OK;
+
+	if (git->cfg.default_branch)
+		code = git->cfg.default_branch(git->cfg.default_branch_arg, branch, sizeof branch, id, err);
+	return code == WR_E_NOT_THERE ? wr_fail(err, code, "The repository was deleted") : code;
+}
+
 enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built, const struct wr_git *git,
 			      const char *id, struct wr_error *err)
 {
@@ -842,11 +853,17 @@ enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *bu
 		code = wr_file_sync_all(f->dir, files, WR_ARRAY_LEN(files), err);
 	for (size_t i = 0; i < WR_ARRAY_LEN(folders) && code == WR_OK; i++)
 		code = wr_file_sync_dir(f->dir, folders[i], err);
+	/*
+	 * Another process that deletes the repository first says so in its row, then looks into the shard. Either this
+	 * look comes after the row's change, or that one finds what was built, and waits for it.
+	 */
+	if (code == WR_OK)
+		code = still_wanted(git, id, err);
 	if (code != WR_OK)
 		return code;
 	if (rename(built, path) < 0)
 		return errno == EEXIST || errno == ENOTEMPTY
-			       ? wr_fail(err, WR_E_UNAVAILABLE, "repository %s: another process made it first", id)
+			       ? wr_fail(err, WR_E_EXISTS, "repository %s: another process made it first", id)
 			       : wr_fail_errno(err, "rename %s", built);
 	code = wr_repo_sync_shard(git, id, err);
 	if (code != WR_OK && rename(path, built) < 0)
