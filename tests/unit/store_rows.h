@@ -63,9 +63,11 @@ static inline enum wr_code deliver_rows(void *arg, struct wr_delivery *v, size_t
 	return WR_OK;
 }
 
-static inline enum wr_code unmark_row(void *arg, const char *id, const char *token, struct wr_error *err)
+static inline enum wr_code unmark_row(void *arg, const char *id, const char *token, const struct wr_due *due,
+				      struct wr_error *err)
 {
 	(void)arg;
+	(void)due;
 	(void)err;
 	pthread_mutex_lock(&rows_lock);
 	if (strcmp(row_of(id)->token, token) == 0)
