@@ -23,7 +23,8 @@ struct wr_old_journal {
 
 struct wr_folder {
 	int dir, warren, lock;
-	uint64_t checkpoint, first_journal; /* as warren/current says */
+	_Atomic uint64_t checkpoint; /* as warren/current says, */
+	uint64_t first_journal;	     /* and this */
 	uint64_t next_checkpoint, next_journal; /* numbers that no file has */
 	struct wr_old_journal *old;
 	size_t old_count;
@@ -32,7 +33,7 @@ struct wr_folder {
 	 * The last journal's file may hold what nobody was told of, or less than is in memory: before anything is
 	 * written a copy has to take its place.
 	 */
-	atomic_bool to_copy; /* these two: written within the turn, read anywhere */
+	atomic_bool to_copy; /* what is atomic: written within the turn, read anywhere */
 	uint32_t keep; /* the records to copy */
 };
 

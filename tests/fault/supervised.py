@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import threading
+import time
 
 from harness import Server, expect, same, test, wait_for
 from harness.core import slowness, warren
@@ -364,6 +365,36 @@ def closed_streams_become_no_files(t):
     finally:
         process.terminate()
         same(process.wait(40 * slowness()), 0, "exit status")
+
+
+@test
+def an_upgrade_ends_in_order_wherever_it_is(t):
+    """Signals at random instants of it: further upgrades, then a stop, or a kill of the supervisor with the next server at once."""
+    server = t.own_server(flags=["--stop-timeout", "2s"])
+    account = server.account()
+    repo, lane = account.repo(), Lane("w", t.random, {"small": 1})
+    for n in t.rounds(8):
+        wire = Wire(server.url, account.key)
+        lane.step(wire, repo.id)
+        began = workers(server)
+        for _ in range(t.random.choice([1, 1, 2, 5])):
+            os.kill(server.pid, signal.SIGUSR2)
+            time.sleep(t.random.choice([0, t.random.uniform(0, 0.1)]))
+        began += [w for w in workers(server) if w not in began]
+        if n % 2:
+            server.terminate()
+            same(server.wait(), 0, "exit status")
+            same(server.files("run"), {}, "files in run/")
+        else:
+            server.killed = True
+            os.kill(server.pid, signal.SIGKILL)
+            server.process.wait()
+        server.start()
+        expect(not any(running(w) for w in began), "all workers of before have ended", began)
+        wire.close()
+    wire = Wire(server.url, account.key)
+    check_lanes([lane], wire.refs(repo.id), "in the end")
+    wire.close()
 
 
 @test

@@ -595,7 +595,7 @@ static void one_step(struct writer *w, unsigned i)
 	unsigned r = some(&w->seed, REPOS);
 	WR_AUTO_MEM char *noise = NULL;
 	struct wr_str blob = WR_S("small");
-	char ref[32] = "refs/heads/shared", message[32];
+	char ref[32] = "refs/heads/shared", message[64];
 	bool shared = some(&w->seed, 2);
 	struct wr_oid tip;
 	enum wr_code code;
@@ -608,7 +608,8 @@ static void one_step(struct writer *w, unsigned i)
 	}
 	if (!shared)
 		snprintf(ref, sizeof ref, "refs/heads/own%u", w->number);
-	snprintf(message, sizeof message, "%u %u", w->number, i);
+	/* No two commits are the same, not even the first ones of two branches. */
+	snprintf(message, sizeof message, "%u %u %s", w->number, i, ref);
 	do {
 		code = step(&tip, w->side->git, rows[r].id, ref, message, blob, NULL);
 		must(code == WR_OK || code == WR_E_UNAVAILABLE || code == WR_E_REF_CONFLICT);
@@ -627,11 +628,17 @@ static void one_look(struct writer *w)
 	WR_AUTO(wr_git_repo) *repo = NULL;
 	WR_AUTO(wr_snapshot) *snap = NULL;
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	WR_AUTO_S(wr_git_info) info = {.exists = false};
 	char name[32];
 	enum wr_code code;
 	bool did;
 
 	code = wr_git_repo_open(&repo, w->side->git, rows[r].id, NULL);
+	if (code == WR_OK && some(&w->seed, 3) == 0) {
+		code = wr_git_repo_info(&info, repo, NULL);
+		must(code == WR_OK || code == WR_E_UNAVAILABLE);
+		return;
+	}
 	if (code == WR_OK && some(&w->seed, 3) == 0) {
 		code = wr_git_repo_checkpoint(&did, repo, NULL);
 		must(code == WR_OK || code == WR_E_UNAVAILABLE || code == WR_E_CANCELLED);
