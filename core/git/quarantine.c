@@ -416,6 +416,14 @@ static enum wr_code add_new(struct wr_quarantine *q, struct wr_record_object *o,
 	return WR_OK;
 }
 
+/* The stored one serves. One that no ref reaches does not: it may be past its grace before this is appended. */
+static bool stays(const struct wr_quarantine *q, const struct wr_oid *oid)
+{
+	struct wr_place place;
+
+	return wr_snapshot_find(&place, q->snap, oid) && !wr_snapshot_unreached(q->snap, place);
+}
+
 enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum wr_type type, struct wr_str bytes,
 			       const struct wr_like *like, struct wr_error *err)
 {
@@ -434,7 +442,7 @@ enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum
 	memcpy(o.oid.id, id.id, WR_OID_RAW);
 	if (q->rows.len >= q->repo->git->cfg.max_pack_objects)
 		return wr_fail(err, WR_E_TOO_LARGE, "More than %zu objects", q->rows.len);
-	if (!wr_snapshot_has(q->snap, &o.oid) && !wr_oidmap_has(&q->rows, &o.oid) &&
+	if (!stays(q, &o.oid) && !wr_oidmap_has(&q->rows, &o.oid) &&
 	    (code = add_new(q, &o, bytes, like, err)) != WR_OK)
 		return code;
 	*out = o.oid;

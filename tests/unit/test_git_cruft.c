@@ -372,6 +372,45 @@ static void what_went_since_is_missing(void **state)
 	verify(f);
 }
 
+/* Objects that this server makes, and which lie among what no ref reaches until just before they are appended. */
+static void what_is_made_again_relies_on_nothing(void **state)
+{
+	struct fx *f = *state;
+	struct wr_oid a, b, made;
+	WR_AUTO(wr_quarantine) *q = NULL;
+	struct wr_ref_update u = {.name = WR_S("refs/heads/b"), .any_old = true};
+	struct wr_change change = {.updates = &u, .count = 1};
+	static const char *const parts[3][2] = {{"blob", "b:b"}, {"tree", "b^{tree}"}, {"commit", "b"}};
+	static const enum wr_type types[3] = {WR_BLOB, WR_TREE, WR_COMMIT};
+	char hex[WR_OID_HEX + 1];
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, NULL, "b");
+	wr_oid_hex(hex, &b);
+	sh(f, "git -C src branch b %s", hex);
+	assert_ok(push_commit(f, "refs/heads/main", &a, NULL));
+	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
+	assert_true(checkpoint(f));
+	clock_ms += GRACE - HOUR;
+	assert_ok(wr_quarantine_new(&q, f->repo, &f->err));
+	for (unsigned i = 0; i < 3; i++) {
+		WR_AUTO_S(wr_buf) bytes = WR_BUF_INIT(1 << 20);
+
+		sh_out(f, &bytes, "git -C src cat-file %s %s", parts[i][0], parts[i][1]);
+		assert_ok(wr_quarantine_add(&made, q, types[i], wr_buf_str(&bytes), NULL, &f->err));
+	}
+	assert_true(wr_oid_eq(&made, &b));
+	clock_ms += HOUR + GRACE / 8;
+	assert_true(checkpoint(f));
+	assert_false(has(f, &b));
+	u.new = b;
+	change.objects = q;
+	assert_ok(wr_git_append(f->repo, &change, &f->err));
+	assert_ok(u.result);
+	verify(f);
+}
+
 static void a_push_older_than_the_grace_is_refused(void **state)
 {
 	struct fx *f = *state;
@@ -1221,6 +1260,7 @@ int main(void)
 		T(what_a_young_one_needs_stays),
 		T(a_push_beside_the_checkpoint_that_drops),
 		T(what_went_since_is_missing),
+		T(what_is_made_again_relies_on_nothing),
 		T(a_push_older_than_the_grace_is_refused),
 		T(in_threads),
 		T(one_that_is_broken_off_drops_nothing),
