@@ -44,7 +44,7 @@ class Control:
     FORM = struct.Struct("<IIIiIII50s50s")
 
     def __init__(self, path):
-        self.path = path
+        self.path, self.lasts = path, False
         with open(path, "wb") as f:
             f.write(bytes(128))
         with open(path, "r+b") as f:
