@@ -51,15 +51,26 @@ enum wr_code wr_file_put(int dir, const char *path, struct wr_str data, struct w
 	return create(dir, path, data, false, err);
 }
 
+/* Without memory for it a flush has failed as any other: it is nothing to try again. */
+static enum wr_code flush(int fd, const char *path, struct wr_error *err)
+{
+	if (fsync(fd) == 0)
+		return WR_OK;
+	errno = errno == ENOMEM ? EIO : errno;
+	return wr_fail_errno(err, "flush %s", path);
+}
+
 static enum wr_code flush_open(const int *fds, const char *const *paths, size_t n, struct wr_error *err)
 {
+	enum wr_code code;
+
 	/* Only a start: what goes wrong here is what the flush tells. */
 	for (size_t i = 0; i < n; i++)
 		if (fds[i] >= 0 && sync_file_range(fds[i], 0, 0, SYNC_FILE_RANGE_WRITE) < 0)
 			errno = 0;
 	for (size_t i = 0; i < n; i++)
-		if (fds[i] >= 0 && fsync(fds[i]) < 0)
-			return wr_fail_errno(err, "fsync %s", paths[i]);
+		if (fds[i] >= 0 && (code = flush(fds[i], paths[i], err)) != WR_OK)
+			return code;
 	return WR_OK;
 }
 
@@ -144,9 +155,7 @@ enum wr_code wr_file_sync_dir(int dir, const char *path, struct wr_error *err)
 {
 	WR_AUTO_FD int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd < 0 || fsync(fd) < 0)
-		return wr_fail_errno(err, "flush folder %s", path);
-	return WR_OK;
+	return fd < 0 ? wr_fail_errno(err, "open folder %s", path) : flush(fd, path, err);
 }
 
 /* path is a folder that was just made: flush the one that holds its name. */

@@ -118,8 +118,9 @@ static void try_again(struct wr_events *ev)
 
 static int64_t quiet(const struct wr_events *ev)
 {
-	/* Each keeps its handle open. */
-	int64_t ms = ev->idle_count > ev->git->cfg.idle_repos ? ev->quiet_ms / 10 : ev->quiet_ms;
+	/* Each keeps its handle open, like those that are idle: there may be as many. */
+	size_t room = wr_weight_repos(&ev->git->room, ev->git->cfg.idle_repos);
+	int64_t ms = ev->idle_count > 2 * room ? 1 : ev->idle_count > room ? ev->quiet_ms / 10 : ev->quiet_ms;
 
 	if (wr_mono_ms() < ev->hurry_until)
 		return 1;

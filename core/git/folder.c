@@ -809,8 +809,8 @@ enum wr_code wr_folder_start(struct wr_folder *f, struct wr_snapshot **snap, uin
 	return turn_journal(f, snap, false, err);
 }
 
-enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
-			     const struct wr_git *git, const char *id, struct wr_error *err)
+static enum wr_code begin_once(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
+			       const struct wr_git *git, const char *id, struct wr_error *err)
 {
 	WR_AUTO(wr_snapshot) *empty = NULL;
 	struct wr_folder *f;
@@ -839,20 +839,46 @@ static enum wr_code still_wanted(const struct wr_git *git, const char *id, struc
 	return code == WR_E_NOT_THERE ? wr_fail(err, code, "The repository was deleted") : code;
 }
 
-enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built, const struct wr_git *git,
-			      const char *id, struct wr_error *err)
+enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX], struct wr_git *git,
+			     const char *id, struct wr_error *err)
+{
+	enum wr_code code = begin_once(out, snap, built, git, id, err);
+	int64_t until = 0;
+
+	while (code == WR_E_UNAVAILABLE && wr_git_make_room(git, &until)) {
+		if (err)
+			wr_error_fini(err);
+		code = begin_once(out, snap, built, git, id, err);
+	}
+	return code;
+}
+
+static enum wr_code flush_made(const struct wr_folder *f, struct wr_error *err)
 {
 	static const char *const files[] = {"HEAD", "config", "packed-refs", "warren/current", "warren/journal.1"};
 	static const char *const folders[] = {"objects/pack", "objects", "refs/heads", "refs/tags", "refs", "warren",
 					      "."};
-	char path[PATH_MAX];
-	enum wr_code code = wr_repo_path(path, git, id, ".git", err);
+	enum wr_code code = wr_file_sync_all(f->dir, files, WR_ARRAY_LEN(files), err);
 
-	*unknown = false;
-	if (code == WR_OK)
-		code = wr_file_sync_all(f->dir, files, WR_ARRAY_LEN(files), err);
 	for (size_t i = 0; i < WR_ARRAY_LEN(folders) && code == WR_OK; i++)
 		code = wr_file_sync_dir(f->dir, folders[i], err);
+	return code;
+}
+
+enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built, struct wr_git *git, const char *id,
+			      struct wr_error *err)
+{
+	char path[PATH_MAX];
+	enum wr_code code = wr_repo_path(path, git, id, ".git", err);
+	int64_t until = 0;
+
+	*unknown = false;
+	if (code != WR_OK)
+		return code;
+	/* Once a flush has failed another one says nothing: only where a file could not be opened for it is it tried again. */
+	while ((code = flush_made(f, err)) == WR_E_UNAVAILABLE && wr_git_make_room(git, &until))
+		if (err)
+			wr_error_fini(err);
 	/*
 	 * Another process that deletes the repository first says so in its row, then looks into the shard. Either this
 	 * look comes after the row's change, or that one finds what was built, and waits for it.
@@ -865,7 +891,9 @@ enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *bu
 		return errno == EEXIST || errno == ENOTEMPTY
 			       ? wr_fail(err, WR_E_EXISTS, "repository %s: another process made it first", id)
 			       : wr_fail_errno(err, "rename %s", built);
-	code = wr_repo_sync_shard(git, id, err);
+	while ((code = wr_repo_sync_shard(git, id, err)) == WR_E_UNAVAILABLE && wr_git_make_room(git, &until))
+		if (err)
+			wr_error_fini(err);
 	if (code != WR_OK && rename(path, built) < 0)
 		*unknown = true;
 	return code;

@@ -64,13 +64,13 @@ WR_MUST_CHECK enum wr_code wr_folder_start(struct wr_folder *f, struct wr_snapsh
  * finish, once the journal holds its first record, flushed, moves it into place; abort removes what begin made.
  */
 WR_MUST_CHECK enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
-					   const struct wr_git *git, const char *id, struct wr_error *err);
+					   struct wr_git *git, const char *id, struct wr_error *err);
 /*
  * WR_E_EXISTS where another process was faster; WR_E_NOT_THERE where the repository's row is gone or going. *unknown: a
  * flush failed after the rename, and the rename could not be taken back.
  */
-WR_MUST_CHECK enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built,
-					    const struct wr_git *git, const char *id, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built, struct wr_git *git,
+					    const char *id, struct wr_error *err);
 void wr_folder_abort(struct wr_folder *f, const char *built);
 
 /* Ready for a record: makes the copy that to_copy asks for, and gives the snapshot to go on from. */

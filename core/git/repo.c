@@ -113,6 +113,19 @@ static enum wr_code sweep_shard(const struct wr_git *git, struct sweep *sweep, s
 	return code;
 }
 
+bool wr_git_make_room(struct wr_git *git, int64_t *until)
+{
+	if (*until == 0)
+		*until = wr_mono_ms() + RELIEF_MS;
+	else if (wr_mono_ms() >= *until)
+		return false;
+	if (!wr_git_relieve(git)) {
+		wr_events_hurry(git->events, RELIEF_MS);
+		nanosleep(&(struct timespec){.tv_nsec = 5 * 1000 * 1000}, NULL);
+	}
+	return true;
+}
+
 /*
  * *snap stays NULL when there is no folder; only then may a first push have been cut off. Sweeping is for the handle's
  * first look: an append begins after it, and from then on such a folder may be one that a first push is building.
@@ -123,14 +136,9 @@ static enum wr_code load(struct wr_folder **folder, struct wr_snapshot **snap, s
 	struct sweep sweep = {id, 0, 0};
 	bool held = false;
 	enum wr_code code = wr_folder_open(folder, snap, &held, git, id, err);
-	int64_t until = wr_mono_ms() + RELIEF_MS;
+	int64_t until = 0;
 
-	/* Too many open files: handles that nobody uses give theirs back. */
-	while (code == WR_E_UNAVAILABLE && !held && wr_mono_ms() < until) {
-		if (!wr_git_relieve(git)) {
-			wr_events_hurry(git->events, RELIEF_MS);
-			nanosleep(&(struct timespec){.tv_nsec = 5 * 1000 * 1000}, NULL);
-		}
+	while (code == WR_E_UNAVAILABLE && !held && wr_git_make_room(git, &until)) {
 		if (err)
 			wr_error_fini(err);
 		code = wr_folder_open(folder, snap, &held, git, id, err);

@@ -68,6 +68,13 @@ void wr_repo_weigh(struct wr_weight *out, struct wr_git_repo *repo)
 	*out = w;
 }
 
+size_t wr_weight_repos(const struct wr_weight *room, unsigned idle_repos)
+{
+	uint64_t n = room->fds / (FOLDER_FDS + 1);
+
+	return n < idle_repos ? (size_t)n : idle_repos;
+}
+
 static uint64_t maps_allowed(void)
 {
 	WR_AUTO_FD int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);

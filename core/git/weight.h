@@ -8,6 +8,7 @@
 #define WR_WEIGHT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct wr_git_config;
@@ -27,6 +28,9 @@ void wr_repo_weigh(struct wr_weight *out, struct wr_git_repo *repo);
  * and for connections.
  */
 void wr_git_room(struct wr_weight *out, const struct wr_git_config *cfg);
+
+/* How many small repositories that is, idle_repos at most. */
+size_t wr_weight_repos(const struct wr_weight *room, unsigned idle_repos);
 
 static inline void wr_weight_add(struct wr_weight *sum, const struct wr_weight *w)
 {
