@@ -152,8 +152,12 @@ void wr_snapshot_unref(struct wr_snapshot *snap)
 
 enum wr_code wr_snapshot_add(struct wr_snapshot *snap, const struct wr_member *m, struct wr_error *err)
 {
-	struct wr_member *v = reallocarray(snap->members, snap->member_count + 1, sizeof *v);
+	struct wr_member *v;
 
+	/* Positions ascend, so this covers all of them; the ref file cannot know how long the pack is. */
+	if (m->dead && m->dead->v[m->dead->count - 1] >= m->pack->count)
+		return wr_fail(err, WR_E_INTERNAL, "%s lacks an entry that is said to be dead", m->pack->name);
+	v = reallocarray(snap->members, snap->member_count + 1, sizeof *v);
 	if (!v)
 		return wr_fail_nomem(err);
 	snap->members = v;

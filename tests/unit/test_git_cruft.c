@@ -667,6 +667,58 @@ static void make_version_1(struct fx *f)
 	sh(f, "mv v1 %s/warren/%s; rm -f %s/objects/pack/*.mtimes", folder(), name.ptr, folder());
 }
 
+/* The ref file in force, with another last position among its dead entries. */
+static void set_last_dead(struct fx *f, uint32_t pos)
+{
+	WR_AUTO_S(wr_buf) name = WR_BUF_INIT(4096);
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1 << 20);
+	uint8_t *b;
+
+	sh_out(f, &name, "ls %s/warren/*.refs", folder());
+	name.ptr[name.len - 1] = '\0';
+	read_whole(&text, f, name.ptr);
+	b = (uint8_t *)text.ptr;
+	wr_put_le32(b + 64 + 48 * ((size_t)wr_le32(b + 24) + (size_t)wr_le64(b + 32)) + 8 * (size_t)(wr_le64(b + 40) - 1), pos);
+	wr_put_le64(b + text.len - 8, XXH3_64bits(b, text.len - 8));
+	write_whole(f, name.ptr, wr_buf_str(&text));
+}
+
+/* A pack has no entries behind its last. */
+static void dead_entries_that_are_none(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_oid a, b;
+	uint32_t count;
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, NULL, "b");
+	for (unsigned i = 0; i < 20; i++) {
+		char text[32];
+
+		snprintf(text, sizeof text, "more %u", i);
+		new_commit(f, &a, &a, text);
+	}
+	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
+	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_true(checkpoint(f));
+	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
+	assert_true(checkpoint(f));
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	assert_int_equal(snap->member_count, 1);
+	count = snap->members[0].pack->count;
+	wr_snapshot_unref(snap);
+	snap = NULL;
+	fx_stop(f);
+	set_last_dead(f, count);
+	assert_ok(wr_git_open(&f->git, &f->cfg, &f->err));
+	assert_int_equal(wr_git_repo_open(&f->repo, f->git, REPO_ID, &f->err), WR_E_INTERNAL);
+	wr_git_close(f->git);
+	set_last_dead(f, count - 1);
+	fx_start(f);
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+}
+
 static void what_an_older_program_left_is_sorted(void **state)
 {
 	struct fx *f = *state;
@@ -1267,6 +1319,7 @@ int main(void)
 		T(lost_times),
 		T(a_time_ahead_of_the_clock),
 		T(what_an_older_program_left_is_sorted),
+		T(dead_entries_that_are_none),
 		T(maintenance_leaves_nothing_that_is_not_needed),
 		T(deltas_are_found_by_content),
 		T(one_that_is_told_to_stop_changes_nothing),
