@@ -20,6 +20,7 @@ struct pushing {
 	set sent, bases; /* in the pack; elsewhere, and deltas in the pack build on them */
 	set whole;	 /* all that values and whatever else is in the pack reach */
 	int64_t began;
+	bool lacked; /* something then, which may have come since */
 };
 
 /* A check of the repository p. */
@@ -160,7 +161,7 @@ static inline void refused_rightly(struct model *m, const struct pushing *x)
 {
 	const struct wr_error *err = &m->f->err;
 
-	must_be(m, x->p, err->code == WR_E_BAD_PACK && needs(m, x, x->whole) != THERE,
+	must_be(m, x->p, err->code == WR_E_BAD_PACK && (x->lacked || needs(m, x, x->whole) != THERE),
 		"refused, and all is there: %s %s", err->text, err->detail);
 	must_be(m, x->p, strstr(err->text, "missing") || strstr(err->text, "took so long"), "%s", err->text);
 	m->refused++;
@@ -270,6 +271,7 @@ static inline bool begin_push(struct model *m, struct pushing *x, struct place *
 		any |= x->sent[o];
 	if (!any)
 		return true;
+	x->lacked = needs(m, x, x->whole) != THERE;
 	assert_ok(wr_quarantine_new(&x->q, x->repo, &m->f->err));
 	code = chance(m->f, 4) ? take_in(m, x, reached) : make_each(m, x, reached);
 	if (code == WR_OK)

@@ -424,14 +424,6 @@ static void let_go(struct model *m)
 
 /* ---- the store ---- */
 
-static void later(struct model *m)
-{
-	static const int64_t steps[] = {1,	   1000,  HOUR,		GRACE / 2,	    GRACE - 1,
-					GRACE, GRACE + 1000, GRACE + GRACE / 16, 3 * GRACE};
-
-	model_clock += chance(m->f, 20) ? steps[chance(m->f, WR_ARRAY_LEN(steps))] : -HOUR;
-}
-
 /* Which store another one asks for a repository that it has. */
 static struct side {
 	struct wr_git *other;
@@ -481,6 +473,27 @@ static void close_store(struct model *m)
 static void reopen(struct model *m)
 {
 	close_store(m);
+	open_store(m);
+	open_places(m);
+}
+
+static void later(struct model *m)
+{
+	static const int64_t steps[] = {1,	   1000,  HOUR,		GRACE / 2,	    GRACE - 1,
+					GRACE, GRACE + 1000, GRACE + GRACE / 16, 3 * GRACE};
+
+	model_clock += steps[chance(m->f, WR_ARRAY_LEN(steps))];
+}
+
+/* Only the next process believes a clock that goes back. What it finds unreached again counts from then. */
+static void earlier(struct model *m)
+{
+	close_store(m);
+	model_clock -= HOUR;
+	for (unsigned i = 0; i < m->place_count; i++)
+		for (uint32_t o = 0; o < m->count; o++)
+			if (m->places[i]->left[o] > model_clock)
+				m->places[i]->left[o] = model_clock;
 	open_store(m);
 	open_places(m);
 }
@@ -536,7 +549,7 @@ static const struct operation {
 	{"fork", fork_place, 40},     {"move_in", move_in, 12},	       {"remove", remove_place, 15},
 	{"hold", hold, 30},	      {"look", look_closely, 30},      {"yield", yield, 20},
 	{"reopen", reopen, 12},	      {"crash", crash, 2},	       {"hand_over", hand_over, 6},
-	{"git", git_reads, 4},
+	{"git", git_reads, 4},	      {"earlier", earlier, 4},
 };
 
 static const struct operation *some_operation(struct model *m)
