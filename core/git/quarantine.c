@@ -274,7 +274,11 @@ enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src, 
 		return code;
 	if (roots.len)
 		rules.roots = &roots;
-	return take_in(q, src, &limits, &rules, progress, cancel, err);
+	code = take_in(q, src, &limits, &rules, progress, cancel, err);
+	/* A repository that was deleted meanwhile looks empty, and what the pack builds on is missed. */
+	if ((code == WR_E_BAD_PACK || code == WR_E_SHALLOW_ROOT) && atomic_load(&q->repo->dead))
+		return wr_fail(err, WR_E_NOT_THERE, "The repository was deleted");
+	return code;
 }
 
 /* ---- objects of this server ---- */

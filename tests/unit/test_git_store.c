@@ -611,6 +611,12 @@ static void snapshots_outlive_their_repository(void **state)
 		assert_int_equal(n, 0);
 		assert_int_equal(wr_git_append(repo, &change, &f->err), WR_E_NOT_THERE);
 	}
+	{
+		/* A pack is nothing to complain of: it may build on what was there. */
+		WR_AUTO(wr_quarantine) *q = NULL;
+
+		assert_int_equal(take_pack(&q, f, WR_S("PACK\0\0\0\2\0\0\0\1")), WR_E_NOT_THERE);
+	}
 	assert_ok(wr_git_remove_flush(f->git, REPO_ID, &f->err));
 	/* One that this process never opened. */
 	wr_snapshot_unref(WR_STEAL(snap));
