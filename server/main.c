@@ -276,6 +276,20 @@ static void close_service(void *arg)
 	close(service->listener.fd);
 }
 
+/* Where a server is about to become this program: what it would end of then. */
+static enum wr_code check_takeover(const struct wr_config *cfg, struct wr_error *err)
+{
+	struct wr_listener listener;
+	struct wr_takeover t;
+	enum wr_code code;
+
+	wr_takeover_read(&t);
+	if (t.lock_fd < 0)
+		return WR_OK;
+	code = wr_datadir_same(cfg->server_data, t.lock_fd, err);
+	return code == WR_OK ? wr_http_listen(&listener, cfg, t.listen_fd, err) : code;
+}
+
 static int serve(const struct wr_cli *cli, char **argv, struct wr_error *err)
 {
 	struct service service = {.cfg = &cli->config};
@@ -493,7 +507,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (strcmp(cli.command->name, "config check") == 0)
-		return check_config(&cli.config, &err) ? complain(&err) : 0;
+		return check_config(&cli.config, &err) || check_takeover(&cli.config, &err) ? complain(&err) : 0;
 	if (strcmp(cli.command->name, "config example") == 0)
 		return print(wr_config_example);
 	return admin(&cli, &err);

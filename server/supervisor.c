@@ -37,6 +37,7 @@ struct service {
 	bool upgrade; /* asked for, and not begun */
 	bool waits;   /* which was said */
 	pid_t check;  /* looks at the next program; 0: none */
+	int check_fd; /* what it says is wrong */
 	/* Monotonic; start_at: the next worker's time, while there is none. */
 	int64_t started, start_at, kill_at, check_at;
 	int64_t room_at; /* the oldest has to have ended by then, for an upgrade; 0: it need not */
@@ -191,6 +192,8 @@ static void worker_ended(struct service *v, int status)
 	forget_pipe(v);
 	if (!v->stopping && v->announced)
 		report_end(v, status);
+	else if (v->stopping && !is_orderly(status))
+		log_death(v->worker, status);
 	v->worker = 0;
 	if (!v->announced)
 		stop(v);
@@ -206,7 +209,7 @@ static void worker_ended(struct service *v, int status)
 
 static void old_ended(struct service *v, size_t i, int status)
 {
-	if (!v->stopping && !is_orderly(status))
+	if (!is_orderly(status))
 		log_death(v->old[i], status);
 	for (v->old_count--; i < v->old_count; i++)
 		v->old[i] = v->old[i + 1];
@@ -243,11 +246,18 @@ static void become_next(struct service *v)
 
 static void check_ended(struct service *v, int status)
 {
+	char said[400];
+	ssize_t n = read(v->check_fd, said, sizeof said - 1);
+
+	close(v->check_fd);
 	v->check = 0;
+	while (n > 0 && said[n - 1] == '\n')
+		n--;
+	said[n > 0 ? n : 0] = '\0';
 	if (v->stopping)
 		return;
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		upgrade_failed(v, "the program does not start or does not understand its configuration");
+	if (!is_orderly(status))
+		upgrade_failed(v, n > 0 ? said : "the program does not start");
 	else if (may_upgrade(v))
 		become_next(v);
 }
@@ -259,7 +269,7 @@ static void look_at_upgrade(struct service *v)
 		return;
 	if (may_upgrade(v)) {
 		v->waits = false;
-		v->check = wr_takeover_check(v->s->argv, v->s->command);
+		v->check = wr_takeover_check(&v->check_fd, &v->s->own, v->s->argv, v->s->command);
 		v->check_at = wr_mono_ms() + CHECK_MS;
 		if (v->check < 0) {
 			v->check = 0;

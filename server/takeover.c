@@ -51,7 +51,7 @@ void wr_takeover_read(struct wr_takeover *out)
 	unsetenv(NAME);
 }
 
-void wr_takeover_exec(const struct wr_takeover *t, char **argv)
+static bool hand_on(const struct wr_takeover *t)
 {
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(TEXT_MAX);
 
@@ -59,8 +59,13 @@ void wr_takeover_exec(const struct wr_takeover *t, char **argv)
 	for (size_t i = 0; i < t->count; i++)
 		wr_buf_printf(&text, " %d", (int)t->workers[i]);
 	wr_buf_add(&text, "", 1);
-	if (wr_buf_ok(&text) && setenv(NAME, text.ptr, 1) == 0 && fcntl(t->listen_fd, F_SETFD, 0) == 0 &&
-	    fcntl(t->lock_fd, F_SETFD, 0) == 0)
+	return wr_buf_ok(&text) && setenv(NAME, text.ptr, 1) == 0 && fcntl(t->listen_fd, F_SETFD, 0) == 0 &&
+	       fcntl(t->lock_fd, F_SETFD, 0) == 0;
+}
+
+void wr_takeover_exec(const struct wr_takeover *t, char **argv)
+{
+	if (hand_on(t))
 		execvp(argv[0], argv);
 	fcntl(t->listen_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(t->lock_fd, F_SETFD, FD_CLOEXEC);
@@ -87,19 +92,27 @@ static char **check_argv(char **argv, const char *command)
 	return v;
 }
 
-pid_t wr_takeover_check(char **argv, const char *command)
+pid_t wr_takeover_check(int *said, const struct wr_takeover *t, char **argv, const char *command)
 {
 	char **v = check_argv(argv, command);
-	pid_t pid = v ? fork() : -1;
+	int fds[2] = {-1, -1};
+	pid_t pid = v && pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0 ? fork() : -1;
 
 	if (pid == 0) {
 		sigset_t none;
 
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
-		execvp(v[0], v);
+		if (dup2(fds[1], STDERR_FILENO) >= 0 && hand_on(t))
+			execvp(v[0], v);
 		_exit(127);
 	}
 	free(v);
+	if (fds[1] >= 0)
+		close(fds[1]);
+	if (pid > 0)
+		*said = fds[0];
+	else if (fds[0] >= 0)
+		close(fds[0]);
 	return pid;
 }

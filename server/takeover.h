@@ -30,9 +30,10 @@ void wr_takeover_read(struct wr_takeover *out);
 void wr_takeover_exec(const struct wr_takeover *t, char **argv);
 
 /*
- * Starts that program with the command "config check" and else the same words: whether it can be started, and understands
- * its configuration. command: the word "serve" of argv. The process, or -1.
+ * Starts that program with the command "config check" and else the same words, and with t: whether it can be started,
+ * understands its configuration and would go on with the same data folder. command: the word "serve" of argv. The process,
+ * or -1; *said is then where its complaints can be read, without waiting, once it has ended.
  */
-pid_t wr_takeover_check(char **argv, const char *command);
+pid_t wr_takeover_check(int *said, const struct wr_takeover *t, char **argv, const char *command);
 
 #endif

@@ -298,6 +298,42 @@ def a_worker_that_cannot_start_leaves_the_one_before(t):
 
 
 @test
+def a_configuration_that_is_wrong_changes_nothing(t):
+    # Without --listen, which would beat the file.
+    server = t.own_server(config="[server]\nlisten = 127.0.0.1:0\n", listen=None)
+    path = server.flags[server.flags.index("--config") + 1]
+    before = wait_for(lambda: worker(server), "one worker")
+    for text, what in (("[server]\nlog_level = loud\n", "loud"), ("[server]\nno_such_key = 1\n", "no_such_key"),
+                       ("[server]\nlisten = nowhere\n", "nowhere")):
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+        failed = len(logged(server, "upgrade.failed"))
+        os.kill(server.pid, signal.SIGUSR2)
+        wait_for(lambda n=failed: len(logged(server, "upgrade.failed")) > n, "word of it in the log")
+        expect(what in logged(server, "upgrade.failed")[-1]["what"], "what is wrong", logged(server, "upgrade.failed")[-1])
+    same(worker(server), before, "the worker")
+
+
+@test
+def an_upgrade_does_not_move_to_another_data_folder(t):
+    """The folder stands in the configuration, and is another one by now: nobody has its lock."""
+    link = t.path("data")
+    os.mkdir(t.path("one"), 0o700)
+    os.mkdir(t.path("two"), 0o700)
+    os.symlink(t.path("one"), link)
+    server = Server(data=link)
+    t.stack.callback(server.remove)
+    server.start()
+    before = wait_for(lambda: worker(server), "one worker")
+    os.unlink(link)
+    os.symlink(t.path("two"), link)
+    os.kill(server.pid, signal.SIGUSR2)
+    wait_for(lambda: logged(server, "upgrade.failed"), "word of it in the log")
+    expect("data folder" in logged(server, "upgrade.failed")[0]["what"], "what is wrong", logged(server, "upgrade.failed")[0])
+    same((worker(server), os.listdir(t.path("two"))), (before, []), "the worker, and the other folder")
+
+
+@test
 def a_stop_while_no_worker_starts_is_in_order(t):
     server = t.own_server()
     set_newer(server, True)

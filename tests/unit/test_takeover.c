@@ -90,17 +90,37 @@ static int ended(pid_t pid)
 	return WEXITSTATUS(status);
 }
 
+static int check(char said[64], char **argv, const char *command)
+{
+	int fds[2], out = -1, status;
+	ssize_t n;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	status = ended(wr_takeover_check(&out, &(struct wr_takeover){.listen_fd = fds[0], .lock_fd = fds[1]}, argv,
+					 command));
+	n = read(out, said, 63);
+	said[n > 0 ? n : 0] = '\0';
+	close(out);
+	close(fds[0]);
+	close(fds[1]);
+	assert_null(getenv(NAME));
+	return status;
+}
+
 static void the_program_is_asked_about_its_configuration(void **state)
 {
 	char path[] = "/tmp/warren-takeover-XXXXXX", option[] = "--public-url", value[] = "serve", serve[] = "serve";
-	char *argv[] = {path, option, value, serve, NULL};
+	char *argv[] = {path, option, value, serve, NULL}, said[64];
 
 	(void)state;
-	a_script(path, "#!/bin/sh\ntest \"$*\" = '--public-url serve config check'\n");
-	assert_int_equal(ended(wr_takeover_check(argv, serve)), 0);
-	assert_int_equal(ended(wr_takeover_check(argv, value)), 1);
+	a_script(path, "#!/bin/sh\ntest -n \"$" NAME "\" && test \"$*\" = '--public-url serve config check' || "
+		       "{ echo wrong >&2; exit 1; }\n");
+	assert_int_equal(check(said, argv, serve), 0);
+	assert_string_equal(said, "");
+	assert_int_equal(check(said, argv, value), 1);
+	assert_string_equal(said, "wrong\n");
 	unlink(path);
-	assert_int_equal(ended(wr_takeover_check(argv, serve)), 127);
+	assert_int_equal(check(said, argv, serve), 127);
 }
 
 /* The next program gets the descriptors and the list, and nothing else that is open. */
