@@ -4,6 +4,9 @@
  */
 #include "tests/unit/git_fixture.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "core/git/fork.h"
 #include "core/git/snapshot_internal.h"
 #include "core/git/verify.h"
@@ -246,6 +249,63 @@ static void a_fork_outlives_its_source(void **state)
 	judge(f, after);
 }
 
+/* ---- while the source changes ---- */
+
+struct writing {
+	struct fx *f;
+	const struct wr_oids *commits;
+	atomic_bool stop;
+	unsigned done, failed;
+};
+
+/* Branches move to and fro, and each checkpoint has another base. */
+static void *write_on(void *arg)
+{
+	static const char *const names[] = {"refs/heads/b0", "refs/heads/b1", "refs/pull/9/head"};
+	struct writing *w = arg;
+	unsigned seed = first_seed();
+
+	while (!atomic_load(&w->stop)) {
+		struct wr_ref_update u = {.name = wr_str(names[(unsigned)rand_r(&seed) % 3]),
+					  .new = w->commits->v[(size_t)rand_r(&seed) % w->commits->len],
+					  .any_old = true};
+		struct wr_change change = {.updates = &u, .count = 1};
+		struct wr_maintained m;
+		bool did;
+
+		w->failed += wr_git_append(w->f->repo, &change, NULL) != WR_OK || u.result != WR_OK;
+		if (rand_r(&seed) % 8 == 0)
+			w->failed += wr_git_repo_maintain(&m, w->f->repo, false, NULL, NULL, NULL) != WR_OK;
+		else if (rand_r(&seed) % 2)
+			w->failed += wr_git_repo_checkpoint(&did, w->f->repo, NULL) != WR_OK;
+		w->done++;
+	}
+	return NULL;
+}
+
+static void a_source_that_is_written_to(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_oids) commits = {NULL, 0, 0};
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1 << 20);
+	struct writing w = {.f = f, .commits = &commits};
+	struct seen seen = {0};
+	pthread_t thread;
+	char id[37];
+
+	make_history(f, "src", 60);
+	push_all(f, "src");
+	sh_out(f, &text, "git -C src rev-list --all");
+	oids_of(&commits, &text);
+	assert_int_equal(pthread_create(&thread, NULL, write_on, &w), 0);
+	for (unsigned i = 0; i < rounds(8); i++)
+		fork_once(f, &seen, chance(f, 3), id);
+	atomic_store(&w.stop, true);
+	pthread_join(thread, NULL);
+	assert_true(w.done > 0);
+	assert_int_equal(w.failed, 0);
+}
+
 /* A fork is a repository as any other: it is pushed to, gets checkpoints, is opened again, and is forked. */
 static void forks_of_forks(void **state)
 {
@@ -305,6 +365,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_same_refs_are_links, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(other_refs_come_apart, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(a_fork_outlives_its_source, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(a_source_that_is_written_to, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(forks_of_forks, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(what_fails_leaves_nothing, fx_setup, fx_teardown),
 	};
