@@ -163,11 +163,13 @@ static enum wr_code run(struct wr_checkpoint *c, bool *did, struct wr_git_repo *
 	struct breaking_off off = {repo, cancel};
 	const struct wr_cancel either = {break_off, &off};
 	struct wr_checkpoint_how how = {
-		.grace = {.now_ms = wr_git_now(repo->git), .grace_ms = repo->git->cfg.cruft_grace_ms}, .manner = manner};
+		.grace = {.grace_ms = repo->git->cfg.cruft_grace_ms}, .manner = manner};
 	struct basis b = {.snap = NULL};
 	enum wr_code code;
 
-	atomic_store(&repo->building_ms, how.grace.now_ms);
+	/* The times that it gives are not before either: no push that began with an older snapshot is younger than they are. */
+	atomic_store(&repo->building_ms, wr_git_now(repo->git));
+	how.grace.now_ms = wr_git_now(repo->git);
 	wr_events_expect(repo->git->events, repo);
 	code = begin(&b, repo, manner != NULL, err);
 	/* Later records may rely on anything. */
