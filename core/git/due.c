@@ -113,6 +113,14 @@ static void judge(struct wr_due *out, struct wr_git_repo *repo, const struct wr_
 	wr_keeper_put_off(out, repo->git->keeper, repo);
 }
 
+enum wr_code wr_due_note(const struct wr_git *git, const char *repo_id, struct wr_error *err)
+{
+	const struct wr_due_list *list = git->cfg.due;
+	const struct wr_due look = {WR_DUE_LOOK, wr_git_now(git)};
+
+	return list ? list->note(list->arg, repo_id, &look, err) : WR_OK;
+}
+
 bool wr_repo_due(struct wr_due *out, struct wr_git_repo *repo)
 {
 	WR_AUTO(wr_snapshot) *snap = NULL;

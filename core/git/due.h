@@ -23,7 +23,7 @@ enum wr_due_why {
 	WR_DUE_CRUFT,	 /* what no ref reaches is past its grace */
 	WR_DUE_BASE,	 /* what lies beside the base is a quarter of it */
 	WR_DUE_REDELTA,	 /* it is cloned often */
-	WR_DUE_LOOK,	 /* a command was at work on it, which does not stay to judge */
+	WR_DUE_LOOK,	 /* who was at work on it did not judge */
 	WR_DUE_WHYS
 };
 
@@ -59,8 +59,12 @@ struct wr_due_list {
 	enum wr_code (*note)(void *arg, const char *repo_id, const struct wr_due *due, struct wr_error *err);
 };
 
+struct wr_git;
 struct wr_git_repo;
 struct wr_snapshot;
+
+/* Durably, before the repository is changed by who has no marks: somebody has to judge what is due. */
+WR_MUST_CHECK enum wr_code wr_due_note(const struct wr_git *git, const char *repo_id, struct wr_error *err);
 
 /* What the repository needs next, as it is now. False where that is not known: its folder is not open here. */
 bool wr_repo_due(struct wr_due *out, struct wr_git_repo *repo);

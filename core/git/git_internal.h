@@ -82,8 +82,6 @@ struct wr_git_repo {
 	int64_t keep_at;
 	_Atomic int64_t written_ms, rewound_ms; /* monotonic: the last record; the first that made it "lost"; 0: none here */
 	atomic_uint level;  /* how many times over a checkpoint is due */
-	atomic_uint clones; /* whole ones, since deltas were looked for */
-	_Atomic uint64_t anew; /* says which base has such deltas */
 };
 
 /* The clock that the time of unreached objects is measured by (rely.c): the one of cfg, or a steady one. */

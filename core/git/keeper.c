@@ -146,44 +146,39 @@ void wr_keeper_put_off(struct wr_due *due, struct wr_keeper *k, const struct wr_
 
 /* ---- repositories that are cloned often ---- */
 
-/* The base's name, which is a sum of what it holds; 0: there is none. */
-static uint64_t base_of(const struct wr_snapshot *snap)
+static struct wr_pack *base_of(const struct wr_snapshot *snap)
 {
-	uint64_t sum = 0;
-
 	for (size_t i = 0; i < snap->member_count; i++)
 		if (snap->members[i].role == WR_ROLE_BASE)
-			for (const char *p = snap->members[i].pack->name; *p; p++)
-				sum = sum * 31 + (unsigned char)*p;
-	return sum;
+			return snap->members[i].pack;
+	return NULL;
 }
 
-bool wr_keeper_wants_redelta(struct wr_git_repo *repo, const struct wr_snapshot *snap)
+bool wr_keeper_wants_redelta(const struct wr_git_repo *repo, const struct wr_snapshot *snap)
 {
 	unsigned often = repo->git->cfg.redelta_clones;
+	struct wr_pack *base = often ? base_of(snap) : NULL;
 
-	return often > 0 && atomic_load(&repo->clones) >= often && base_of(snap) != atomic_load(&repo->anew);
+	return base && atomic_load(&base->clones) >= often && !atomic_load(&base->anew);
 }
 
 void wr_keeper_packed_anew(struct wr_git_repo *repo)
 {
 	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_pack *base;
 
 	pthread_mutex_lock(&repo->mutex);
 	if (repo->snap)
 		snap = wr_snapshot_ref_more(repo->snap);
 	pthread_mutex_unlock(&repo->mutex);
-	if (snap)
-		atomic_store(&repo->anew, base_of(snap));
-	atomic_store(&repo->clones, 0);
+	base = snap ? base_of(snap) : NULL;
+	if (base)
+		atomic_store(&base->anew, true);
 }
 
-void wr_keeper_cloned(struct wr_keeper *k, struct wr_git_repo *repo, const struct wr_snapshot *snap)
+void wr_keeper_glance(struct wr_keeper *k, struct wr_git_repo *repo, const struct wr_snapshot *snap)
 {
-	if (!k)
-		return;
-	atomic_fetch_add(&repo->clones, 1);
-	if (!wr_keeper_wants_redelta(repo, snap))
+	if (!k || !wr_keeper_wants_redelta(repo, snap))
 		return;
 	pthread_mutex_lock(&k->mutex);
 	if (may_try(k, repo, 0))

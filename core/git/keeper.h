@@ -43,9 +43,9 @@ void wr_keeper_settle(struct wr_keeper *keeper, struct wr_git_repo *repo, const 
 /* What is due later, because care has failed of late. */
 void wr_keeper_put_off(struct wr_due *due, struct wr_keeper *keeper, const struct wr_git_repo *repo);
 
-/* A whole clone was served; where that happens often enough, deltas are looked for anew. */
-void wr_keeper_cloned(struct wr_keeper *keeper, struct wr_git_repo *repo, const struct wr_snapshot *snap);
-bool wr_keeper_wants_redelta(struct wr_git_repo *repo, const struct wr_snapshot *snap);
+/* Whoever looks at a repository: queues one that is cloned so often that smaller deltas are to be looked for. */
+void wr_keeper_glance(struct wr_keeper *keeper, struct wr_git_repo *repo, const struct wr_snapshot *snap);
+bool wr_keeper_wants_redelta(const struct wr_git_repo *repo, const struct wr_snapshot *snap);
 
 /*
  * One checkpoint, beside running writers; WR_E_CANCELLED also where another process wants the repository. *did is false

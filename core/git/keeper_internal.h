@@ -59,7 +59,7 @@ struct wr_git_repo *wr_keeper_pop(struct wr_keep_list *list);
 /* The threads' work; arg: the keeper. */
 void wr_keeper_work(void *arg);
 
-/* The base is as wr_keeper_wants_redelta() wanted it. */
+/* The base is as it was wanted: nobody looks for smaller deltas again before it is another one. */
 void wr_keeper_packed_anew(struct wr_git_repo *repo);
 
 #endif

@@ -148,15 +148,6 @@ static bool break_off(void *arg)
 	       (b->cancel && b->cancel->fn && b->cancel->fn(b->cancel->arg));
 }
 
-/* A process that has no marks leaves it to the next one to judge what is due then. */
-static enum wr_code note(struct wr_git_repo *repo, struct wr_error *err)
-{
-	const struct wr_due_list *list = repo->git->cfg.due;
-	const struct wr_due look = {WR_DUE_LOOK, wr_git_now(repo->git)};
-
-	return repo->git->events || !list ? WR_OK : list->note(list->arg, repo->id, &look, err);
-}
-
 static enum wr_code run(struct wr_checkpoint *c, bool *did, struct wr_git_repo *repo,
 			const struct wr_checkpoint_manner *manner, const struct wr_cancel *cancel, struct wr_error *err)
 {
@@ -174,8 +165,9 @@ static enum wr_code run(struct wr_checkpoint *c, bool *did, struct wr_git_repo *
 	code = begin(&b, repo, manner != NULL, err);
 	/* Later records may rely on anything. */
 	how.grace.keep = b.more;
-	if (code == WR_OK && b.snap)
-		code = note(repo, err);
+	/* A process that has no marks leaves it to the next one to judge what is due then. */
+	if (code == WR_OK && b.snap && !repo->git->events)
+		code = wr_due_note(repo->git, repo->id, err);
 	if (code == WR_OK && b.snap)
 		code = build(c, did, repo, &b, &how, &either, err);
 	if (code == WR_OK && b.snap && !*did && c->number) {

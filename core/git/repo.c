@@ -275,6 +275,7 @@ enum wr_code wr_snapshot_take(struct wr_snapshot **out, struct wr_git_repo *repo
 
 	if ((code = wr_repo_current(&snap, NULL, repo, err)) != WR_OK || (code = wr_snapshot_flatten(snap, err)) != WR_OK)
 		return code;
+	wr_keeper_glance(repo->git->keeper, repo, snap);
 	*out = WR_STEAL(snap);
 	return WR_OK;
 }

@@ -11,7 +11,8 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/git/git_internal.h"
-#include "core/git/keeper.h"
+#include "core/git/keeper_internal.h"
+#include "core/git/plan.h"
 #include "core/store/db_internal.h"
 #include "server/due_rows.h"
 #include "server/journal_events.h"
@@ -189,8 +190,9 @@ static void push_many(struct fx *f, const char *ref, unsigned n)
 	char hex[WR_OID_HEX + 1];
 
 	sh_oid(f, &oid,
-	       "test -d src || git init -q --bare src; cd src; for i in $(seq %u); do printf '100644 blob %%s\\tf%%s\\n' "
-	       "$(echo %s $i | git hash-object -w --stdin) $i; done | git mktree > t; git commit-tree -m m $(cat t)", n, ref);
+	       "test -d src || git init -q --bare src; cd src; mkdir -p w; for i in $(seq %u); do echo %s $i >w/$i; done; seq -f "
+	       "w/%%.0f %u | git hash-object -w --stdin-paths | awk '{print \"100644 blob \" $1 \"\\tf\" NR}' | git mktree >t; "
+	       "git commit-tree -m m $(cat t)", n, ref, n);
 	wr_oid_hex(hex, &oid);
 	sh_out(f, &pack, "printf '%%s\\n' %s | git -C src pack-objects -q --revs --stdout", hex);
 	assert_ok(push(f, wr_buf_str(&pack), ref, &oid));
@@ -323,13 +325,307 @@ static void a_kill_forgets_nothing(void **state)
 	}
 }
 
+/* ---- many, and none held open ---- */
+
+static void id_of(char out[WR_UUID_LEN + 1], unsigned account, unsigned n)
+{
+	snprintf(out, WR_UUID_LEN + 1, "%08x-89ab-4def-8123-%012x", account, n);
+}
+
+static void what_waits_is_not_open(void **state)
+{
+	enum { N = 24 };
+	struct fx *f = *state;
+	char id[WR_UUID_LEN + 1];
+
+	f->cfg.idle_repos = 2;
+	begin(f);
+	for (unsigned i = 0; i < N; i++) {
+		id_of(id, 1, i);
+		add_repo(f, id, ACCOUNT);
+		use(f, id);
+		push_many(f, "refs/heads/a", 70);
+	}
+	leave(f);
+	/* They are due when they have been quiet for a while, which the clock says is not yet over. */
+	wait_for(ask(f, "SELECT count(*) FROM repo WHERE mark IS NOT NULL", "") == 0);
+	wait_for(wr_git_owned(f->git) <= 2);
+	assert_int_equal(ask(f, "SELECT count(*) FROM repo WHERE due_why = 'journals'", ""), N);
+	atomic_fetch_add(&clock_ms, HOUR);
+	for (int64_t until = wr_mono_ms() + PATIENCE_MS; !all_is_done(f);) {
+		assert_true(wr_mono_ms() < until);
+		/* The idle ones, the one that is cared for, and those whose mark is just taken back. */
+		assert_true(wr_git_owned(f->git) < N);
+	}
+	for (unsigned i = 0; i < N; i++) {
+		id_of(id, 1, i);
+		use(f, id);
+		assert_int_equal(checkpoint_of(f), 1);
+	}
+	end(f);
+}
+
+/* ---- the rows ---- */
+
+static void set_due(const struct fx *f, const char *id, int64_t at)
+{
+	char sql[160];
+
+	snprintf(sql, sizeof sql, "UPDATE repo SET due_ms = %lld, due_why = 'cruft' WHERE id = ?1", (long long)at);
+	ask(f, sql, id);
+}
+
+/* One account has hundreds that are due, another one: that comes with the first page. Nothing of it is moved twice. */
+static void accounts_take_turns(void **state)
+{
+	struct fx *f = *state;
+	char id[WR_UUID_LEN + 1], last[WR_UUID_LEN + 1], account[WR_UUID_LEN + 1];
+	struct wr_due_row page[8];
+	size_t n = 0, seen = 0, pages = 0;
+	bool met = false, mine;
+	int64_t next = 0;
+
+	open_db(f);
+	for (unsigned a = 1; a <= 3; a++) {
+		id_of(account, a, 0);
+		add_account(f, account);
+		for (unsigned i = 0; i < (a == 1 ? 100 : 1); i++) {
+			id_of(id, a, i + 1);
+			add_repo(f, id, account);
+			set_due(f, id, a == 3 ? 5000 : 1000 + (int64_t)i);
+		}
+	}
+	id_of(last, 2, 1);
+	set_due(f, last, 2000);
+	do {
+		assert_ok(rows.list.page(&rows, page, &n, 8, 3000, &next, &f->err));
+		assert_int_equal(next, 5000);
+		for (size_t i = 0; i < n; i++) {
+			assert_true(page[i].due.at_ms <= 3000);
+			assert_int_equal(page[i].due.why, WR_DUE_CRUFT);
+			if (strcmp(page[i].repo_id, last) == 0) {
+				met = true;
+				assert_int_equal(pages, 0);
+			}
+			assert_ok(rows.list.move(&rows, &mine, page[i].repo_id, page[i].due.at_ms, 9000, &f->err));
+			assert_true(mine);
+			assert_ok(rows.list.move(&rows, &mine, page[i].repo_id, page[i].due.at_ms, 9000, &f->err));
+			assert_false(mine);
+		}
+		seen += n;
+		pages++;
+	} while (n > 0);
+	assert_true(met);
+	assert_int_equal(seen, 101);
+	assert_true(pages < 20);
+	/* What is deleted is not due. */
+	ask(f, "UPDATE repo SET state = 'deleting' WHERE due_ms = 9000 AND ?1 = ''", "");
+	assert_ok(rows.list.page(&rows, page, &n, 8, 10000, &next, &f->err));
+	assert_int_equal(n, 1);
+	assert_int_equal(page[0].due.at_ms, 5000);
+	assert_int_equal(next, INT64_MAX);
+	assert_ok(rows.list.move(&rows, &mine, page[0].repo_id, 5000, 0, &f->err));
+	assert_true(mine);
+	assert_true(due_why(f, page[0].repo_id, ""));
+	wr_db_close(db);
+	db = NULL;
+}
+
+/* ---- failures ---- */
+
+static void what_fails_is_put_off_and_holds_up_nothing(void **state)
+{
+	struct fx *f = *state;
+	char other[WR_UUID_LEN + 1], path[128];
+	int64_t now;
+
+	id_of(other, 1, 1);
+	snprintf(path, sizeof path, "data/repos/%.2s/%.2s/%s.git/objects", REPO_ID, REPO_ID + 2, REPO_ID);
+	add_repo(f, other, ACCOUNT);
+	begin(f);
+	use(f, REPO_ID);
+	push_many(f, "refs/heads/a", 70);
+	leave(f);
+	wait_for(due_why(f, REPO_ID, "journals"));
+	sh(f, "mv %s/pack %s/away", path, path);
+	atomic_fetch_add(&clock_ms, HOUR);
+	now = atomic_load(&clock_ms);
+	/* First a lease of minutes, then what comes of the failure. */
+	wait_for(!is_marked(f, REPO_ID) && due_at(f, REPO_ID) > now && due_at(f, REPO_ID) <= now + 5000);
+	sh(f, "mv %s/away %s/pack", path, path);
+	use(f, other);
+	push_many(f, "refs/heads/a", 70);
+	leave(f);
+	wait_for(due_why(f, other, "journals"));
+	wait_for((atomic_fetch_add(&clock_ms, 50), due_why(f, other, "") && !is_marked(f, other)));
+	wait_for((atomic_fetch_add(&clock_ms, 50), all_is_done(f)));
+	use(f, REPO_ID);
+	assert_int_equal(checkpoint_of(f), 1);
+	end(f);
+}
+
+static void pauses_grow(void **state)
+{
+	struct wr_troubles *t = calloc(1, sizeof *t);
+	char id[WR_UUID_LEN + 1];
+	int64_t before = 0;
+
+	(void)state;
+	assert_non_null(t);
+	for (int i = 0; i < 5; i++) {
+		const struct wr_trouble *one = wr_trouble_add(t, REPO_ID);
+
+		assert_true(one->until_ms - one->tried_ms > before);
+		before = one->until_ms - one->tried_ms;
+	}
+	assert_int_equal(wr_trouble_find(t, REPO_ID)->failures, 5);
+	for (int i = 0; i < 5; i++)
+		wr_trouble_add(t, REPO_ID);
+	assert_int_equal(wr_trouble_find(t, REPO_ID)->until_ms - wr_trouble_find(t, REPO_ID)->tried_ms, before);
+	wr_trouble_over(t, REPO_ID);
+	assert_null(wr_trouble_find(t, REPO_ID));
+	for (unsigned i = 0; i < 3 * WR_TROUBLES; i++) {
+		id_of(id, 1, i);
+		assert_int_equal(wr_trouble_add(t, id)->failures, 1);
+	}
+	assert_int_equal(t->len, WR_TROUBLES);
+	assert_non_null(wr_trouble_find(t, id));
+	free(t);
+}
+
+/* ---- a hot one ---- */
+
+struct pusher {
+	struct fx *f;
+	unsigned number, pushes;
+	atomic_bool *bad;
+	pthread_t thread;
+};
+
+/* Of one new object each, without a pause. */
+static void *push_on(void *arg)
+{
+	struct pusher *p = arg;
+
+	for (unsigned i = 0; i < p->pushes && !atomic_load(p->bad); i++) {
+		WR_AUTO(wr_quarantine) *q = NULL;
+		char text[48], ref[48];
+		struct wr_oid oid;
+		struct wr_ref_update u = {.any_old = true};
+		struct wr_change change = {.updates = &u, .count = 1};
+		int n = snprintf(text, sizeof text, "%u of %u", i, p->number);
+
+		snprintf(ref, sizeof ref, "refs/notes/%u", p->number);
+		u.name = wr_str(ref);
+		if (wr_quarantine_new(&q, p->f->repo, NULL) != WR_OK ||
+		    wr_quarantine_add(&oid, q, WR_BLOB, wr_str_n(text, (size_t)n), NULL, NULL) != WR_OK)
+			atomic_store(p->bad, true);
+		u.new = oid;
+		change.objects = q;
+		if (wr_git_append(p->f->repo, &change, NULL) != WR_OK || u.result != WR_OK)
+			atomic_store(p->bad, true);
+	}
+	return NULL;
+}
+
+static uint64_t folder_bytes(const struct fx *f)
+{
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(4096);
+
+	/* Files may go meanwhile. */
+	(void)sh_try(f, &text, "du -sb data/repos/%.2s/%.2s/%s.git 2>/dev/null", REPO_ID, REPO_ID + 2, REPO_ID);
+	return text.len ? strtoull(text.ptr, NULL, 10) : 0;
+}
+
+/* docs/operation.md has the bounds. */
+static void constant_pushes_stay_within_bounds(void **state)
+{
+	enum { THREADS = 16 };
+	struct fx *f = *state;
+	struct pusher pushers[THREADS];
+	atomic_bool bad = false;
+	uint64_t seen = 0;
+
+	begin(f);
+	use(f, REPO_ID);
+	for (unsigned i = 0; i < THREADS; i++) {
+		pushers[i] = (struct pusher){.f = f, .number = i, .pushes = 1 + rounds(8000) / THREADS, .bad = &bad};
+		assert_int_equal(pthread_create(&pushers[i].thread, NULL, push_on, &pushers[i]), 0);
+	}
+	for (bool on = true; on;) {
+		WR_AUTO_S(wr_git_info) info = {0};
+		uint64_t live = 0;
+
+		nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL);
+		assert_ok(wr_git_repo_info(&info, f->repo, &f->err));
+		assert_true(info.journals <= WR_SNAPSHOT_JOURNALS);
+		assert_true(info.journal_records < 64 * 1000);
+		assert_true(info.pack_count < 32);
+		for (size_t i = 0; i < info.pack_count; i++)
+			live += info.packs[i].bytes;
+		/* Twice what lives, journals as yet, those whose events are handed over soon, and room for a start. */
+		assert_true(folder_bytes(f) < 4 * (live + info.journal_bytes) + ((uint64_t)64 << 20));
+		seen = info.checkpoint;
+		on = !atomic_load(&bad) && info.seq < THREADS * pushers[0].pushes;
+	}
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(pushers[i].thread, NULL);
+	assert_false(atomic_load(&bad));
+	assert_true(seen > 0);
+	end(f);
+}
+
+/* ---- clones ---- */
+
+static void often_cloned_is_packed_anew_once(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_pack *base;
+
+	f->cfg.redelta_clones = 3;
+	begin(f);
+	use(f, REPO_ID);
+	push_many(f, "refs/heads/a", 70);
+	assert_true(checkpoint(f));
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	for (unsigned i = 0; i < 3; i++) {
+		const struct wr_ref *ref = wr_snapshot_ref(snap, WR_S("refs/heads/a"));
+		struct wr_oid want = ref->oid;
+		const struct wr_oids wants = {&want, 1, 1}, none = {NULL, 0, 0};
+		const struct wr_plan_request req = {
+			.wants = &wants, .haves = &none, .client_shallow = &none, .ofs_delta = true};
+		WR_AUTO(wr_plan) *plan = NULL;
+
+		assert_false(wr_keeper_wants_redelta(f->repo, snap));
+		assert_ok(wr_plan_new(&plan, snap, &req, NULL, NULL, &f->err));
+	}
+	assert_true(wr_keeper_wants_redelta(f->repo, snap));
+	base = snap->members[0].pack;
+	wait_for(({
+		wr_snapshot_unref(snap);
+		snap = NULL;
+		assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+		!wr_keeper_wants_redelta(f->repo, snap);
+	}));
+	assert_true(snap->members[0].pack != base);
+	end(f);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(cruft_goes_when_its_grace_is_over, setup, fx_teardown),
 	cmocka_unit_test_setup_teardown(a_rewound_repository_waits_not_for_ever, setup, fx_teardown),
 	cmocka_unit_test_setup_teardown(a_kill_forgets_nothing, setup, fx_teardown),
+	cmocka_unit_test_setup_teardown(what_waits_is_not_open, setup, fx_teardown),
+	cmocka_unit_test_setup_teardown(accounts_take_turns, setup, fx_teardown),
+	cmocka_unit_test_setup_teardown(what_fails_is_put_off_and_holds_up_nothing, setup, fx_teardown),
+	cmocka_unit_test(pauses_grow),
+	cmocka_unit_test_setup_teardown(constant_pushes_stay_within_bounds, setup, fx_teardown),
+	cmocka_unit_test_setup_teardown(often_cloned_is_packed_anew_once, setup, fx_teardown),
 };
 
 int main(void)
 {
+	cmocka_set_test_filter(getenv("WARREN_TEST_FILTER"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
