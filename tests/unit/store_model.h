@@ -54,7 +54,7 @@ struct place {
 	set gone;	     /* of them: a checkpoint has certainly dropped it */
 	size_t updates;	     /* that pushes made */
 	bool left_over;	     /* a checkpoint was broken off: the next one covers only what that one would have */
-	int64_t left[OBJECTS];	  /* when a ref reached it last; -1: one does, or none ever did */
+	int64_t left[OBJECTS];	  /* when a ref reached it last; -1: one does, or that is not known */
 	int64_t settled[OBJECTS]; /* when a checkpoint had certainly found it unreached; -1: that is not known */
 };
 

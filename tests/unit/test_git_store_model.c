@@ -485,15 +485,21 @@ static void later(struct model *m)
 	model_clock += steps[chance(m->f, WR_ARRAY_LEN(steps))];
 }
 
-/* Only the next process believes a clock that goes back. What it finds unreached again counts from then. */
+/* Only the next process believes a clock that goes back. What may have gone stays so, and the rest counts from then on. */
 static void earlier(struct model *m)
 {
 	close_store(m);
+	for (unsigned i = 0; i < m->place_count; i++) {
+		struct place *p = m->places[i];
+
+		for (uint32_t o = 0; o < m->count; o++) {
+			if (p->left[o] >= 0 && model_clock - p->left[o] >= GRACE)
+				p->left[o] = -1;
+			else if (p->left[o] > model_clock - HOUR)
+				p->left[o] = model_clock - HOUR;
+		}
+	}
 	model_clock -= HOUR;
-	for (unsigned i = 0; i < m->place_count; i++)
-		for (uint32_t o = 0; o < m->count; o++)
-			if (m->places[i]->left[o] > model_clock)
-				m->places[i]->left[o] = model_clock;
 	open_store(m);
 	open_places(m);
 }
