@@ -172,6 +172,22 @@ def adopting_and_exporting(t):
         same((row["name"], row["defaultBranch"], row["visibility"]), ("came in", "side", "private"), "the row")
         t.git.same_repository(t.git.mirror(repo.url(), t.path(f"clone-{running}")), work, "what was taken in")
         same(account.api.get("/git/v1/repo").ok()["total"], 1, "repositories: those that failed left nothing")
+        wait_for(lambda: all(repo.id in path for path in server.files("repos")), "the removal of what failed")
+
+
+@test
+def the_default_branch_of_what_is_adopted(t):
+    """Its HEAD, also where that branch is not there yet; main where HEAD is detached."""
+    server = t.own_server()
+    account = server.account()
+    work = history(t)
+    for head, wanted in (("refs/heads/side", "side"), ("refs/heads/not/yet", "not/yet"), (t.git.rev(work), "main")):
+        bare = t.path(f"bare-{wanted.replace('/', '-')}.git")
+        t.git("clone", "-q", "--bare", work, bare)
+        t.git(*(("symbolic-ref", "HEAD") if "/" in head else ("update-ref", "--no-deref", "HEAD")), head, cwd=bare)
+        made, _ = run(server, "repo", "adopt", account.name, bare)
+        same(made["defaultBranch"], wanted, f"what is said for HEAD {head}")
+        same(account.api.get(f"/git/v1/repo/{made['repoId']}").ok()["defaultBranch"], wanted, f"the row for HEAD {head}")
 
 
 @test
