@@ -34,6 +34,7 @@ struct wr_quarantine {
 	size_t len, bytes_cap;
 	struct wr_refs_check check;
 	const struct wr_oids *shallow; /* NULL: the pusher's history is whole */
+	const struct wr_room *room;    /* NULL: nobody counts */
 	struct wr_fsck_rules rules;
 	uint64_t looked; /* bytes of blobs read for the sake of the rules */
 };
@@ -125,6 +126,11 @@ void wr_quarantine_free(struct wr_quarantine *q)
 void wr_quarantine_shallow(struct wr_quarantine *q, const struct wr_oids *roots)
 {
 	q->shallow = roots;
+}
+
+void wr_quarantine_room(struct wr_quarantine *q, const struct wr_room *room)
+{
+	q->room = room;
 }
 
 void wr_quarantine_taken(struct wr_quarantine *q)
@@ -260,7 +266,8 @@ enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src, 
 					       .max_object = cfg->max_object_bytes,
 					       .max_unpacked = cfg->max_unpacked_bytes,
 					       .max_memory = WR_INTAKE_MEMORY,
-					       .max_depth = cfg->max_delta_depth};
+					       .max_depth = cfg->max_delta_depth,
+					       .room = q->room};
 	struct wr_index_rules rules = {.fsck = &q->rules};
 	WR_AUTO_S(wr_oidmap) roots = {.cap = 0};
 	enum wr_code code = WR_OK;

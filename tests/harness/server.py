@@ -214,6 +214,18 @@ class Server:
             total += int(match.group(1)) * 1024 if match else 0
         return total
 
+    def cpu_seconds(self):
+        """What the server's processes have computed."""
+        total = 0
+        for pid in self.pids():
+            try:
+                with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+                    fields = f.read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return total
+
     def files(self, *below):
         """Every file of the data folder (below a part of it) that is not the database's, with its size."""
         found = {}

@@ -138,7 +138,7 @@ static void a_chain_of_many_tags(void **state)
 	assert_ok(wr_oids_add(&commits, &commit, NULL));
 	plans_of_many_tags(f, snap, &outer, &commits);
 	walks_of_many_tags(f, snap, &outer, &commits);
-	/* A tag within the chain: no ref names it. From each outer one two steps: to itself, and to where others were. */
+	/* A tag within the chain, which no ref names: from each outer one a step to it, and one to where others were. */
 	{
 		WR_AUTO_S(wr_object) obj = {.data = NULL};
 		enum wr_type type;

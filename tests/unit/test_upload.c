@@ -548,7 +548,8 @@ static bool count(void *arg)
 static void haves_that_share_tags(void **state)
 {
 	static const struct wr_upload_limits wide = {
-		.max_wants = 10, .max_haves = CHAIN * TIMES, .max_prefixes = 5, .max_depth_lines = 10, .max_preamble = 1000};
+		.max_wants = 10, .max_haves = CHAIN * TIMES, .max_prefixes = 5, .max_depth_lines = 10,
+		.max_preamble = 1000};
 	WR_AUTO_S(wr_buf) tags = WR_BUF_INIT(1 << 16);
 	struct world own;
 
