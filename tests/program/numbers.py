@@ -12,7 +12,7 @@ from harness.slow import SlowClone
 from harness.workers import worker
 
 COST = 4
-REPOS = 160
+REPOS = 120
 KEPT = 16
 READERS = 8
 # A repository without a checkpoint: its folder, warren/, the lock and a journal, which is mapped.
