@@ -75,7 +75,7 @@ $(B)/fuzz/%: tests/fuzz/%.c $(LIB)
 FAULTS := $(B)/tests/disk_faults.so $(B)/tests/moved_clock.so
 $(FAULTS): $(B)/tests/%.so: tests/fault/%.c
 	@mkdir -p $(@D)
-	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE -fPIC -shared -pthread -o $@ $<
+	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE $(if $(filter release,$(VARIANT)),-DWITH_MEMORY) -fPIC -shared -pthread -o $@ $<
 
 # A client of tests/clients, and no part of what it tests: never instrumented.
 LIBGIT2_CLIENT := $(B)/tests/libgit2_client

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -47,6 +48,7 @@ enum call {
 	C_MKDIR = 64,
 	C_UNLINK = 128,
 	C_CREATE = 256, /* an open that makes the file */
+	C_MEMORY = 512, /* of threads whose name path is a part of */
 };
 
 #define CRASH (-1)
@@ -558,6 +560,50 @@ void *mmap64(void *p, size_t n, int prot, int flags, int fd, off64_t at)
 {
 	return do_map(p, n, prot, flags, fd, at);
 }
+
+/* ---- memory ---- */
+
+/* Not under sanitizers, which have an allocator of their own. */
+#ifdef WITH_MEMORY
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t n);
+
+static bool no_memory(void)
+{
+	char name[16];
+
+	if (!control || !(__atomic_load_n(&control->calls, __ATOMIC_SEQ_CST) & C_MEMORY))
+		return false;
+	return prctl(PR_GET_NAME, name) == 0 && fails(C_MEMORY, name);
+}
+
+void *malloc(size_t n)
+{
+	return no_memory() ? NULL : __libc_malloc(n);
+}
+
+void *calloc(size_t n, size_t size)
+{
+	return no_memory() ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t n)
+{
+	return no_memory() ? NULL : __libc_realloc(p, n);
+}
+
+void *reallocarray(void *p, size_t n, size_t size)
+{
+	size_t all;
+
+	if (__builtin_mul_overflow(n, size, &all)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return realloc(p, all);
+}
+#endif
 
 /* ---- start ---- */
 

@@ -13,4 +13,4 @@ COST = 25
 def power_cuts_at_flushes(t):
     """A sample of every scene's cuts."""
     for _ in t.rounds(1):
-        sample(t, WHOLES, 1 if sanitized() else 6)
+        sample(t, WHOLES, 1 if sanitized() else 4)

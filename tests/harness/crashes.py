@@ -21,6 +21,7 @@ from harness.raw import Gone, Wire, check_clone
 from harness.server import Repo, Server, clean_environment, run_warren
 from harness.traffic import Lane, check_lanes
 from harness.whole import Bare, Errand, Whole, ended_jobs, most_links, rows, strays, unnamed, until_none
+from harness.workers import running
 
 GRACE = 7200
 CALLS = ["write", "flush", "rename", "create", "size", "mkdir", "unlink", "map", "open"]
@@ -111,9 +112,9 @@ class Rounds:
             raise troubles[0]
 
     def arm(self, r, most):
-        """Whoever makes the n-th call dies."""
+        """Whoever makes the n-th call dies; mostly an early one, since some calls are rare."""
         place = r.choice(["/repos/", "/repos/", "/run/", "warren.db"])
-        self.control.fail(r.choice(CALLS), CRASH, r.randrange(most), 1, path=place)
+        self.control.fail(r.choice(CALLS), CRASH, int(r.random() ** 3 * most), 1, path=place)
 
     def let_go_on(self, r, pushed, troubles):
         until = time.monotonic() + (0.5 if self.armed else r.uniform(0, 0.25)) * slowness()
@@ -262,7 +263,10 @@ class Rounds:
         self.stopping.clear()
         self.armed = r.random() < 0.6
         if r.random() < 0.5:
+            pids = self.server.pids()
             self.server.kill()
+            # Who still dies may have the control socket yet.
+            wait_for(lambda: not any(running(pid) for pid in pids), "the end of the killed")
         else:
             self.server.stop()
         for _ in range(r.randrange(1, 4)):

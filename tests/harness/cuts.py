@@ -312,7 +312,7 @@ class Judge:
         if not self.keeps or not os.environ.get("WARREN_KEEP"):
             return ""
         kept = os.path.join(os.environ["WARREN_KEEP"], "".join(c if c.isalnum() else "-" for c in what))
-        shutil.copytree(path, kept, dirs_exist_ok=True, ignore=lambda d, names: [n for n in names if n.endswith(".sock")])
+        shutil.copytree(path, kept, dirs_exist_ok=True, ignore=lambda d, names: [n for n in names if ".sock" in n])
         return f"the folder is kept in {kept}"
 
     def serves(self, server, truth, what, closely):

@@ -15,7 +15,8 @@ from harness.core import expect, warren
 CREATE, WRITE, SIZE, ROOM, FLUSH, FLUSHED, RENAME, LINK, UNLINK, MARK, ROOT = range(1, 12)
 HEAD = struct.Struct("<IIIIQQQQII")
 PENDING, DONE, DOOMED = range(3)
-CALLS = {"write": 1, "flush": 2, "rename": 4, "open": 8, "map": 16, "size": 32, "mkdir": 64, "unlink": 128, "create": 256}
+CALLS = {"write": 1, "flush": 2, "rename": 4, "open": 8, "map": 16, "size": 32, "mkdir": 64, "unlink": 128, "create": 256,
+         "memory": 512}
 
 
 def library():
