@@ -304,15 +304,40 @@ static enum wr_code look_at_cruft(struct wr_unreached *u, uint32_t src)
 	return code;
 }
 
+/*
+ * Whether a time in the pack lies ahead of the clock, which was put back since: what is found now, and what the pack
+ * has may need, would go before it. A list that cannot be read is for look_at_cruft().
+ */
+static enum wr_code is_ahead(bool *out, const struct wr_unreached *u, const struct wr_pack *pack)
+{
+	WR_AUTO_MEM uint32_t *times = NULL;
+	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+	enum wr_code code = wr_mtimes_read(&times, u->packs, pack, &why);
+
+	if (code == WR_E_UNAVAILABLE) {
+		wr_error_move(u->err, &why);
+		return code;
+	}
+	*out = !times;
+	for (uint32_t pos = 0; times && pos < pack->count && !*out; pos++)
+		*out = times[pos] > u->now;
+	return WR_OK;
+}
+
 static enum wr_code look_at_all_cruft(struct wr_unreached *u)
 {
 	enum wr_code code = WR_OK;
 
 	for (uint32_t src = 0; src < u->listed && code == WR_OK; src++) {
 		const struct wr_member *m = member(u, src);
+		bool look;
 
-		if (m->role == WR_ROLE_CRUFT && !u->looked[src] &&
-		    (u->all || u->closure->marked[src] || past(u, m->since) || m->since > u->now))
+		if (m->role != WR_ROLE_CRUFT || u->looked[src])
+			continue;
+		look = u->all || u->closure->marked[src] || past(u, m->since) || m->since > u->now;
+		if (!look)
+			code = is_ahead(&look, u, m->pack);
+		if (look)
 			code = look_at_cruft(u, src);
 	}
 	return code;

@@ -630,6 +630,37 @@ static void a_time_ahead_of_the_clock(void **state)
 	verify(f);
 }
 
+/* What is found after the clock went back is not dropped before what needs it, which lies in one pack with older things. */
+static void a_clock_that_goes_back_between_the_times_of_a_pack(void **state)
+{
+	struct fx *f = *state;
+	struct wr_maintained done;
+	struct wr_oid a, old, x, y;
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &old, NULL, "old");
+	new_commit(f, &x, NULL, "x");
+	new_commit(f, &y, &x, "y");
+	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
+	assert_ok(push_commit(f, "refs/heads/old", &old, NULL));
+	assert_ok(push_commit(f, "refs/heads/x", &x, NULL));
+	assert_ok(push_commit(f, "refs/heads/y", &y, &x));
+	assert_ok(push(f, WR_S(""), "refs/heads/old", &zero));
+	assert_true(checkpoint(f));
+	clock_ms += GRACE / 2;
+	assert_ok(push(f, WR_S(""), "refs/heads/y", &zero));
+	assert_ok(wr_git_repo_maintain(&done, f->repo, false, NULL, NULL, &f->err));
+	clock_ms -= GRACE / 4;
+	restart(f);
+	assert_ok(push(f, WR_S(""), "refs/heads/x", &zero));
+	assert_true(checkpoint(f));
+	verify(f);
+	clock_ms += GRACE + HOUR;
+	assert_true(checkpoint(f));
+	assert_false(has(f, &x) || has(f, &y));
+	verify(f);
+}
+
 /* The ref file in force as a program wrote it that knew no cruft. */
 static void make_version_1(struct fx *f)
 {
@@ -1318,6 +1349,7 @@ int main(void)
 		T(one_that_is_broken_off_drops_nothing),
 		T(lost_times),
 		T(a_time_ahead_of_the_clock),
+		T(a_clock_that_goes_back_between_the_times_of_a_pack),
 		T(what_an_older_program_left_is_sorted),
 		T(dead_entries_that_are_none),
 		T(maintenance_leaves_nothing_that_is_not_needed),
