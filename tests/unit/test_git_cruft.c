@@ -588,6 +588,39 @@ static void lost_times(void **state)
 	verify(f);
 }
 
+/* What nobody reaches and nobody can read goes, and keeps no checkpoint from being made. */
+static void damage_of_what_nobody_reaches(void **state)
+{
+	struct fx *f = *state;
+	struct wr_oid a, b, c, d;
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, NULL, "b");
+	new_commit(f, &c, NULL, "c");
+	new_commit(f, &d, NULL, "d");
+	new_commit(f, &d, &d, "more");
+	new_commit(f, &d, &d, "still more");
+	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
+	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_ok(push_commit(f, "refs/heads/c", &c, NULL));
+	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
+	assert_ok(push(f, WR_S(""), "refs/heads/c", &zero));
+	assert_true(checkpoint(f));
+	fx_stop(f);
+	sh(f, "cd %s/objects/pack; chmod u+w *.pack; m=$(echo *.mtimes); printf X | dd of=${m%%.mtimes}.pack bs=1 seek=20 "
+	      "conv=notrunc 2>/dev/null", folder());
+	fx_start(f);
+	assert_ok(push_commit(f, "refs/heads/d", &d, NULL));
+	assert_ok(push(f, WR_S(""), "refs/heads/d", &zero));
+	assert_true(checkpoint(f));
+	assert_true(has(f, &a) && has(f, &d));
+	/* One of the six went. */
+	assert_int_equal(role_objects(f, "cruft"), 5 + 9);
+	clock_ms += 2 * GRACE;
+	assert_true(checkpoint(f));
+	verify(f);
+}
+
 /* A clock that was wrong for a while keeps nothing for ever: no cruft, no dead entry of base or tails or of other packs. */
 static void a_time_ahead_of_the_clock(void **state)
 {
@@ -1348,6 +1381,7 @@ int main(void)
 		T(in_threads),
 		T(one_that_is_broken_off_drops_nothing),
 		T(lost_times),
+		T(damage_of_what_nobody_reaches),
 		T(a_time_ahead_of_the_clock),
 		T(a_clock_that_goes_back_between_the_times_of_a_pack),
 		T(what_an_older_program_left_is_sorted),
