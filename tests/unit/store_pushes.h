@@ -335,8 +335,9 @@ static inline void end_push(struct model *m, struct pushing *x)
 		must_be(m, x->p, !x->atomic || failed == (u[i].result != WR_OK), "an atomic push in part");
 		if (u[i].result != WR_OK)
 			continue;
+		/* What is so already is no event. */
+		x->p->updates += x->p->refs[x->ref[i]] != x->value[i];
 		x->p->refs[x->ref[i]] = x->value[i];
-		x->p->updates++;
 		any = true;
 	}
 	for (uint32_t o = 0; o < m->count && any; o++)
