@@ -127,12 +127,16 @@ static enum wr_code fork_from(json_t **result, const struct doing *d, const stru
 	WR_AUTO(wr_snapshot) *snap = NULL;
 	WR_AUTO_MEM struct wr_ref *refs = NULL;
 	struct wr_fork fork = {.default_branch = wr_str(d->default_branch)};
+	struct wr_repo still;
 	enum wr_code code = wr_git_repo_open(&repo, d->app->git, source->id, err);
 
 	if (code == WR_OK)
 		code = wr_snapshot_take(&snap, repo, err);
 	if (code == WR_OK)
 		code = choose(&refs, &fork.ref_count, snap, d->args.branch, err);
+	/* One that was deleted a moment ago looks empty, too. */
+	if (code == WR_OK && fork.ref_count == 0)
+		code = wr_repo_get(&still, d->app->db, source->account_id, wr_str(source->id), err);
 	if (code != WR_OK)
 		return code;
 	if (fork.ref_count == 0 && d->args.branch.ptr)

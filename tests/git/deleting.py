@@ -140,6 +140,7 @@ def jobs_on_what_goes(t):
         delete(repo)
         job = job_end(server, made)
         if job["state"] == "done" and n % 2:
+            same(job["result"]["refs"], 1, "refs of the fork: it is not what is left of its source")
             server.verify(made["repoId"])
             until_gone(server, repo)
             server.verify(made["repoId"])
