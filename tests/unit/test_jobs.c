@@ -496,7 +496,7 @@ static void jobs_of_a_dead_process_are_taken_over(void **state)
 	add(p, id, p->a.id, "work");
 	add(p, once, p->b.id, "once");
 	/* A fork takes no thread along, so none may be at work. */
-	wr_db_close(p->db);
+	wr_db_close(WR_STEAL(p->db));
 	pid = other_process(p);
 	reopen(p);
 	start(p, 2);
@@ -524,7 +524,7 @@ static void what_was_cancelled_in_a_dead_process_is_not_repeated(void **state)
 
 	add(p, id, p->a.id, "work");
 	add(p, other, p->b.id, "work");
-	wr_db_close(p->db);
+	wr_db_close(WR_STEAL(p->db));
 	pid = other_process(p);
 	assert_int_equal(kill(pid, SIGSTOP), 0);
 	reopen(p);
