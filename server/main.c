@@ -238,14 +238,10 @@ static int work(void *arg, const struct wr_worker_link *link)
 	signal(SIGPIPE, SIG_IGN);
 	if (start(&p, service->cfg, &service->listener, &err)) {
 		stop(&p);
-		if (link->announce)
+		if (link->first)
 			return complain(&err);
 		wr_log_error(NULL, WR_EV_WORKER_FAILED, &err);
 		return 1;
-	}
-	if (link->announce) {
-		printf("warren: listening on %s\n", wr_http_url(p.http));
-		fflush(stdout);
 	}
 	wr_worker_ready(link);
 	WR_LOG(WR_INFO, NULL, SERVER_READY, WR_STR("url", wr_http_url(p.http)), WR_STR("version", WR_VERSION));
@@ -267,6 +263,14 @@ static int work(void *arg, const struct wr_worker_link *link)
 	stop(&p);
 	WR_LOG(WR_INFO, NULL, SERVER_STOPPED);
 	return 0;
+}
+
+static void announce_service(void *arg)
+{
+	const struct service *service = arg;
+
+	printf("warren: listening on %s\n", service->listener.url);
+	fflush(stdout);
 }
 
 static void close_service(void *arg)
@@ -295,6 +299,7 @@ static int serve(const struct wr_cli *cli, char **argv, struct wr_error *err)
 	struct service service = {.cfg = &cli->config};
 	struct wr_supervisor s = {
 		.work = work,
+		.ready = announce_service,
 		.close = close_service,
 		.arg = &service,
 		.stop_ms = (int64_t)cli->config.server_stop_timeout,

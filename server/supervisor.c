@@ -114,6 +114,14 @@ static void forget_pipe(struct service *v)
 	v->ready_fd = -1;
 }
 
+/* Said here and not by the worker, whose death behind these words would end a service that somebody counts on. */
+static void announce(struct service *v)
+{
+	if (!v->announced)
+		v->s->ready(v->s->arg);
+	v->announced = true;
+}
+
 /* The pipe says something, or its other end is gone with the worker. */
 static void look_at_pipe(struct service *v)
 {
@@ -126,7 +134,7 @@ static void look_at_pipe(struct service *v)
 	forget_pipe(v);
 	if (n != 1)
 		return;
-	v->announced = true;
+	announce(v);
 	if (!v->hand_over)
 		return;
 	v->hand_over = false;
@@ -188,7 +196,7 @@ static void worker_ended(struct service *v, int status)
 
 	/* It may have been ready and ended before anybody looked; but nobody hands over to it any more. */
 	if (v->ready_fd >= 0 && read(v->ready_fd, &(char){0}, 1) == 1)
-		v->announced = true;
+		announce(v);
 	forget_pipe(v);
 	if (!v->stopping && v->announced)
 		report_end(v, status);

@@ -23,7 +23,7 @@
 struct wr_worker_link {
 	pid_t supervisor;
 	int ready_fd;  /* see wr_worker_ready() */
-	bool announce; /* the service has not said yet where it listens; and who starts it reads what is wrong */
+	bool first; /* no worker was ready before: who starts the service reads what is wrong */
 };
 /* The worker serves from now on. */
 void wr_worker_ready(const struct wr_worker_link *link);
@@ -34,6 +34,8 @@ struct wr_supervisor {
 	 * status.
 	 */
 	int (*work)(void *arg, const struct wr_worker_link *link);
+	/* The service is ready for the first time: says where it listens. */
+	void (*ready)(void *arg);
 	/* The service ends: nobody shall connect any more. */
 	void (*close)(void *arg);
 	void *arg;
