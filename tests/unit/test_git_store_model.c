@@ -271,9 +271,13 @@ static void care_beside(struct model *m)
 	const struct wr_cancel hook = {meet, &b};
 	struct wr_maintained done;
 	bool did = true, whole = chance(m->f, 3) == 0;
-	enum wr_code code = whole ? wr_git_repo_maintain(&done, b.p->repo, false, NULL, &hook, &m->f->err)
-				  : wr_keeper_run(&did, b.p->repo, &hook, &m->f->err);
+	enum wr_code code;
 
+	/* So that it drops something. */
+	if (chance(m->f, 2))
+		model_clock += GRACE + 1000;
+	code = whole ? wr_git_repo_maintain(&done, b.p->repo, false, NULL, &hook, &m->f->err)
+		     : wr_keeper_run(&did, b.p->repo, &hook, &m->f->err);
 	must_be(m, b.p, code == WR_OK || (code == WR_E_CANCELLED && b.breaks && b.fired), "%d %s %s", code,
 		m->f->err.text, m->f->err.detail);
 	/* Whoever pushed may have needed what would have been dropped. */
@@ -283,6 +287,20 @@ static void care_beside(struct model *m)
 		b.p->left_over = code != WR_OK;
 	look_at(m, b.p, 1);
 	verify(m, b.p);
+}
+
+/* Time passes between the look at a push and its append, and something that was old already goes. */
+static void lapse(struct model *m)
+{
+	static const int64_t steps[] = {HOUR, GRACE / 2, GRACE - 1};
+	static struct pushing x;
+	struct place *p = some_place(m);
+
+	if (!begin_push(m, &x, p))
+		return;
+	model_clock += steps[chance(m->f, WR_ARRAY_LEN(steps))];
+	checkpoint_of(m, p);
+	end_push(m, &x);
 }
 
 /* ---- repositories come and go ---- */
@@ -556,6 +574,7 @@ static const struct operation {
 	{"hold", hold, 30},	      {"look", look_closely, 30},      {"yield", yield, 20},
 	{"reopen", reopen, 12},	      {"crash", crash, 2},	       {"hand_over", hand_over, 6},
 	{"git", git_reads, 4},	      {"earlier", earlier, 4},
+	{"lapse", lapse, 80},
 };
 
 static const struct operation *some_operation(struct model *m)
