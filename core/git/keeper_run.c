@@ -212,5 +212,13 @@ enum wr_code wr_keeper_run(bool *did, struct wr_git_repo *repo, const struct wr_
 
 enum wr_code wr_git_repo_checkpoint(bool *did, struct wr_git_repo *repo, struct wr_error *err)
 {
-	return wr_keeper_run(did, repo, NULL, err);
+	bool left;
+	/* One covers what an earlier one that was broken off had begun with, and only then comes what was written since. */
+	enum wr_code code = wr_keeper_run(&left, repo, NULL, err);
+
+	if (code == WR_OK)
+		code = wr_keeper_run(did, repo, NULL, err);
+	if (code == WR_OK)
+		*did |= left;
+	return code;
 }

@@ -556,6 +556,25 @@ static void one_that_is_broken_off_drops_nothing(void **state)
 	verify(f);
 }
 
+/* Also what was written after one that was broken off. */
+static void one_that_is_asked_for_covers_all(void **state)
+{
+	struct fx *f = *state;
+	unsigned at = 1;
+	const struct wr_cancel cancel = {stop_at, &at};
+	struct wr_oid a, b;
+	bool did;
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, NULL, "b");
+	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
+	assert_int_equal(wr_keeper_run(&did, f->repo, &cancel, &f->err), WR_E_CANCELLED);
+	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_true(checkpoint(f));
+	sh(f, "cd %s; git show-ref --verify -q refs/heads/a; git show-ref --verify -q refs/heads/b", folder());
+	verify(f);
+}
+
 /* Times that are lost are taken for now. */
 static void lost_times(void **state)
 {
@@ -1379,6 +1398,7 @@ int main(void)
 		T(what_is_made_again_relies_on_nothing),
 		T(a_push_older_than_the_grace_is_refused),
 		T(in_threads),
+		T(one_that_is_asked_for_covers_all),
 		T(one_that_is_broken_off_drops_nothing),
 		T(lost_times),
 		T(damage_of_what_nobody_reaches),
