@@ -7,6 +7,7 @@ from harness.clock import Clock
 from harness.raw import Objects, Wire
 from harness.workers import logged
 
+COST = 40
 HOUR_MS = 3600 * 1000
 
 

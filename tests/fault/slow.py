@@ -15,7 +15,7 @@ from harness.core import sanitized, slowness
 from harness.pkt import ZERO, entry, pack, pkts, push_body, small
 
 CONCURRENT = True
-COST = 8
+COST = 30
 
 FETCH = "Content-Type: application/x-git-upload-pack-request\r\n"
 PUSH = "Content-Type: application/x-git-receive-pack-request\r\n"

@@ -17,6 +17,8 @@ from harness.slow import SlowPush
 from harness.traffic import Lane, check_lanes
 from harness.workers import logged, running, worker, workers
 
+COST = 20
+
 
 def kill_worker(server):
     old = wait_for(lambda: worker(server), "one worker")

@@ -11,7 +11,7 @@ from harness.raw import PUSH, unpack
 from harness.slow import SlowClone
 from harness.workers import worker
 
-COST = 4
+COST = 20
 REPOS = 120
 KEPT = 16
 READERS = 8
