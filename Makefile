@@ -75,7 +75,7 @@ $(B)/fuzz/%: tests/fuzz/%.c $(LIB)
 FAULTS := $(B)/tests/disk_faults.so $(B)/tests/moved_clock.so
 $(FAULTS): $(B)/tests/%.so: tests/fault/%.c
 	@mkdir -p $(@D)
-	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE -fPIC -shared -pthread -o $@ $<
+	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE $(if $(filter release,$(VARIANT)),-DWITH_MEMORY) -fPIC -shared -pthread -o $@ $<
 
 # A client of tests/clients, and no part of what it tests: never instrumented.
 LIBGIT2_CLIENT := $(B)/tests/libgit2_client
@@ -84,7 +84,7 @@ $(LIBGIT2_CLIENT): tests/clients/libgit2_client.c
 	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE $(shell pkg-config --cflags libgit2) -o $@ $< $(shell pkg-config --libs libgit2)
 
 .PHONY: all unit fuzzers run test test-one test-real test-browsers test-fresh asan tsan fuzz-smoke fuzz-long crash-long \
-	powerloss-long model-long requests-long lint example bench clean help setup
+	powerloss-long model-long requests-long lint example bench bench-store clean help setup
 
 all: $(B)/warren
 unit: $(UNIT) $(FAULTS) $(LIBGIT2_CLIENT)
@@ -129,10 +129,11 @@ fuzz-long:
 ROUNDS ?= 1000
 SEED ?=
 LONG = nice python3 tests/fault/_long.py $(1) --warren $(B)/warren --rounds $(2) $(if $(SEED),--seed $(SEED))
-crash-long: $(B)/warren
+crash-long: $(B)/warren $(FAULTS)
 	$(call LONG,fault/killed,$(ROUNDS))
-model-long: $(B)/warren
+model-long: $(B)/warren $(FAULTS)
 	$(call LONG,git/model,$(ROUNDS))
+	$(call LONG,git/store_model,$(ROUNDS))
 requests-long: $(B)/warren
 	$(call LONG,git/requests,$(ROUNDS))
 powerloss-long: SESSIONS ?= 5
@@ -147,18 +148,23 @@ lint: build/warren
 example: build/warren
 	build/warren config example > config/warren.conf.example
 
-# bench/replay.c is a client and knows nothing of Warren; bench/append.c is linked with it.
+# bench/replay.c is a client and knows nothing of Warren; the others are linked with it.
 $(B)/bench/replay: bench/replay.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
-$(B)/bench/append: bench/append.c $(LIB)
+$(B)/bench/append $(B)/bench/store: $(B)/bench/%: bench/%.c $(B)/bench/commits.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
+	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(B)/bench/commits.o $(LIB) $(PKG_LIBS)
 
 # BIG=path and LIBRARY=path: a large repository to clone, and one to push as a whole.
 bench: build/warren $(B)/bench/replay $(B)/bench/append
-	@bash bench/run.sh $(if $(BIG),--big $(BIG)) $(if $(LIBRARY),--library $(LIBRARY))
+	@bash bench/run.sh compare $(if $(BIG),--big $(BIG)) $(if $(LIBRARY),--library $(LIBRARY))
+
+# What the store costs at numbers. BIG=path: a large repository to fork and to checkpoint. REPOS: how many, 100,000 if not
+# said otherwise; they take 5 GB and a quarter of an hour.
+bench-store: build/warren $(B)/bench/replay $(B)/bench/store
+	@bash bench/run.sh store $(if $(BIG),--big $(BIG)) $(if $(REPOS),--repos $(REPOS))
 
 clean:
 	rm -rf build
@@ -169,6 +175,6 @@ help:
 	@echo "make test       install what is missing, run every test (CI=true: sanitizers and fuzzing too)"
 	@echo "make test-one   the suite in one VARIANT (release, asan, tsan); ARGS go to tests/run.py"
 	@echo "make crash-long, powerloss-long, model-long, requests-long  faults and random operations for a while: ROUNDS, SESSIONS, SEED"
-	@echo "make test-real, test-browsers, fuzz-long, bench, lint, example, clean"
+	@echo "make test-real, test-browsers, fuzz-long, bench, bench-store, lint, example, clean"
 
 -include $(shell find build -name '*.d' 2>/dev/null)

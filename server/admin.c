@@ -42,8 +42,10 @@ static enum wr_code account_create(json_t **out, const struct wr_admin *a, struc
 
 	if (code != WR_OK)
 		return code;
-	return wr_admin_give(out, json_pack("{s:s, s:s, s:s}", "accountId", account.id, "name", account.name, "apiKey", key.z),
-		    err);
+	return wr_admin_give(out,
+			     json_pack("{s:s, s:s, s:s}", "accountId", account.id, "name", account.name, "apiKey",
+				       key.z),
+			     err);
 }
 
 static enum wr_code add_account(void *rows, const struct wr_account *account, struct wr_error *err)
@@ -71,13 +73,14 @@ static enum wr_code kill_repos(size_t *count, const struct wr_admin *a, const ch
 	size_t n = WR_ARRAY_LEN(doomed);
 
 	for (*count = 0; n == WR_ARRAY_LEN(doomed); *count += n) {
-		enum wr_code code = wr_repo_doomed(doomed, &n, a->app->db, account_id, after, WR_ARRAY_LEN(doomed), err);
+		enum wr_code code =
+			wr_repo_doomed(doomed, &n, a->app->db, account_id, after, WR_ARRAY_LEN(doomed), err);
 
 		if (code != WR_OK)
 			return code;
 		for (size_t i = 0; i < n; i++) {
 			if (a->app->git)
-				wr_git_kill(a->app->git, doomed[i].id);
+				wr_reaper_kill(a->app->db, a->app->git, account_id, doomed[i].id);
 			after = doomed[i].seq;
 		}
 	}
@@ -149,7 +152,8 @@ static enum wr_code key_revoke(json_t **out, const struct wr_admin *a, struct wr
 		code = wr_key_revoke(&key, a->app->db, account.id, a->args.key, err);
 	if (code != WR_OK)
 		return code;
-	return wr_admin_give(out, json_pack("{s:s, s:s, s:s}", "keyId", key.id, "accountId", account.id, "name", key.name), err);
+	return wr_admin_give(
+		out, json_pack("{s:s, s:s, s:s}", "keyId", key.id, "accountId", account.id, "name", key.name), err);
 }
 
 /* Repositories. */
@@ -265,16 +269,19 @@ static enum wr_code repo_unpark(json_t **out, const struct wr_admin *a, struct w
 	char id[WR_UUID_LEN + 1];
 
 	if (!wr_uuid_parse(a->args.repo, id) || !wr_suspect_unpark(id))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "This repository is not parked; warren repo parked lists them");
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "This repository is not parked; warren repo parked lists them");
 	return wr_admin_give(out, json_pack("{s:s}", "repoId", id), err);
 }
 
 static enum wr_code upgrade(json_t **out, const struct wr_admin *a, struct wr_error *err)
 {
-	/* Without a server there is no reaper. */
-	if (!a->app->reaper || kill(getppid(), SIGUSR2) != 0)
+	pid_t pid = a->app->supervisor;
+
+	/* One that was killed is this process's parent no more. */
+	if (!pid || getppid() != pid || kill(pid, SIGUSR2) != 0)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "No server runs on this data folder");
-	return wr_admin_give(out, json_pack("{s:I}", "pid", (json_int_t)getppid()), err);
+	return wr_admin_give(out, json_pack("{s:I}", "pid", (json_int_t)pid), err);
 }
 
 static const struct {
@@ -296,6 +303,7 @@ static const struct {
 	{"repo.unpark", repo_unpark, false},
 	{"repo.fork", wr_admin_repo_fork, true},
 	{"repo.adopt", wr_admin_repo_adopt, true},
+	{"repo.maintain", wr_admin_repo_maintain, true},
 	{"repo.export", wr_admin_repo_export, true},
 	{"job.list", wr_admin_job_list, false},
 	{"job.show", wr_admin_job_show, false},

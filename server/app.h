@@ -5,6 +5,8 @@
 #ifndef WR_APP_H
 #define WR_APP_H
 
+#include <sys/types.h>
+
 #include "core/git/git.h"
 #include "core/store/db.h"
 
@@ -17,6 +19,7 @@ struct wr_app {
 	struct wr_orders *orders; /* histories listed lately: core/content/history.h */
 	struct wr_reaper *reaper; /* removes the folders of deleted repositories: server/reaper.h */
 	struct wr_jobs *jobs;	  /* work that outlasts a request: core/store/jobs.h, server/jobs_repo.h */
+	pid_t supervisor;	  /* the parent process; 0 without a server */
 };
 
 #endif

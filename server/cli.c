@@ -30,6 +30,8 @@ static const struct wr_command commands[] = {
 	 "take a bare repository of plain git into an account, as a new repository; the folder stays as it is"},
 	{"repo export", AND_PATH("ID", "repo"), BIT(LINK) | BIT(DETACH),
 	 "write a repository to a new folder, as a bare repository of plain git"},
+	{"repo maintain", ONE("ID", "repo"), BIT(REDELTA) | BIT(DETACH),
+	 "do all the care a repository may need now: a checkpoint, its packs written anew, what nothing reaches dropped"},
 	{"repo parked", NO_WORDS, 0,
 	 "list the repositories that are out of service because they stopped the server twice"},
 	{"repo unpark", ONE("ID", "repo"), 0, "put such a repository into service again"},
@@ -221,6 +223,7 @@ static enum wr_code pick_command(struct wr_cli *cli, const char *const *words, s
 		return wr_fail(err, WR_E_INVALID_REQUEST, "unknown command \"%s%s%s\"; see warren --help", words[0],
 			       n > 1 ? " " : "", n > 1 ? words[1] : "");
 	}
+	cli->command_word = words[0];
 	snprintf(cli->group, sizeof cli->group, "%s", cli->command->name);
 	if (cli->help)
 		return WR_OK;
@@ -281,7 +284,8 @@ static const char *more_help(const struct wr_command *c)
 	if (c->options & BIT(DETACH))
 		return "\nPrints one JSON object when it is done; how far it is stands on stderr. Works beside a "
 		       "running server, which goes on\nwith it when the command is broken off (see warren job), and "
-		       "without one: then breaking it off cancels it, and with\n--detach it waits for the next server.\n";
+		       "without one: then breaking it off cancels it, and with\n--detach it waits for the next "
+		       "server.\n";
 	if (strchr(c->name, ' ') && strncmp(c->name, "config", 6) != 0)
 		return "\nPrints one JSON object. Works beside a running server and without one.\n";
 	return "";

@@ -37,6 +37,7 @@ struct wr_command {
 
 struct wr_cli {
 	const struct wr_command *command; /* NULL: only help was asked for */
+	const char *command_word; /* the first word of it, as it stands in argv */
 	struct wr_config config;	  /* defaults, file, environment, flags, in rising order */
 	const char *words[WR_CLI_WORDS];
 	const char *options[WR_CLI_OPTIONS]; /* NULL: not given; "" for those without a value */

@@ -1,5 +1,6 @@
 #include "server/control.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -22,6 +23,7 @@
 #define SERVER_MS 60000
 #define YIELD_MS 1000
 #define BEAT_MS 5000
+#define STALE_S 60
 #define COMMANDS_MAX 8
 
 /* One command under way. */
@@ -329,6 +331,24 @@ static void serve(void *arg)
 	}
 }
 
+/* What a process left that ended between the two names; one of a process that is just there may be younger. */
+static void sweep(const struct wr_control *c, const char *data)
+{
+	DIR *dir = opendir(data);
+	const struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		struct stat st;
+
+		if (strncmp(e->d_name, NAME ".", sizeof NAME) == 0 &&
+		    fstatat(c->folder, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(st.st_mode) &&
+		    st.st_mtim.tv_sec + STALE_S < wr_now_ms() / 1000)
+			unlinkat(c->folder, e->d_name, 0);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 /* Made under a name of its own, then renamed: the public name always leads to a socket of mode 0600 that listens. */
 static enum wr_code listen_at(struct wr_control *c, const char *data, struct wr_error *err)
 {
@@ -392,6 +412,8 @@ enum wr_code wr_control_start(struct wr_control **out, const char *data, const s
 		code = wr_fail_errno(err, "opening %s for the control socket", data);
 	if (code == WR_OK)
 		code = listen_at(c, data, err);
+	if (code == WR_OK)
+		sweep(c, data);
 	if (code == WR_OK)
 		code = wr_thread_start(&c->thread, "wr-control", 0, serve, c, err);
 	if (code != WR_OK) {

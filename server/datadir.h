@@ -14,4 +14,7 @@ WR_MUST_CHECK enum wr_code wr_datadir_make(const char *path, struct wr_error *er
 /* Waits up to wait_ms for a server that is just stopping. WR_E_EXISTS when another one keeps the folder. */
 WR_MUST_CHECK enum wr_code wr_datadir_lock(int *fd, const char *path, int64_t wait_ms, struct wr_error *err);
 
+/* Whether this descriptor, which the program before has locked, is of this folder. */
+WR_MUST_CHECK enum wr_code wr_datadir_same(const char *path, int lock, struct wr_error *err);
+
 #endif

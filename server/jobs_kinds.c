@@ -81,6 +81,8 @@ static enum wr_code begin_making(bool *making, struct doing *d, struct wr_error 
 	const struct wr_job *job = d->job;
 	enum wr_code code = wr_repo_making(making, d->app->db, job->account_id, job->repo_id, job->id, err);
 
+	if (code == WR_OK && wr_suspect_parked(job->repo_id))
+		code = wr_fail(err, WR_E_REPO_PARKED, "making repository %s crashed twice", job->repo_id);
 	if (code != WR_OK || !*making)
 		return code;
 	code = wr_repo_default_branch(d->default_branch, sizeof d->default_branch, d->app->db, job->repo_id, err);
@@ -125,12 +127,16 @@ static enum wr_code fork_from(json_t **result, const struct doing *d, const stru
 	WR_AUTO(wr_snapshot) *snap = NULL;
 	WR_AUTO_MEM struct wr_ref *refs = NULL;
 	struct wr_fork fork = {.default_branch = wr_str(d->default_branch)};
+	struct wr_repo still;
 	enum wr_code code = wr_git_repo_open(&repo, d->app->git, source->id, err);
 
 	if (code == WR_OK)
 		code = wr_snapshot_take(&snap, repo, err);
 	if (code == WR_OK)
 		code = choose(&refs, &fork.ref_count, snap, d->args.branch, err);
+	/* One that was deleted a moment ago looks empty, too. */
+	if (code == WR_OK && fork.ref_count == 0)
+		code = wr_repo_get(&still, d->app->db, source->account_id, wr_str(source->id), err);
 	if (code != WR_OK)
 		return code;
 	if (fork.ref_count == 0 && d->args.branch.ptr)
@@ -256,9 +262,39 @@ static enum wr_code run_export(void *arg, json_t **result, const struct wr_job_r
 		    err);
 }
 
+/* ---- maintain ---- */
+
+static enum wr_code run_maintain(void *arg, json_t **result, const struct wr_job_run *run, struct wr_error *err)
+{
+	WR_AUTO(wr_git_repo) *repo = NULL;
+	struct wr_maintained m = {.rebased = false};
+	struct wr_suspect_mark mark;
+	struct wr_repo row;
+	struct doing d;
+	enum wr_code code = begin(&d, arg, run, err);
+
+	if (code != WR_OK)
+		return code;
+	wr_suspect_begin(&mark, d.job->repo_id);
+	run->progress(run->arg, "maintaining", 0, 0);
+	code = open_repo(&row, &repo, &d, err);
+	if (code == WR_OK)
+		code = wr_git_repo_maintain(&m, repo, d.args.redelta, &d.progress, &d.cancel, err);
+	wr_suspect_end(&mark);
+	if (code != WR_OK)
+		return code;
+	return give(result,
+		    json_pack("{s:s, s:I, s:I, s:I, s:I, s:b}", "repoId", d.job->repo_id, "bytesBefore",
+			      (json_int_t)m.bytes_before, "bytesAfter", (json_int_t)m.bytes_after, "cruftObjects",
+			      (json_int_t)m.cruft_objects, "droppedObjects", (json_int_t)m.dropped_objects, "rebased",
+			      m.rebased),
+		    err);
+}
+
 const struct wr_job_kind wr_repo_job_kinds[] = {
 	{"repo.fork", false, run_fork},
 	{"repo.adopt", false, run_adopt},
 	{"repo.export", false, run_export},
+	{"repo.maintain", false, run_maintain},
 };
 const size_t wr_repo_job_kind_count = WR_ARRAY_LEN(wr_repo_job_kinds);

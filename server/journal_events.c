@@ -71,11 +71,13 @@ static enum wr_code deliver(void *arg, struct wr_delivery *v, size_t n, struct w
 	return wr_db_write(h.je->db, WR_DB_FULL, deliver_in, &h, err);
 }
 
-static enum wr_code unmark(void *arg, const char *repo_id, const char *token, struct wr_error *err)
+static enum wr_code unmark(void *arg, const char *repo_id, const char *token, const struct wr_due *due,
+			   struct wr_error *err)
 {
 	const struct wr_journal_events *je = arg;
+	const struct wr_row_due row = {due ? due->at_ms : 0, due ? wr_due_name(due->why) : ""};
 
-	return wr_mark_clear(je->db, repo_id, token, err);
+	return due ? wr_mark_settle(je->db, repo_id, token, &row, err) : wr_mark_clear(je->db, repo_id, token, err);
 }
 
 static enum wr_code next_marked(void *arg, char out[WR_UUID_LEN + 1], const char *after, struct wr_error *err)

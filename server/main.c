@@ -2,6 +2,7 @@
  * server/main.c: the composition root, the one file that knows every module: commands, and the start and stop of a server.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -19,6 +20,7 @@
 #include "server/cli.h"
 #include "server/control.h"
 #include "server/datadir.h"
+#include "server/due_rows.h"
 #include "server/follow.h"
 #include "server/http/http.h"
 #include "server/jobs_repo.h"
@@ -32,6 +34,8 @@
 /* Connections that idle are left open for so long at a hand-over. */
 #define LINGER_MS 5000
 #define HAND_OVER_TICK_MS 50
+/* A worker whose supervisor was killed has the folder, and may need so long beyond server.stop_timeout to end. */
+#define ORPHAN_MS 10000
 
 static int complain(const struct wr_error *err)
 {
@@ -53,9 +57,21 @@ static void ask_owner(void *data, const char *id)
 		wr_control_ask_yield(data, id);
 }
 
+/* What neither option shows alone. */
+static enum wr_code check_grace(const struct wr_config *cfg, struct wr_error *err)
+{
+	if (cfg->git_cruft_grace >= cfg->http_request_timeout)
+		return WR_OK;
+	return wr_fail(err, WR_E_INVALID_REQUEST,
+		       "git.cruft_grace (%llu s) is shorter than http.request_timeout (%llu s): a push may take that long, and "
+		       "refers to what was there when it began; raise git.cruft_grace, or lower http.request_timeout",
+		       (unsigned long long)cfg->git_cruft_grace / 1000,
+		       (unsigned long long)cfg->http_request_timeout / 1000);
+}
+
 /* No engine takes events yet, so the database only counts them. events NULL: a command, after which nothing goes on. */
 static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, struct wr_db *db,
-			     struct wr_journal_events *events, struct wr_error *err)
+			     struct wr_journal_events *events, struct wr_due_rows *due, struct wr_error *err)
 {
 	const struct wr_git_config git = {
 		.data = cfg->server_data,
@@ -66,15 +82,25 @@ static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, s
 		.max_delta_depth = (unsigned)cfg->git_max_delta_depth,
 		.fsck_ignore = cfg->git_fsck_ignore,
 		.idle_repos = (unsigned)cfg->git_idle_repos,
+		.idle_bytes = cfg->git_idle_memory,
 		.cruft_grace_ms = (int64_t)cfg->git_cruft_grace,
 		.events = events ? &events->sink : NULL,
 		.default_branch = default_branch,
 		.default_branch_arg = db,
 		.no_keeper = events == NULL,
+		.due = &due->list,
+		.care_threads = (unsigned)cfg->maintenance_threads,
+		.care_pause_ms = (int64_t)cfg->maintenance_pause,
+		.redelta_clones = (unsigned)cfg->maintenance_redelta_clones,
 		.ask_owner = events ? ask_owner : NULL,
 		.ask_owner_arg = cfg->server_data,
 	};
 
+	enum wr_code code = check_grace(cfg, err);
+
+	if (code != WR_OK)
+		return code;
+	wr_due_rows_init(due, db);
 	if (events)
 		wr_journal_events_init(events, db, NULL, 0);
 	return wr_git_open(out, &git, err);
@@ -91,6 +117,13 @@ static enum wr_code set_log_level(const char *name, struct wr_error *err)
 		}
 	}
 	return wr_fail(err, WR_E_INVALID_REQUEST, "server.log_level is debug, info, warn or error, not \"%s\"", name);
+}
+
+static enum wr_code check_config(const struct wr_config *cfg, struct wr_error *err)
+{
+	enum wr_code code = set_log_level(cfg->server_log_level, err);
+
+	return code == WR_OK ? check_grace(cfg, err) : code;
 }
 
 /* Packs are mapped and connections are many: take as many descriptors as the system gives without asking. */
@@ -110,6 +143,7 @@ static void raise_limits(void)
 struct parts {
 	struct wr_app app;
 	struct wr_journal_events events;
+	struct wr_due_rows due;
 	struct wr_control *control;
 	struct wr_http *http;
 };
@@ -122,7 +156,7 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 	p->app.cfg = cfg;
 	code = wr_db_open(&p->app.db, cfg->server_data, err);
 	if (!code)
-		code = open_git(&p->app.git, cfg, p->app.db, &p->events, err);
+		code = open_git(&p->app.git, cfg, p->app.db, &p->events, &p->due, err);
 	if (!code)
 		code = wr_orders_new(&p->app.orders, ORDERS_BYTES, err);
 	if (code == WR_OK)
@@ -203,7 +237,7 @@ static int work(void *arg, const struct wr_worker_link *link)
 {
 	const struct service *service = arg;
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
-	struct parts p = {.http = NULL};
+	struct parts p = {.app.supervisor = link->supervisor};
 	sigset_t stops;
 	int sig;
 
@@ -211,11 +245,10 @@ static int work(void *arg, const struct wr_worker_link *link)
 	signal(SIGPIPE, SIG_IGN);
 	if (start(&p, service->cfg, &service->listener, &err)) {
 		stop(&p);
-		return complain(&err);
-	}
-	if (link->announce) {
-		printf("warren: listening on %s\n", wr_http_url(p.http));
-		fflush(stdout);
+		if (link->first)
+			return complain(&err);
+		wr_log_error(NULL, WR_EV_WORKER_FAILED, &err);
+		return 1;
 	}
 	wr_worker_ready(link);
 	WR_LOG(WR_INFO, NULL, SERVER_READY, WR_STR("url", wr_http_url(p.http)), WR_STR("version", WR_VERSION));
@@ -239,6 +272,14 @@ static int work(void *arg, const struct wr_worker_link *link)
 	return 0;
 }
 
+static void announce_service(void *arg)
+{
+	const struct service *service = arg;
+
+	printf("warren: listening on %s\n", service->listener.url);
+	fflush(stdout);
+}
+
 static void close_service(void *arg)
 {
 	struct service *service = arg;
@@ -246,27 +287,42 @@ static void close_service(void *arg)
 	close(service->listener.fd);
 }
 
+/* Where a server is about to become this program: what it would end of then. */
+static enum wr_code check_takeover(const struct wr_config *cfg, struct wr_error *err)
+{
+	struct wr_listener listener;
+	struct wr_takeover t;
+	enum wr_code code;
+
+	wr_takeover_read(&t);
+	if (t.lock_fd < 0)
+		return WR_OK;
+	code = wr_datadir_same(cfg->server_data, t.lock_fd, err);
+	return code == WR_OK ? wr_http_listen(&listener, cfg, t.listen_fd, err) : code;
+}
+
 static int serve(const struct wr_cli *cli, char **argv, struct wr_error *err)
 {
 	struct service service = {.cfg = &cli->config};
 	struct wr_supervisor s = {
 		.work = work,
+		.ready = announce_service,
 		.close = close_service,
 		.arg = &service,
 		.stop_ms = (int64_t)cli->config.server_stop_timeout,
 		.argv = argv,
+		.command = cli->command_word,
 	};
 	const char *data = cli->config.server_data;
 	int status = 1;
 	enum wr_code code;
 
 	wr_takeover_read(&s.own);
-	if ((code = set_log_level(cli->config.server_log_level, err)) != WR_OK ||
-	    (code = wr_datadir_make(data, err)) != WR_OK)
+	if ((code = check_config(&cli->config, err)) != WR_OK || (code = wr_datadir_make(data, err)) != WR_OK)
 		return complain(err);
 	/* Of the open file, which all workers share: so one whose supervisor was killed keeps it until it has ended. */
 	if (s.own.lock_fd < 0)
-		code = wr_datadir_lock(&s.own.lock_fd, data, s.stop_ms, err);
+		code = wr_datadir_lock(&s.own.lock_fd, data, s.stop_ms + ORPHAN_MS, err);
 	if (code == WR_OK)
 		code = wr_http_listen(&service.listener, service.cfg, s.own.listen_fd, err);
 	if (code != WR_OK)
@@ -281,12 +337,12 @@ static int serve(const struct wr_cli *cli, char **argv, struct wr_error *err)
  * The store for one command. Nobody takes events here: their journals stay for the next server. Who serves the folder
  * just now may also be stopping, and then its end is waited for.
  */
-static enum wr_code open_store(struct wr_git **out, int *lock, const struct wr_config *cfg, struct wr_db *db,
-			       struct wr_error *err)
+static enum wr_code open_store(struct wr_git **out, struct wr_due_rows *due, int *lock, const struct wr_config *cfg,
+			       struct wr_db *db, struct wr_error *err)
 {
 	enum wr_code code = wr_datadir_lock(lock, cfg->server_data, (int64_t)cfg->server_stop_timeout, err);
 
-	return code == WR_OK ? open_git(out, cfg, db, NULL, err) : code;
+	return code == WR_OK ? open_git(out, cfg, db, NULL, due, err) : code;
 }
 
 static volatile sig_atomic_t interrupted;
@@ -337,11 +393,12 @@ static enum wr_code do_alone(json_t **out, const struct wr_cli *cli, json_t *com
 {
 	const struct wr_config *cfg = &cli->config;
 	struct wr_app app = {.cfg = cfg};
+	struct wr_due_rows due;
 	WR_AUTO_FD int lock = -1;
 	enum wr_code code = wr_db_open(&app.db, cfg->server_data, err);
 
 	if (!code && wr_admin_needs_git(json_string_value(json_object_get(command, "cmd"))))
-		code = open_store(&app.git, &lock, cfg, app.db, err);
+		code = open_store(&app.git, &due, &lock, cfg, app.db, err);
 	*served = code == WR_E_EXISTS;
 	if (!code)
 		code = wr_admin_run(out, &app, command, NULL, err);
@@ -424,11 +481,26 @@ static int print(void (*fill)(struct wr_buf *out))
 	return wr_buf_ok(&out) && fflush(stdout) == 0 ? 0 : 1;
 }
 
+/* The next file to be opened must not get the number of a stream that is closed, and then what is printed. */
+static bool have_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+	return fd >= 0;
+}
+
 int main(int argc, char **argv)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	WR_AUTO_S(wr_cli) cli = {.command = NULL};
 
+	if (!have_streams())
+		return 1;
 	if (wr_cli_parse(&cli, argc, argv, &err)) {
 		complain(&err);
 		return 2;
@@ -447,7 +519,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (strcmp(cli.command->name, "config check") == 0)
-		return set_log_level(cli.config.server_log_level, &err) ? complain(&err) : 0;
+		return check_config(&cli.config, &err) || check_takeover(&cli.config, &err) ? complain(&err) : 0;
 	if (strcmp(cli.command->name, "config example") == 0)
 		return print(wr_config_example);
 	return admin(&cli, &err);

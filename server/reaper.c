@@ -7,8 +7,8 @@
 #include "core/base/log.h"
 #include "core/base/threads.h"
 
-#define PAGE 64
-#define RETRY_MS 30000
+#define PAGE 32 /* at a time */
+#define RETRY_MS 5000
 
 struct wr_reaper {
 	struct wr_db *db;
@@ -20,21 +20,70 @@ struct wr_reaper {
 	bool poked;
 };
 
-static enum wr_code remove_one(struct wr_db *db, struct wr_git *git, const struct wr_doomed *doomed,
-			       struct wr_error *err)
+void wr_reaper_kill(struct wr_db *db, struct wr_git *git, const char *account_id, const char *repo_id)
 {
+	bool there = true;
+
+	wr_git_kill(git, repo_id);
+	/* The reaper may have been faster: then nobody else would let go of what was made just now. */
+	if (wr_repo_there(&there, db, account_id, repo_id, NULL) == WR_OK && !there)
+		wr_git_forget(git, repo_id);
+}
+
+static enum wr_code remove_one(struct wr_git *git, const struct wr_doomed *doomed)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	enum wr_code code;
 
 	wr_git_kill(git, doomed->id);
-	code = wr_git_remove(git, doomed->id, err);
-	if (code == WR_OK)
-		code = wr_repo_purge(db, doomed->account_id, doomed->id, err);
-	if (code == WR_OK)
-		WR_LOG(WR_INFO, NULL, REPO_REMOVED, WR_STR("repo", doomed->id));
+	code = wr_git_remove(git, doomed->id, &err);
+	if (code != WR_OK)
+		wr_log_error(NULL, WR_EV_JOB_FAILED, &err);
 	return code;
 }
 
-/* One pass over all rows. What fails is logged, counted and passed over, so that it holds nothing else up. */
+static enum wr_code flush_one(struct wr_git *git, const struct wr_doomed *doomed)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	enum wr_code code = wr_git_remove_flush(git, doomed->id, &err);
+
+	if (code != WR_OK)
+		wr_log_error(NULL, WR_EV_JOB_FAILED, &err);
+	return code;
+}
+
+/* What fails is logged, counted and passed over, so that it holds nothing else up. */
+static enum wr_code remove_some(struct wr_reaper *reaper, const struct wr_doomed *doomed, size_t n, size_t *failed,
+				struct wr_error *err)
+{
+	struct wr_doomed gone[PAGE];
+	size_t removed = 0, flushed = 0;
+	enum wr_code code;
+
+	for (size_t i = 0; i < n && !atomic_load(&reaper->stopping); i++) {
+		/* Whoever makes it lets go of it, or is found dead. */
+		if (doomed[i].busy || remove_one(reaper->git, &doomed[i]) != WR_OK)
+			++*failed;
+		else
+			gone[removed++] = doomed[i];
+	}
+	/* The first of these flushes writes what all of them wait for. */
+	for (size_t i = 0; i < removed; i++) {
+		if (flush_one(reaper->git, &gone[i]) != WR_OK)
+			++*failed;
+		else
+			gone[flushed++] = gone[i];
+	}
+	if (flushed == 0 || (code = wr_repo_purge(reaper->db, gone, flushed, err)) != WR_OK)
+		return flushed == 0 ? WR_OK : code;
+	for (size_t i = 0; i < flushed; i++) {
+		wr_git_forget(reaper->git, gone[i].id);
+		WR_LOG(WR_INFO, NULL, REPO_REMOVED, WR_STR("repo", gone[i].id));
+	}
+	return WR_OK;
+}
+
+/* One pass over all rows. */
 static enum wr_code pass(struct wr_reaper *reaper, size_t *failed, struct wr_error *err)
 {
 	struct wr_doomed doomed[PAGE];
@@ -43,28 +92,14 @@ static enum wr_code pass(struct wr_reaper *reaper, size_t *failed, struct wr_err
 	enum wr_code code = wr_repo_abandon_creations(reaper->db, err);
 
 	*failed = 0;
-	if (code != WR_OK)
-		return code;
-	while (n == PAGE) {
+	while (code == WR_OK && n == PAGE && !atomic_load(&reaper->stopping)) {
 		code = wr_repo_doomed(doomed, &n, reaper->db, NULL, after, PAGE, err);
-		if (code != WR_OK)
-			return code;
-		for (size_t i = 0; i < n; i++) {
-			WR_AUTO_S(wr_error) own = WR_ERROR_INIT;
-
-			if (atomic_load(&reaper->stopping))
-				return WR_OK;
-			after = doomed[i].seq;
-			/* Whoever makes it lets go of it, or is found dead. */
-			if (doomed[i].busy)
-				++*failed;
-			else if (remove_one(reaper->db, reaper->git, &doomed[i], &own) != WR_OK) {
-				wr_log_error(NULL, WR_EV_JOB_FAILED, &own);
-				++*failed;
-			}
+		if (code == WR_OK && n > 0) {
+			after = doomed[n - 1].seq;
+			code = remove_some(reaper, doomed, n, failed, err);
 		}
 	}
-	return WR_OK;
+	return code;
 }
 
 /* Waits for a poke; for a while only where something is left to try again. */

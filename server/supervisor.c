@@ -13,7 +13,6 @@
 #include "core/base/log.h"
 #include "core/base/suspects.h"
 
-#define TAKEOVER "_WARREN_TAKEOVER"
 /* A worker that lives longer than this was not broken from the start: the next one comes at once. */
 #define YOUNG_MS 1000
 #define FIRST_DELAY_MS 100
@@ -21,19 +20,29 @@
 /* Beyond what a worker may need to end, it is killed. */
 #define STOP_GRACE_MS 60000
 #define CHECK_MS 10000 /* for the new program to look at its configuration */
+/* A worker that is not ready by then may be killed for one of a newer program. */
+#define START_MS 30000
 
 struct service {
 	const struct wr_supervisor *s;
 	struct wr_suspects *suspects;
 	int signals;	/* descriptor: what this process is told */
 	pid_t worker;	/* 0: none */
-	pid_t old;	/* the one of the program before, until it has ended */
+	pid_t old[WR_TAKEOVER_WORKERS]; /* of programs before, oldest first; the last serves until the worker does */
+	size_t old_count;
+	bool hand_over; /* the last of them has not been told yet that another one serves */
 	int ready_fd;	/* of the worker, until it is ready; -1 */
 	bool announced; /* a worker of this service was ready once */
 	bool stopping;
 	bool upgrade; /* asked for, and not begun */
-	int64_t started, start_at, kill_at; /* monotonic; start_at: the next worker's time, while there is none */
-	int64_t delay; /* before the next start, should the worker die young */
+	bool waits;   /* which was said */
+	pid_t check;  /* looks at the next program; 0: none */
+	int check_fd; /* what it says is wrong */
+	/* Monotonic; start_at: the next worker's time, while there is none. */
+	int64_t started, start_at, kill_at, check_at;
+	int64_t room_at; /* the oldest has to have ended by then, for an upgrade; 0: it need not */
+	uint64_t memory_kills; /* when the worker was started */
+	int64_t delay; /* before the next start, should the worker end young */
 	int status;
 	struct wr_error *err;
 };
@@ -45,108 +54,25 @@ void wr_worker_ready(const struct wr_worker_link *link)
 	close(link->ready_fd);
 }
 
-/* ---- what one program hands on to the next ---- */
-
-void wr_takeover_read(struct wr_takeover *out)
-{
-	const char *text = getenv(TAKEOVER);
-	int listen_fd, lock_fd, worker;
-
-	*out = (struct wr_takeover){-1, -1, 0};
-	if (text && sscanf(text, "%d %d %d", &listen_fd, &lock_fd, &worker) == 3 &&
-	    fcntl(listen_fd, F_SETFD, FD_CLOEXEC) == 0 && fcntl(lock_fd, F_SETFD, FD_CLOEXEC) == 0)
-		*out = (struct wr_takeover){listen_fd, lock_fd, worker};
-	unsetenv(TAKEOVER);
-}
-
-/* The program's own command line, but "config check" for "serve". */
-static char **check_argv(char **argv)
-{
-	size_t n = 0, at = 0;
-	char **v;
-
-	while (argv[n])
-		n++;
-	v = calloc(n + 2, sizeof *v);
-	for (size_t i = 0; v && i < n; i++) {
-		if (i && strcmp(argv[i], "serve") == 0) {
-			v[at++] = (char *)"config";
-			v[at++] = (char *)"check";
-		} else {
-			v[at++] = argv[i];
-		}
-	}
-	return v;
-}
-
-/* Whether the program that the file is now can be started, and understands its configuration. */
-static bool next_program_works(const struct service *v)
-{
-	char **argv = check_argv(v->s->argv);
-	int64_t deadline = wr_mono_ms() + CHECK_MS;
-	int status = -1;
-	pid_t pid = argv ? fork() : -1;
-
-	if (pid == 0) {
-		sigset_t none;
-
-		sigemptyset(&none);
-		sigprocmask(SIG_SETMASK, &none, NULL);
-		execvp(argv[0], argv);
-		_exit(127);
-	}
-	free(argv);
-	if (pid < 0)
-		return false;
-	while (waitpid(pid, &status, WNOHANG) == 0) {
-		if (wr_mono_ms() >= deadline)
-			kill(pid, SIGKILL);
-		poll(NULL, 0, 5);
-	}
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-/* Becomes the program that the file is now; comes back where that does not work. */
-static void become_next(struct service *v)
-{
-	const struct wr_takeover *own = &v->s->own;
-	char text[64];
-
-	if (!next_program_works(v)) {
-		WR_LOG(WR_ERROR, NULL, UPGRADE_FAILED,
-		       WR_STR("what", "the program does not start or does not understand its configuration"));
-		return;
-	}
-	WR_LOG(WR_INFO, NULL, UPGRADE_BEGINS, WR_INT("worker", v->worker));
-	snprintf(text, sizeof text, "%d %d %d", own->listen_fd, own->lock_fd, (int)v->worker);
-	if (setenv(TAKEOVER, text, 1) == 0 && fcntl(own->listen_fd, F_SETFD, 0) == 0 &&
-	    fcntl(own->lock_fd, F_SETFD, 0) == 0)
-		execvp(v->s->argv[0], v->s->argv);
-	fcntl(own->listen_fd, F_SETFD, FD_CLOEXEC);
-	fcntl(own->lock_fd, F_SETFD, FD_CLOEXEC);
-	unsetenv(TAKEOVER);
-	WR_LOG(WR_ERROR, NULL, UPGRADE_FAILED, WR_STR("what", "the program could not be started"));
-}
-
-/* One worker, which serves: it can hand over. */
-static bool is_settled(const struct service *v)
-{
-	return v->worker && v->ready_fd < 0 && !v->old;
-}
-
-/* What is asked for while a worker is being replaced comes after that. */
-static void ask_upgrade(struct service *v)
-{
-	v->upgrade = true;
-	if (!is_settled(v))
-		WR_LOG(WR_INFO, NULL, UPGRADE_WAITS, WR_INT("worker", v->worker), WR_INT("old", v->old));
-}
-
 /* ---- the worker ---- */
+
+/* How many processes the kernel has killed because there was no memory left; 0 where it does not say. */
+static uint64_t memory_kills(void)
+{
+	FILE *f = fopen("/proc/vmstat", "re");
+	unsigned long long n = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof line, f) && sscanf(line, "oom_kill %llu", &n) != 1)
+		;
+	if (f)
+		fclose(f);
+	return n;
+}
 
 static int run_worker(const struct service *v, pid_t supervisor, int ready_fd)
 {
-	struct wr_worker_link link = {.ready_fd = ready_fd, .announce = !v->announced};
+	struct wr_worker_link link = {supervisor, ready_fd, !v->announced};
 
 	/* Between fork and this call it may have died already. */
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0 || getppid() != supervisor)
@@ -177,6 +103,7 @@ static enum wr_code start_worker(struct service *v)
 	}
 	v->ready_fd = fds[0];
 	v->started = wr_mono_ms();
+	v->memory_kills = memory_kills();
 	return WR_OK;
 }
 
@@ -187,53 +114,99 @@ static void forget_pipe(struct service *v)
 	v->ready_fd = -1;
 }
 
+/* Said here and not by the worker, whose death behind these words would end a service that somebody counts on. */
+static void announce(struct service *v)
+{
+	if (!v->announced)
+		v->s->ready(v->s->arg);
+	v->announced = true;
+}
+
 /* The pipe says something, or its other end is gone with the worker. */
 static void look_at_pipe(struct service *v)
 {
 	char c;
 	ssize_t n = read(v->ready_fd, &c, 1);
+	pid_t old;
 
 	if (n < 0 && errno == EINTR)
 		return;
 	forget_pipe(v);
 	if (n != 1)
 		return;
-	v->announced = true;
-	if (v->old) {
-		WR_LOG(WR_INFO, NULL, UPGRADE_ENDS, WR_INT("worker", v->worker), WR_INT("old", v->old));
-		kill(v->old, SIGUSR1);
-	}
+	announce(v);
+	if (!v->hand_over)
+		return;
+	v->hand_over = false;
+	old = v->old_count ? v->old[v->old_count - 1] : 0;
+	WR_LOG(WR_INFO, NULL, UPGRADE_ENDS, WR_INT("worker", v->worker), WR_INT("old", old));
+	if (old)
+		kill(old, SIGUSR1);
 }
 
-static void report_death(struct service *v, int status)
+static bool is_orderly(int status)
 {
-	char parked[8][WR_SUSPECT_MAX];
-	size_t n = wr_suspects_judge(parked, WR_ARRAY_LEN(parked), v->suspects, false);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
 
-	WR_LOG(WR_ERROR, NULL, WORKER_DIED, WR_INT("worker", v->worker),
+static void log_death(pid_t pid, int status)
+{
+	WR_LOG(WR_ERROR, NULL, WORKER_DIED, WR_INT("worker", pid),
 	       WR_INT("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0),
 	       WR_INT("status", WIFEXITED(status) ? WEXITSTATUS(status) : 0));
+}
+
+static void report_end(struct service *v, int status)
+{
+	char parked[8][WR_SUSPECT_MAX];
+	enum wr_suspect_end how = !WIFSIGNALED(status)		 ? WR_SUSPECT_END_OTHER
+				  : WTERMSIG(status) != SIGKILL ? WR_SUSPECT_END_CRASH
+				  : memory_kills() != v->memory_kills ? WR_SUSPECT_END_MEMORY
+								      : WR_SUSPECT_END_OTHER;
+	size_t n = wr_suspects_judge(parked, WR_ARRAY_LEN(parked), v->suspects, how);
+
+	if (is_orderly(status))
+		WR_LOG(WR_INFO, NULL, WORKER_ENDED, WR_INT("worker", v->worker));
+	else
+		log_death(v->worker, status);
 	for (size_t i = 0; i < n; i++)
 		WR_LOG(WR_ERROR, NULL, REPO_PARKED, WR_STR("repo", parked[i]));
 }
 
-/* The worker has ended: in order, at its start, or by a crash, after which comes the next one. */
+static void stop(struct service *v)
+{
+	if (v->stopping)
+		return;
+	v->s->close(v->s->arg);
+	v->stopping = true;
+	v->status = 0;
+	v->kill_at = wr_mono_ms() + v->s->stop_ms + STOP_GRACE_MS;
+	if (v->worker)
+		kill(v->worker, SIGTERM);
+	for (size_t i = 0; i < v->old_count; i++)
+		kill(v->old[i], SIGTERM);
+	if (v->check)
+		kill(v->check, SIGKILL);
+}
+
+/* At the first start of the service this is the end of it; else the next one comes. */
 static void worker_ended(struct service *v, int status)
 {
-	bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0, began = v->announced || v->old;
 	int64_t now = wr_mono_ms();
 
-	/* It may have been ready and died before anybody looked. */
-	if (v->ready_fd >= 0)
-		look_at_pipe(v);
-	began = began || v->announced;
-	v->status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-	if (!clean && began && !v->stopping)
-		report_death(v, status);
-	v->worker = 0;
+	/* It may have been ready and ended before anybody looked; but nobody hands over to it any more. */
+	if (v->ready_fd >= 0 && read(v->ready_fd, &(char){0}, 1) == 1)
+		announce(v);
 	forget_pipe(v);
-	if (clean || !began || v->stopping) {
-		v->stopping = true;
+	if (!v->stopping && v->announced)
+		report_end(v, status);
+	else if (v->stopping && !is_orderly(status))
+		log_death(v->worker, status);
+	v->worker = 0;
+	if (!v->announced)
+		stop(v);
+	if (v->stopping) {
+		v->status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 		return;
 	}
 	if (now - v->started >= YOUNG_MS)
@@ -242,31 +215,102 @@ static void worker_ended(struct service *v, int status)
 	v->delay = v->delay == 0 ? FIRST_DELAY_MS : v->delay >= MAX_DELAY_MS / 2 ? MAX_DELAY_MS : v->delay * 2;
 }
 
+static void old_ended(struct service *v, size_t i, int status)
+{
+	if (!is_orderly(status))
+		log_death(v->old[i], status);
+	for (v->old_count--; i < v->old_count; i++)
+		v->old[i] = v->old[i + 1];
+	v->room_at = 0;
+}
+
+/* ---- the next program ---- */
+
+/* There is one that serves, or none that is about to; and room among those that end. */
+static bool may_upgrade(const struct service *v)
+{
+	return v->ready_fd < 0 && v->old_count + (v->worker != 0) <= WR_TAKEOVER_WORKERS;
+}
+
+static void upgrade_failed(struct service *v, const char *what)
+{
+	v->upgrade = false;
+	WR_LOG(WR_ERROR, NULL, UPGRADE_FAILED, WR_STR("what", what));
+}
+
+/* Comes back where that does not work. */
+static void become_next(struct service *v)
+{
+	struct wr_takeover t = v->s->own;
+
+	t.count = v->old_count;
+	memcpy(t.workers, v->old, sizeof t.workers);
+	if (v->worker)
+		t.workers[t.count++] = v->worker;
+	WR_LOG(WR_INFO, NULL, UPGRADE_BEGINS, WR_INT("worker", v->worker));
+	wr_takeover_exec(&t, v->s->argv);
+	upgrade_failed(v, "the program could not be started");
+}
+
+static void check_ended(struct service *v, int status)
+{
+	char said[400];
+	ssize_t n = read(v->check_fd, said, sizeof said - 1);
+
+	close(v->check_fd);
+	v->check = 0;
+	while (n > 0 && said[n - 1] == '\n')
+		n--;
+	said[n > 0 ? n : 0] = '\0';
+	if (v->stopping)
+		return;
+	if (!is_orderly(status))
+		upgrade_failed(v, n > 0 ? said : "the program does not start");
+	else if (may_upgrade(v))
+		become_next(v);
+}
+
+/* Begins what was asked for, or sees to it that it can begin. */
+static void look_at_upgrade(struct service *v)
+{
+	if (!v->upgrade || v->check || v->stopping)
+		return;
+	if (may_upgrade(v)) {
+		v->waits = false;
+		v->check = wr_takeover_check(&v->check_fd, &v->s->own, v->s->argv, v->s->command);
+		v->check_at = wr_mono_ms() + CHECK_MS;
+		if (v->check < 0) {
+			v->check = 0;
+			upgrade_failed(v, "there is no process to be had");
+		}
+		return;
+	}
+	if (!v->waits)
+		WR_LOG(WR_INFO, NULL, UPGRADE_WAITS, WR_INT("worker", v->worker),
+		       WR_INT("old", v->old_count ? v->old[0] : 0));
+	v->waits = true;
+	if (v->ready_fd < 0 && !v->room_at) {
+		kill(v->old[0], SIGTERM);
+		v->room_at = wr_mono_ms() + v->s->stop_ms + STOP_GRACE_MS;
+	}
+}
+
+/* ---- signals ---- */
+
 static void reap(struct service *v)
 {
 	int status;
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == v->old)
-			v->old = 0;
-		else if (pid == v->worker)
+		if (pid == v->worker)
 			worker_ended(v, status);
+		else if (pid == v->check)
+			check_ended(v, status);
+		for (size_t i = 0; i < v->old_count; i++)
+			if (pid == v->old[i])
+				old_ended(v, i--, status);
 	}
-}
-
-/* ---- signals ---- */
-
-static void stop(struct service *v)
-{
-	if (!v->stopping)
-		v->s->close(v->s->arg);
-	v->stopping = true;
-	v->kill_at = wr_mono_ms() + v->s->stop_ms + STOP_GRACE_MS;
-	if (v->worker)
-		kill(v->worker, SIGTERM);
-	if (v->old)
-		kill(v->old, SIGTERM);
 }
 
 static void look_at_signals(struct service *v)
@@ -277,7 +321,7 @@ static void look_at_signals(struct service *v)
 		if (info.ssi_signo == SIGCHLD)
 			reap(v);
 		else if (info.ssi_signo == SIGUSR2)
-			ask_upgrade(v);
+			v->upgrade = true;
 		else
 			stop(v);
 	}
@@ -303,22 +347,49 @@ static enum wr_code take_signals(struct service *v)
 
 static int wait_ms(const struct service *v)
 {
-	int64_t now = wr_mono_ms(), until = v->stopping ? v->kill_at : v->worker ? now + 3600000 : v->start_at;
+	int64_t now = wr_mono_ms(), until = now + 3600000;
 
-	return until <= now ? 0 : until - now > 3600000 ? 3600000 : (int)(until - now);
+	if (v->stopping)
+		until = v->kill_at;
+	else if (!v->worker)
+		until = v->start_at;
+	else if (v->upgrade && v->ready_fd >= 0)
+		until = v->started + START_MS;
+	if (v->check && v->check_at < until)
+		until = v->check_at;
+	if (v->room_at && v->room_at < until)
+		until = v->room_at;
+	return until <= now ? 0 : (int)(until - now);
+}
+
+static void kill_late(struct service *v, int64_t now)
+{
+	if (v->stopping && now >= v->kill_at) {
+		if (v->worker)
+			kill(v->worker, SIGKILL);
+		for (size_t i = 0; i < v->old_count; i++)
+			kill(v->old[i], SIGKILL);
+		v->kill_at = now + STOP_GRACE_MS;
+	}
+	if (v->check && now >= v->check_at) {
+		kill(v->check, SIGKILL);
+		v->check_at = now + CHECK_MS;
+	}
+	if (v->room_at && now >= v->room_at) {
+		kill(v->old[0], SIGKILL);
+		v->room_at = now + STOP_GRACE_MS;
+	}
+	if (v->upgrade && v->worker && v->ready_fd >= 0 && now >= v->started + START_MS) {
+		kill(v->worker, SIGKILL);
+		v->started = now;
+	}
 }
 
 static void look_at_clock(struct service *v)
 {
 	int64_t now = wr_mono_ms();
 
-	if (v->stopping && v->kill_at && now >= v->kill_at) {
-		if (v->worker)
-			kill(v->worker, SIGKILL);
-		if (v->old)
-			kill(v->old, SIGKILL);
-		v->kill_at = now + STOP_GRACE_MS;
-	}
+	kill_late(v, now);
 	/* Without a process to be had the next try comes later. */
 	if (!v->stopping && !v->worker && now >= v->start_at && start_worker(v) != WR_OK) {
 		wr_log_error(NULL, WR_EV_WORKER_DIED, v->err);
@@ -329,13 +400,17 @@ static void look_at_clock(struct service *v)
 
 enum wr_code wr_supervise(int *status, const struct wr_supervisor *s, struct wr_error *err)
 {
-	struct service v = {.s = s, .signals = -1, .ready_fd = -1, .err = err, .old = s->own.worker};
+	struct service v = {.s = s, .signals = -1, .ready_fd = -1, .err = err, .announced = s->own.serves,
+			    .hand_over = s->own.serves};
 	enum wr_code code;
 
-	v.announced = v.old != 0;
+	memcpy(v.old, s->own.workers, sizeof v.old);
+	v.old_count = s->own.count;
 	if ((code = wr_suspects_new(&v.suspects, err)) != WR_OK || (code = take_signals(&v)) != WR_OK)
 		return code;
-	while (!v.stopping || v.worker || v.old) {
+	/* What ended while one program became the next need not be told again. */
+	reap(&v);
+	while (!v.stopping || v.worker || v.old_count) {
 		struct pollfd fds[2] = {{.fd = v.signals, .events = POLLIN}, {.events = POLLIN}};
 
 		look_at_clock(&v);
@@ -345,10 +420,7 @@ enum wr_code wr_supervise(int *status, const struct wr_supervisor *s, struct wr_
 		if (v.ready_fd >= 0 && fds[1].revents)
 			look_at_pipe(&v);
 		look_at_signals(&v);
-		if (v.upgrade && is_settled(&v) && !v.stopping) {
-			v.upgrade = false;
-			become_next(&v);
-		}
+		look_at_upgrade(&v);
 	}
 	close(v.signals);
 	*status = v.status;

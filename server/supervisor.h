@@ -6,8 +6,9 @@
  *   SIGTERM, SIGINT, SIGHUP   closes the socket, lets the worker finish, ends with its status
  *   SIGUSR2                   becomes the program that its file is now, with the same process id, socket and lock; that one
  *                             starts a worker beside the old one, which gets SIGUSR1 when the new one is ready: it hands
- *                             over, serves what it has begun, and ends. While a worker is being replaced, it waits
- *   the worker dies           starts the next one at once; one that dies young ever later, at most after 5 s
+ *                             over, serves what it has begun, and ends. Of those that still do the oldest has to end
+ *                             where there are WR_TAKEOVER_WORKERS already. While a worker starts, an upgrade waits
+ *   the worker ends           starts the next one at once; one that ends young ever later, at most after 5 s
  * A worker whose supervisor is gone gets SIGTERM from the kernel.
  * Ownership: what it is given is the caller's and outlives it.
  * Threads:   main, before any other exists.
@@ -16,24 +17,16 @@
 #ifndef WR_SUPERVISOR_H
 #define WR_SUPERVISOR_H
 
-#include <sys/types.h>
-
 #include "core/base/error.h"
+#include "server/takeover.h"
 
 struct wr_worker_link {
+	pid_t supervisor;
 	int ready_fd;  /* see wr_worker_ready() */
-	bool announce; /* the service has not said yet where it listens */
+	bool first; /* no worker was ready before: who starts the service reads what is wrong */
 };
 /* The worker serves from now on. */
 void wr_worker_ready(const struct wr_worker_link *link);
-
-/* What a program hands on to the one that takes its place; -1 and 0 where there is none. */
-struct wr_takeover {
-	int listen_fd, lock_fd;
-	pid_t worker; /* serves until another one is ready */
-};
-/* From the environment, which then no longer has it. */
-void wr_takeover_read(struct wr_takeover *out);
 
 struct wr_supervisor {
 	/*
@@ -41,12 +34,15 @@ struct wr_supervisor {
 	 * status.
 	 */
 	int (*work)(void *arg, const struct wr_worker_link *link);
+	/* The service is ready for the first time: says where it listens. */
+	void (*ready)(void *arg);
 	/* The service ends: nobody shall connect any more. */
 	void (*close)(void *arg);
 	void *arg;
 	int64_t stop_ms; /* what a worker may need to end */
-	char **argv;	 /* the program's own */
-	struct wr_takeover own; /* the descriptors; worker: of the program before */
+	char **argv;	 /* the program's own, */
+	const char *command; /* and the word of it that is "serve" */
+	struct wr_takeover own; /* the descriptors; what the program before has handed on */
 };
 
 /* *status: the exit status for the program. */

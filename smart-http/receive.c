@@ -153,6 +153,23 @@ static bool needs_pack(const struct wr_receive *rx)
 	return false;
 }
 
+static bool objects_take(void *arg, uint64_t n, bool spare)
+{
+	struct wr_receive *rx = arg;
+	bool is = wr_room_take(rx->room, n, spare);
+
+	if (!is && !spare)
+		atomic_store(&rx->crowded, true);
+	return is;
+}
+
+static void objects_give(void *arg, uint64_t n)
+{
+	const struct wr_receive *rx = arg;
+
+	wr_room_give(rx->room, n);
+}
+
 /* *out stays NULL where only deletions came: a pack behind them brings nothing that is asked for. */
 static enum wr_code objects_read(struct wr_quarantine **out, struct push *p, struct wr_error *err)
 {
@@ -164,6 +181,8 @@ static enum wr_code objects_read(struct wr_quarantine **out, struct push *p, str
 		return drain(p, err);
 	if ((code = wr_quarantine_new(&q, p->repo, err)) != WR_OK)
 		return code;
+	p->rx->objects = (struct wr_room){objects_take, objects_give, p->rx};
+	wr_quarantine_room(q, &p->rx->objects);
 	if (p->rx->shallow.len)
 		wr_quarantine_shallow(q, &p->rx->shallow);
 	if ((code = wr_quarantine_pack(q, &p->body, &progress, p->cancel, err)) == WR_OK)
@@ -258,7 +277,9 @@ static bool is_refusal(enum wr_code code)
 /* The answer shall tell of it: a refusal, or trouble that can no longer become a status or is best told in words. */
 static bool report_carries(const struct push *p, enum wr_code code)
 {
-	return is_refusal(code) || (p->rx->report && code == WR_E_STORAGE_FULL) || p->sb->wrote;
+	bool words = code == WR_E_STORAGE_FULL || (code == WR_E_UNAVAILABLE && atomic_load(&p->rx->crowded));
+
+	return is_refusal(code) || (p->rx->report && words) || p->sb->wrote;
 }
 
 /* Nothing of the push is taken: notes why, and takes in the rest of it. */

@@ -9,6 +9,7 @@
 #ifndef WR_RECEIVE_H
 #define WR_RECEIVE_H
 
+#include "core/base/room.h"
 #include "core/base/stream.h"
 #include "core/git/append.h"
 
@@ -18,6 +19,8 @@ struct wr_receive_limits {
 	size_t max_commands;	/* ref updates in one push */
 	size_t max_depth_lines; /* shallow lines */
 	size_t max_options;	/* push options */
+	/* Who counts the memory of the push, borrowed until wr_receive_free(); NULL: nobody. No room: WR_E_UNAVAILABLE. */
+	const struct wr_room *room;
 };
 
 /*

@@ -6,6 +6,7 @@
 #define WR_RECEIVE_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "core/git/oidmap.h"
 #include "smart-http/pktline.h"
@@ -24,6 +25,10 @@ struct wr_receive {
 	size_t count, cap;
 	struct wr_buf names;	/* the bytes of all names, one after the other */
 	struct wr_oids shallow; /* where the pusher's history ends */
+	const struct wr_room *room;
+	uint64_t held, taken; /* bytes of commands, names and roots; and of room for them */
+	struct wr_room objects; /* room for the pack */
+	atomic_bool crowded;	/* there was none */
 	size_t options;		/* push options */
 	bool report, bands, atomic, quiet, takes_options;
 	bool shallow_refused; /* new shallow roots would have been needed */

@@ -21,6 +21,7 @@
 /* No legal name is longer (core/git), and a longer one would not fit into the report's line. */
 #define MAX_NAME 4096
 #define MAX_OPTION 4096
+#define COUNT_STEP 16384
 
 #define IDS_LEN (2 * (WR_OID_HEX + 1)) /* "<old> <new> " */
 
@@ -68,9 +69,25 @@ static enum wr_code capabilities(struct wr_receive *rx, struct wr_str list, stru
 	return code;
 }
 
+/*
+ * Room for what a line adds, in steps. Lists that grow have up to twice what they hold.
+ */
+static enum wr_code room_for(struct wr_receive *rx, size_t line, struct wr_error *err)
+{
+	rx->held += 2 * line;
+	if (rx->held <= rx->taken)
+		return WR_OK;
+	if (!wr_room_take(rx->room, COUNT_STEP, false))
+		return wr_fail(err, WR_E_UNAVAILABLE, "no room for the commands of a push");
+	rx->taken += COUNT_STEP;
+	return WR_OK;
+}
+
 /* Keeps a command, unless a limit is passed. The name's bytes move while there come more, so its place is set later. */
 static enum wr_code command_keep(struct wr_receive *rx, const struct wr_command *c, size_t max, struct wr_error *err)
 {
+	enum wr_code code;
+
 	if (rx->count >= max)
 		pass_limit(rx, "A push may update %zu refs; push the others after these", max);
 	if (c->name.len > MAX_NAME)
@@ -79,6 +96,8 @@ static enum wr_code command_keep(struct wr_receive *rx, const struct wr_command 
 		pass_limit(rx, "The names of the refs are too long together; push fewer at once");
 	if (rx->limit[0])
 		return WR_OK;
+	if ((code = room_for(rx, sizeof *c + c->name.len, err)) != WR_OK)
+		return code;
 	if (rx->count == rx->cap) {
 		size_t cap = rx->cap ? rx->cap * 2 : 4;
 		struct wr_command *v = reallocarray(rx->commands, cap, sizeof(*v));
@@ -111,13 +130,17 @@ static enum wr_code command(struct wr_receive *rx, struct wr_str line, size_t ma
 static enum wr_code shallow(struct wr_receive *rx, struct wr_str hex, size_t max, struct wr_error *err)
 {
 	struct wr_oid root;
+	enum wr_code code;
 
 	if (!wr_oid_parse(&root, hex))
 		return wr_fail(err, WR_E_INVALID_REQUEST, "An object id is 40 hexadecimal digits");
 	if (rx->shallow.len >= max)
 		pass_limit(rx, "A push may come with %zu shallow roots; run git fetch --unshallow, then push again",
 			   max);
-	return rx->limit[0] ? WR_OK : wr_oids_add(&rx->shallow, &root, err);
+	if (rx->limit[0])
+		return WR_OK;
+	code = room_for(rx, sizeof root, err);
+	return code == WR_OK ? wr_oids_add(&rx->shallow, &root, err) : code;
 }
 
 /* *first: no command has come yet, of which the first brings the capabilities. */
@@ -208,6 +231,7 @@ enum wr_code wr_receive_parse(struct wr_receive **out, struct wr_source *src, co
 
 	if (!rx)
 		return wr_fail_nomem(err);
+	rx->room = limits->room;
 	rx->names = (struct wr_buf)WR_BUF_INIT(NAMES_LEAST + limits->max_commands * NAMES_EACH);
 	if ((code = wr_pkt_reader_new(&rx->reader, src, err)) != WR_OK ||
 	    (code = commands_parse(rx, limits, err)) != WR_OK ||
@@ -226,5 +250,6 @@ void wr_receive_free(struct wr_receive *rx)
 	wr_buf_fini(&rx->names);
 	wr_oids_fini(&rx->shallow);
 	free(rx->commands);
+	wr_room_give(rx->room, rx->taken);
 	free(rx);
 }

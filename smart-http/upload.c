@@ -38,7 +38,8 @@ static enum wr_code step(bool *end, enum wr_type *type, struct wr_oid *at, const
 
 /* *verdict: of this have and of all tags on its way, whether they lead to a commit. Each is read once. */
 static enum wr_code lead(uint32_t *verdict, struct wr_oids *way, struct wr_common *common,
-			 const struct wr_snapshot *snap, const struct wr_oid *have, struct wr_error *err)
+			 const struct wr_snapshot *snap, const struct wr_oid *have, const struct wr_cancel *cancel,
+			 struct wr_error *err)
 {
 	struct wr_oid at = *have;
 	enum wr_code code = WR_OK;
@@ -54,6 +55,8 @@ static enum wr_code lead(uint32_t *verdict, struct wr_oids *way, struct wr_commo
 		}
 		if (way->len > MAX_TAG_CHAIN)
 			return WR_OK;
+		if (cancel && cancel->fn && cancel->fn(cancel->arg))
+			return wr_fail(err, WR_E_CANCELLED, "given up while haves were looked up");
 		if ((code = wr_oids_add(way, &at, err)) == WR_OK)
 			code = step(&end, &type, &at, snap, err);
 		if (code == WR_OK && type == WR_COMMIT) {
@@ -65,13 +68,14 @@ static enum wr_code lead(uint32_t *verdict, struct wr_oids *way, struct wr_commo
 }
 
 enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_upload *up,
-			   const struct wr_snapshot *snap, const struct wr_oid *have, struct wr_error *err)
+			   const struct wr_snapshot *snap, const struct wr_oid *have,
+			   const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO_S(wr_oids) way = {NULL, 0, 0};
 	uint32_t verdict = NO_COMMIT;
 	enum wr_code code = wr_reach_cheap(known, up->reach, have, err);
 
-	if (code != WR_OK || !*known || (code = lead(&verdict, &way, common, snap, have, err)) != WR_OK)
+	if (code != WR_OK || !*known || (code = lead(&verdict, &way, common, snap, have, cancel, err)) != WR_OK)
 		return code;
 	for (size_t i = 0; i < way.len && code == WR_OK; i++)
 		code = wr_oidmap_add(&common->seen, &way.v[i], verdict, NULL, err);

@@ -103,7 +103,7 @@ WR_DEFINE_AUTO_S(wr_common);
  */
 WR_MUST_CHECK enum wr_code wr_common_add(bool *known, struct wr_common *common, const struct wr_upload *up,
 					 const struct wr_snapshot *snap, const struct wr_oid *have,
-					 struct wr_error *err);
+					 const struct wr_cancel *cancel, struct wr_error *err);
 
 /*
  * Whether there is enough in common for a pack; walks end at stops. It costs a walk, and a request may hold very many

@@ -70,7 +70,7 @@ static enum wr_code answer_have(struct talk *t, const struct wr_oid *have, struc
 {
 	size_t before = t->common.commits.len;
 	bool known;
-	enum wr_code code = wr_common_add(&known, &t->common, t->up, t->snap, have, err);
+	enum wr_code code = wr_common_add(&known, &t->common, t->up, t->snap, have, t->cancel, err);
 
 	if (code != WR_OK)
 		return code;

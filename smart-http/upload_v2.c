@@ -33,7 +33,8 @@ static enum wr_code answer_haves(struct fetch *f, struct wr_error *err)
 
 	for (size_t i = 0; i < up->haves.len; i++) {
 		bool known;
-		enum wr_code code = wr_common_add(&known, &f->common, up, f->snap, &up->haves.v[i], err);
+		enum wr_code code = wr_common_add(&known, &f->common, up, f->snap, &up->haves.v[i], f->cancel,
+						 err);
 
 		if (code != WR_OK)
 			return code;

@@ -236,7 +236,7 @@ def arguments():
     p.add_argument("--rounds", type=float, default=float(os.environ.get("WARREN_TEST_ROUNDS") or 1),
                    help="scales randomised tests (WARREN_TEST_ROUNDS)")
     p.add_argument("--seed", type=int, default=None, help="of the randomised tests")
-    p.add_argument("--jobs", type=int, default=None, help="suites side by side")
+    p.add_argument("--jobs", type=int, default=None, help="suites side by side; else one more than there are cores, since some mostly wait")
     p.add_argument("--times", type=int, default=0, help="show the slowest tests of each suite")
     p.add_argument("--concurrent", action="store_true", help="only suites that make the server's threads meet")
     p.add_argument("--unit", nargs="*", default=[], help="cmocka programs")
@@ -286,7 +286,7 @@ def main():
         if not args.only:
             work += [(run_fuzz, program) for program in args.fuzz]
         work += [(run_unit, program) for program in args.unit if not args.only or re.search(args.only, program)]
-    with concurrent.futures.ThreadPoolExecutor(args.jobs or os.cpu_count() or 1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(args.jobs or (os.cpu_count() or 1) + 1) as pool:
         for done in [pool.submit(function, item, args, totals) for function, item in work]:
             done.result()
     return totals.close()

@@ -57,6 +57,28 @@ enum wr_code wr_mark_clear(struct wr_db *db, const char *repo_id, const char *to
 	return wr_db_write(db, WR_DB_NORMAL, clear, &c, err);
 }
 
+struct settling {
+	const char *repo_id, *token;
+	const struct wr_row_due *due;
+};
+
+static enum wr_code settle(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct settling *s = arg;
+
+	if (!s->due->why[0])
+		return wr_tx_run(tx, SQL_REPO_SETTLE, err, NULL, "ssnn", s->repo_id, s->token);
+	return wr_tx_run(tx, SQL_REPO_SETTLE, err, NULL, "ssis", s->repo_id, s->token, s->due->at_ms, s->due->why);
+}
+
+enum wr_code wr_mark_settle(struct wr_db *db, const char *repo_id, const char *token, const struct wr_row_due *due,
+			    struct wr_error *err)
+{
+	struct settling s = {repo_id, token, due};
+
+	return wr_db_write(db, WR_DB_NORMAL, settle, &s, err);
+}
+
 enum wr_code wr_mark_next(char out[WR_UUID_LEN + 1], struct wr_db *db, const char *after, struct wr_error *err)
 {
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;

@@ -31,6 +31,15 @@ WR_MUST_CHECK enum wr_code wr_mark_advance(bool *mine, uint64_t *event_seq, stru
 WR_MUST_CHECK enum wr_code wr_mark_clear(struct wr_db *db, const char *repo_id, const char *token,
 					 struct wr_error *err);
 
+/* What care is due, and when; why "": none is. */
+struct wr_row_due {
+	int64_t at_ms;
+	const char *why;
+};
+/* The same, and what is due is written with it. */
+WR_MUST_CHECK enum wr_code wr_mark_settle(struct wr_db *db, const char *repo_id, const char *token,
+					  const struct wr_row_due *due, struct wr_error *err);
+
 /* The next marked repository after this id ("" for the first); WR_E_NOT_THERE when there are no more. */
 WR_MUST_CHECK enum wr_code wr_mark_next(char out[WR_UUID_LEN + 1], struct wr_db *db, const char *after,
 					struct wr_error *err);

@@ -6,6 +6,9 @@
 #include "core/base/alive.h"
 #include "core/base/clock.h"
 
+/* Migration 0006 counts repositories together whose seq is the same but for so many bits. */
+#define BLOCK_BITS 10
+
 static const char *visibility(bool public_)
 {
 	return public_ ? "public" : "private";
@@ -90,39 +93,77 @@ enum wr_code wr_repo_get(struct wr_repo *out, struct wr_db *db, const char *acco
 	return code;
 }
 
+/* One page of one caller's list: where it begins, and how many rows the list has in all. */
+struct listing {
+	const struct wr_caller *caller;
+	const char *fold; /* NULL: all of them */
+	int64_t limit, skip;
+	int64_t below; /* an API key's caller: only rows before this seq */
+	int64_t total;
+};
+
+/*
+ * How many there are; of all of an account also where the page is, so that few rows before it have to be skipped. *held
+ * keeps the instant. WR_E_NOT_THERE: there are none.
+ */
+static enum wr_code count(struct listing *l, struct wr_row *held, struct wr_db *db, struct wr_error *err)
+{
+	const char *account = l->caller->account_id;
+	enum wr_code code;
+
+	l->below = INT64_MAX;
+	if (l->caller->kind != WR_BY_KEY)
+		code = wr_db_one(db, SQL_REPO_COUNT_GRANTED, err, held, "sss", account, l->caller->identity_id, l->fold);
+	else if (l->fold)
+		code = wr_db_one(db, SQL_REPO_COUNT, err, held, "ss", account, l->fold);
+	else
+		code = wr_db_one(db, SQL_REPO_PLACE, err, held, "si", account, l->skip);
+	if (code != WR_OK)
+		return code;
+	if (l->caller->kind != WR_BY_KEY || l->fold) {
+		l->total = wr_row_int(held, "n");
+		return WR_OK;
+	}
+	l->total = wr_row_int(held, "total");
+	l->skip -= wr_row_int(held, "before");
+	l->below = (wr_row_int(held, "block") + 1) << BLOCK_BITS;
+	return WR_OK;
+}
+
+static enum wr_code none(size_t *n, uint64_t *total)
+{
+	*n = 0;
+	*total = 0;
+	return WR_OK;
+}
+
 enum wr_code wr_repo_list(struct wr_repo *out, size_t *n, uint64_t *total, struct wr_db *db,
 			  const struct wr_caller *caller, struct wr_str search, size_t limit, uint64_t offset,
 			  struct wr_error *err)
 {
 	WR_AUTO_MEM char *fold = NULL;
-	WR_AUTO_S(wr_row) count = WR_ROW_INIT;
+	WR_AUTO_S(wr_row) held = WR_ROW_INIT;
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
-	const char *account = caller->account_id, *identity = caller->identity_id;
-	int64_t skip = offset > INT64_MAX ? INT64_MAX : (int64_t)offset;
-	bool all = caller->kind == WR_BY_KEY;
+	struct listing l = {.caller = caller, .limit = (int64_t)limit,
+			    .skip = offset > INT64_MAX ? INT64_MAX : (int64_t)offset};
 	enum wr_code code;
 	size_t got = 0;
 
 	/* What no name can contain, none contains. */
-	if (search.len > 0 && (search.len > WR_REPO_NAME_MAX || !wr_label_ok(search, SIZE_MAX, SIZE_MAX))) {
-		*n = 0;
-		*total = 0;
-		return WR_OK;
-	}
-	if (search.len > 0 && !(fold = wr_label_fold(search)))
+	if (search.len > 0 && (search.len > WR_REPO_NAME_MAX || !wr_label_ok(search, SIZE_MAX, SIZE_MAX)))
+		return none(n, total);
+	if (search.len > 0 && !(l.fold = fold = wr_label_fold(search)))
 		return wr_fail_nomem(err);
 	/* The count's row is held while the list is read, so that both are of the same instant. */
-	if (all)
-		code = wr_db_one(db, SQL_REPO_COUNT, err, &count, "ss", account, fold);
-	else
-		code = wr_db_one(db, SQL_REPO_COUNT_GRANTED, err, &count, "sss", account, identity, fold);
+	code = count(&l, &held, db, err);
 	if (code != WR_OK)
-		return code;
-	if (all)
-		code = wr_db_query(db, SQL_REPO_LIST, err, &row, "ssii", account, fold, (int64_t)limit, skip);
+		return code == WR_E_NOT_THERE ? none(n, total) : code;
+	if (caller->kind == WR_BY_KEY)
+		code = wr_db_query(db, SQL_REPO_LIST, err, &row, "ssiii", caller->account_id, l.fold, l.below, l.limit,
+				   l.skip);
 	else
-		code = wr_db_query(db, SQL_REPO_LIST_GRANTED, err, &row, "sssii", account, identity, fold,
-				   (int64_t)limit, skip);
+		code = wr_db_query(db, SQL_REPO_LIST_GRANTED, err, &row, "sssii", caller->account_id,
+				   caller->identity_id, l.fold, l.limit, l.skip);
 	if (code != WR_OK)
 		return code;
 	while (got < limit && (code = wr_row_next(&row, err)) == WR_OK)
@@ -130,7 +171,7 @@ enum wr_code wr_repo_list(struct wr_repo *out, size_t *n, uint64_t *total, struc
 	if (code != WR_OK && code != WR_E_NOT_THERE)
 		return code;
 	*n = got;
-	*total = (uint64_t)wr_row_int(&count, "n");
+	*total = (uint64_t)l.total;
 	return WR_OK;
 }
 
@@ -191,20 +232,6 @@ enum wr_code wr_repo_delete(struct wr_db *db, const char *account_id, const char
 	return wr_db_write(db, WR_DB_FULL, delete, &t, err);
 }
 
-static enum wr_code purge(struct wr_tx *tx, void *arg, struct wr_error *err)
-{
-	const struct target *t = arg;
-	enum wr_code code = wr_tx_run(tx, SQL_REPO_PURGE, err, NULL, "ss", t->account_id, t->repo_id);
-
-	return code == WR_OK ? wr_tx_run(tx, SQL_ACCOUNT_PURGE, err, NULL, "s", t->account_id) : code;
-}
-
-enum wr_code wr_repo_purge(struct wr_db *db, const char *account_id, const char *repo_id, struct wr_error *err)
-{
-	struct target t = {account_id, repo_id};
-
-	return wr_db_write(db, WR_DB_FULL, purge, &t, err);
-}
 
 /* ---- creations that take their time ---- */
 
@@ -359,6 +386,45 @@ enum wr_code wr_repo_doomed(struct wr_doomed *out, size_t *n, struct wr_db *db, 
 	else
 		code = wr_db_query(db, SQL_REPO_DELETING, err, &row, "ii", after, (int64_t)max);
 	return code == WR_OK ? read_doomed(out, n, max, db, &row, false, err) : code;
+}
+
+struct purging {
+	const struct wr_doomed *rows;
+	size_t n;
+};
+
+static enum wr_code purge(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct purging *p = arg;
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < p->n && code == WR_OK; i++) {
+		const struct wr_doomed *row = &p->rows[i];
+
+		code = wr_tx_run(tx, SQL_REPO_PURGE, err, NULL, "ss", row->account_id, row->id);
+		if (code == WR_OK)
+			code = wr_tx_run(tx, SQL_ACCOUNT_PURGE, err, NULL, "s", row->account_id);
+	}
+	return code;
+}
+
+enum wr_code wr_repo_purge(struct wr_db *db, const struct wr_doomed *rows, size_t n, struct wr_error *err)
+{
+	struct purging p = {rows, n};
+
+	return wr_db_write(db, WR_DB_NORMAL, purge, &p, err);
+}
+
+enum wr_code wr_repo_there(bool *there, struct wr_db *db, const char *account_id, const char *repo_id,
+			   struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code = wr_db_one(db, SQL_REPO_THERE, err, &row, "ss", account_id, repo_id);
+
+	if (code != WR_OK && code != WR_E_NOT_THERE)
+		return code;
+	*there = code == WR_OK;
+	return WR_OK;
 }
 
 enum wr_code wr_repo_find(struct wr_repo *out, struct wr_db *db, struct wr_str repo_id, struct wr_error *err)

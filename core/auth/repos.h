@@ -42,9 +42,6 @@ WR_MUST_CHECK enum wr_code wr_repo_set_visibility(struct wr_db *db, const char *
  */
 WR_MUST_CHECK enum wr_code wr_repo_delete(struct wr_db *db, const char *account_id, const char *repo_id,
 					  struct wr_error *err);
-/* Removes the row of a repository whose folder is gone, and with the last one what is left of a deleted account. */
-WR_MUST_CHECK enum wr_code wr_repo_purge(struct wr_db *db, const char *account_id, const char *repo_id,
-					 struct wr_error *err);
 
 /* ---- creations that take their time ---- */
 
@@ -89,11 +86,24 @@ struct wr_doomed {
 WR_MUST_CHECK enum wr_code wr_repo_doomed(struct wr_doomed *out, size_t *n, struct wr_db *db, const char *account_id,
 					  int64_t after, size_t max, struct wr_error *err);
 
+/*
+ * Removes the rows of repositories whose folders are gone, for good; and with an account's last one what is left of it
+ * where it was deleted. A power cut may bring them back, and then there is nothing to remove.
+ */
+WR_MUST_CHECK enum wr_code wr_repo_purge(struct wr_db *db, const struct wr_doomed *rows, size_t n,
+					 struct wr_error *err);
+/* *there: it has a row, in whatever state. */
+WR_MUST_CHECK enum wr_code wr_repo_there(bool *there, struct wr_db *db, const char *account_id, const char *repo_id,
+					 struct wr_error *err);
+
 /* A live one by its id alone, for the administrator. */
 WR_MUST_CHECK enum wr_code wr_repo_find(struct wr_repo *out, struct wr_db *db, struct wr_str repo_id,
 					struct wr_error *err);
 
-/* The short name, for the store, which knows repositories by their ids. WR_E_NOT_THERE without a row. */
+/*
+ * The short name, for the store, which knows repositories by their ids. WR_E_NOT_THERE without a row, and where that is
+ * in state "deleting".
+ */
 WR_MUST_CHECK enum wr_code wr_repo_default_branch(char *out, size_t cap, struct wr_db *db, const char *repo_id,
 						  struct wr_error *err);
 

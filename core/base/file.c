@@ -27,7 +27,7 @@ enum wr_code wr_file_write_all(int fd, const void *data, size_t len, struct wr_e
 	return WR_OK;
 }
 
-enum wr_code wr_file_create(int dir, const char *path, struct wr_str data, struct wr_error *err)
+static enum wr_code create(int dir, const char *path, struct wr_str data, bool flush, struct wr_error *err)
 {
 	WR_AUTO_FD int fd = openat(dir, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	enum wr_code code;
@@ -36,9 +36,63 @@ enum wr_code wr_file_create(int dir, const char *path, struct wr_str data, struc
 		return wr_fail_errno(err, "create %s", path);
 	if ((code = wr_file_write_all(fd, data.ptr, data.len, err)) != WR_OK)
 		return code;
-	if (fsync(fd) < 0)
+	if (flush && fsync(fd) < 0)
 		return wr_fail_errno(err, "fsync %s", path);
 	return WR_OK;
+}
+
+enum wr_code wr_file_create(int dir, const char *path, struct wr_str data, struct wr_error *err)
+{
+	return create(dir, path, data, true, err);
+}
+
+enum wr_code wr_file_put(int dir, const char *path, struct wr_str data, struct wr_error *err)
+{
+	return create(dir, path, data, false, err);
+}
+
+/* Without memory for it a flush has failed as any other: it is nothing to try again. */
+static enum wr_code flush(int fd, const char *path, struct wr_error *err)
+{
+	if (fsync(fd) == 0)
+		return WR_OK;
+	errno = errno == ENOMEM ? EIO : errno;
+	return wr_fail_errno(err, "flush %s", path);
+}
+
+static enum wr_code flush_open(const int *fds, const char *const *paths, size_t n, struct wr_error *err)
+{
+	enum wr_code code;
+
+	/* Only a start: what goes wrong here is what the flush tells. */
+	for (size_t i = 0; i < n; i++)
+		if (fds[i] >= 0 && sync_file_range(fds[i], 0, 0, SYNC_FILE_RANGE_WRITE) < 0)
+			errno = 0;
+	for (size_t i = 0; i < n; i++)
+		if (fds[i] >= 0 && (code = flush(fds[i], paths[i], err)) != WR_OK)
+			return code;
+	return WR_OK;
+}
+
+enum wr_code wr_file_sync_all(int dir, const char *const *paths, size_t n, struct wr_error *err)
+{
+	int fds[WR_FILE_SYNC_MAX];
+	enum wr_code code = WR_OK;
+	size_t opened = 0;
+
+	if (n > WR_FILE_SYNC_MAX)
+		return wr_fail(err, WR_E_INTERNAL, "%zu files to flush at once", n);
+	for (; opened < n && code == WR_OK; opened++) {
+		fds[opened] = openat(dir, paths[opened], O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fds[opened] < 0 && errno != ENOENT)
+			code = wr_fail_errno(err, "open %s", paths[opened]);
+	}
+	if (code == WR_OK)
+		code = flush_open(fds, paths, n, err);
+	while (opened-- > 0)
+		if (fds[opened] >= 0)
+			close(fds[opened]);
+	return code;
 }
 
 enum wr_code wr_file_replace(int dir, const char *name, struct wr_str data, struct wr_error *err)
@@ -101,9 +155,7 @@ enum wr_code wr_file_sync_dir(int dir, const char *path, struct wr_error *err)
 {
 	WR_AUTO_FD int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd < 0 || fsync(fd) < 0)
-		return wr_fail_errno(err, "flush folder %s", path);
-	return WR_OK;
+	return fd < 0 ? wr_fail_errno(err, "open folder %s", path) : flush(fd, path, err);
 }
 
 /* path is a folder that was just made: flush the one that holds its name. */

@@ -24,6 +24,16 @@ WR_MUST_CHECK enum wr_code wr_file_replace(int dir, const char *name, struct wr_
 /* A new file with this content, flushed (its folder is not). Fails where the name exists. */
 WR_MUST_CHECK enum wr_code wr_file_create(int dir, const char *path, struct wr_str data, struct wr_error *err);
 
+/* The same, not flushed: for a folder that nobody sees yet. */
+WR_MUST_CHECK enum wr_code wr_file_put(int dir, const char *path, struct wr_str data, struct wr_error *err);
+
+/*
+ * Flushes these files of a folder, eight at most, absent ones left out. All are on their way before the first is waited
+ * for, so that a file system with a journal commits once for all of them.
+ */
+#define WR_FILE_SYNC_MAX 8
+WR_MUST_CHECK enum wr_code wr_file_sync_all(int dir, const char *const *paths, size_t n, struct wr_error *err);
+
 /* The whole file and a NUL that *len does not count. WR_E_NOT_THERE when absent, WR_E_TOO_LARGE past max bytes. */
 WR_MUST_CHECK enum wr_code wr_file_read(char **out, size_t *len, int dir, const char *path, size_t max,
 					struct wr_error *err);

@@ -7,9 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* More suspects than this say nothing about any of them. */
-#define TOO_MANY 4
-
 typedef char suspect_name[WR_SUSPECT_MAX];
 
 struct slot {
@@ -18,13 +15,18 @@ struct slot {
 	suspect_name name;  /* torn at worst, and then the name of nothing */
 };
 
+struct parked {
+	atomic_bool used; /* set when the name is there, which stays as long */
+	suspect_name name;
+};
+
 struct wr_suspects {
 	struct slot slots[WR_SUSPECT_SLOTS];
 	/* Suspected after the last death; the supervisor's. */
 	suspect_name last[WR_SUSPECT_SLOTS];
 	size_t last_count;
-	atomic_uint parked_count; /* entries that were ever used: the others are empty */
-	suspect_name parked[WR_PARKED_MAX];
+	atomic_uint parked_count; /* entries that were ever used */
+	struct parked parked[WR_PARKED_MAX];
 };
 
 static struct wr_suspects *page;
@@ -43,21 +45,25 @@ enum wr_code wr_suspects_new(struct wr_suspects **out, struct wr_error *err)
 /* ---- the worker's side ---- */
 
 #ifndef WR_SANITIZED
-/* The default action follows: by the instruction that is tried again, by abort(), or by who sent the signal. */
-static void on_death(int sig)
+/* The default action follows: by the instruction that is tried again, or by the signal that comes once more. */
+static void on_death(int sig, siginfo_t *info, void *context)
 {
-	if (mine)
+	(void)context;
+	/* What another process sends says nothing of the thread that happens to get it. */
+	if (mine && info->si_code != SI_USER && info->si_code != SI_QUEUE)
 		atomic_store(&mine->blamed, true);
 	signal(sig, SIG_DFL);
+	if (info->si_code <= 0)
+		raise(sig);
 }
 #endif
 
 void wr_suspects_use(struct wr_suspects *s)
 {
 #ifndef WR_SANITIZED
-	/* SIGBUS is guard.h's. The sanitizers have reports of their own to write. */
-	static const int deadly[] = {SIGSEGV, SIGILL, SIGFPE, SIGABRT};
-	struct sigaction action = {.sa_handler = on_death};
+	/* guard.h passes on what is not its own of SIGBUS. The sanitizers have reports of their own to write. */
+	static const int deadly[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
+	struct sigaction action = {.sa_sigaction = on_death, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
 	sigemptyset(&action.sa_mask);
 	for (size_t i = 0; i < WR_ARRAY_LEN(deadly); i++)
@@ -109,32 +115,26 @@ void wr_suspect_end(const struct wr_suspect_mark *mark)
 	mine = NULL;
 }
 
-static bool is_parked(const struct wr_suspects *s, const char *name)
+static struct parked *find_parked(struct wr_suspects *s, const char *name)
 {
 	unsigned n = atomic_load_explicit(&s->parked_count, memory_order_acquire);
 
 	for (unsigned i = 0; i < n; i++)
-		if (strcmp(s->parked[i], name) == 0)
-			return true;
-	return false;
+		if (atomic_load(&s->parked[i].used) && strcmp(s->parked[i].name, name) == 0)
+			return &s->parked[i];
+	return NULL;
 }
 
 bool wr_suspect_parked(const char *name)
 {
-	return page && is_parked(page, name);
+	return page && find_parked(page, name);
 }
 
 bool wr_suspect_unpark(const char *name)
 {
-	unsigned n = page ? atomic_load(&page->parked_count) : 0;
+	struct parked *p = page ? find_parked(page, name) : NULL;
 
-	for (unsigned i = 0; i < n; i++) {
-		if (name[0] && strcmp(page->parked[i], name) == 0) {
-			page->parked[i][0] = '\0';
-			return true;
-		}
-	}
-	return false;
+	return p && atomic_exchange(&p->used, false);
 }
 
 size_t wr_suspects_parked(char (*out)[WR_SUSPECT_MAX], size_t max)
@@ -143,8 +143,8 @@ size_t wr_suspects_parked(char (*out)[WR_SUSPECT_MAX], size_t max)
 	size_t found = 0;
 
 	for (unsigned i = 0; i < n && found < max; i++)
-		if (page->parked[i][0])
-			memcpy(out[found++], page->parked[i], WR_SUSPECT_MAX);
+		if (atomic_load(&page->parked[i].used))
+			memcpy(out[found++], page->parked[i].name, WR_SUSPECT_MAX);
 	return found;
 }
 
@@ -158,7 +158,7 @@ static bool holds(const suspect_name *list, size_t n, const char *name)
 	return false;
 }
 
-/* Those of threads that said they were it; where none did, all that were at work. */
+/* What threads worked on that said they were it; or what all of them did. */
 static size_t gather(suspect_name *out, const struct wr_suspects *s, bool blamed)
 {
 	size_t n = 0;
@@ -166,58 +166,43 @@ static size_t gather(suspect_name *out, const struct wr_suspects *s, bool blamed
 	for (size_t i = 0; i < WR_SUSPECT_SLOTS; i++) {
 		const struct slot *slot = &s->slots[i];
 
-		if (atomic_load(&slot->taken) && slot->name[0] && atomic_load(&slot->blamed) == blamed &&
+		if (atomic_load(&slot->taken) && slot->name[0] && (!blamed || atomic_load(&slot->blamed)) &&
 		    !holds(out, n, slot->name))
 			memcpy(out[n++], slot->name, WR_SUSPECT_MAX);
 	}
 	return n;
 }
 
-static bool anyone_blamed(const struct wr_suspects *s)
+static size_t suspects_of(suspect_name *out, const struct wr_suspects *s, enum wr_suspect_end how)
 {
-	for (size_t i = 0; i < WR_SUSPECT_SLOTS; i++)
-		if (atomic_load(&s->slots[i].blamed))
-			return true;
-	return false;
+	size_t n = how == WR_SUSPECT_END_OTHER ? 0 : gather(out, s, how == WR_SUSPECT_END_CRASH);
+
+	return how == WR_SUSPECT_END_MEMORY && n > 1 ? 0 : n;
 }
 
 static bool park(struct wr_suspects *s, const char *name)
 {
 	unsigned n = atomic_load(&s->parked_count), i = 0;
 
-	while (i < n && s->parked[i][0])
+	while (i < n && atomic_load(&s->parked[i].used))
 		i++;
-	if (i == WR_PARKED_MAX || is_parked(s, name))
+	if (i == WR_PARKED_MAX || find_parked(s, name))
 		return false;
-	memcpy(s->parked[i], name, WR_SUSPECT_MAX);
+	memcpy(s->parked[i].name, name, WR_SUSPECT_MAX);
+	atomic_store(&s->parked[i].used, true);
 	if (i == n)
 		atomic_store_explicit(&s->parked_count, n + 1, memory_order_release);
 	return true;
 }
 
-static size_t park_twice_named(char (*parked)[WR_SUSPECT_MAX], size_t max, struct wr_suspects *s,
-			       const suspect_name *now, size_t n, bool certain)
+size_t wr_suspects_judge(char (*parked)[WR_SUSPECT_MAX], size_t max, struct wr_suspects *s, enum wr_suspect_end how)
 {
-	size_t both = 0, done = 0;
+	suspect_name *now = calloc(WR_SUSPECT_SLOTS, sizeof *now);
+	size_t n = now ? suspects_of(now, s, how) : 0, done = 0;
 
-	for (size_t i = 0; i < n; i++)
-		both += holds(s->last, s->last_count, now[i]);
-	if (!certain && both > TOO_MANY)
-		return 0;
 	for (size_t i = 0; i < n && done < max; i++)
 		if (holds(s->last, s->last_count, now[i]) && park(s, now[i]))
 			memcpy(parked[done++], now[i], WR_SUSPECT_MAX);
-	return done;
-}
-
-size_t wr_suspects_judge(char (*parked)[WR_SUSPECT_MAX], size_t max, struct wr_suspects *s, bool clean)
-{
-	suspect_name *now = calloc(WR_SUSPECT_SLOTS, sizeof *now);
-	bool certain = anyone_blamed(s);
-	size_t n = now && !clean ? gather(now, s, certain) : 0, done = 0;
-
-	if (n)
-		done = park_twice_named(parked, max, s, now, n, certain);
 	if (n)
 		memcpy(s->last, now, n * sizeof *now);
 	s->last_count = n;

@@ -3,7 +3,10 @@
  *
  * The supervisor makes the page before it starts a worker and reads it when the worker has died: what was being worked on
  * in two crashes in a row is parked, and no worker touches it until somebody says so. A thread that crashes says that it
- * was the one (a signal handler marks its slot); where nothing says which it was, all that were at work are suspects.
+ * was the one (a signal handler marks its slot), and then no other is suspected; nor is any where the thread had no slot.
+ * Where the kernel killed the worker for its memory nobody can say who it was: then only what was alone at work is
+ * suspected, since else whoever makes the server die could have another tenant's busy repository parked. Who kills a
+ * worker by hand makes nothing suspect.
  * Without a supervisor (commands, tests) there is no page and all of this does nothing.
  * Ownership: wr_suspects_new() maps the page, shared with children; it stays for the process's life.
  * Threads:   any; each has one slot at a time, and begin/end nest by giving back what was there before.
@@ -40,11 +43,16 @@ size_t wr_suspects_parked(char (*out)[WR_SUSPECT_MAX], size_t max);
 
 /* ---- the supervisor's side ---- */
 
+enum wr_suspect_end {
+	WR_SUSPECT_END_OTHER,  /* in order, or killed by somebody: says nothing, and clears what was suspected */
+	WR_SUSPECT_END_CRASH,  /* a thread got a deadly signal */
+	WR_SUSPECT_END_MEMORY, /* killed by the kernel for its memory */
+};
+
 /*
- * After a worker's death: what the dead one worked on becomes what it is suspected of; of those that were suspected after
- * the death before, too, each is parked. parked gets the names of the newly parked, returns how many. clean: the worker
- * ended in order, which clears everything that is not parked. Slots are empty afterwards.
+ * After a worker's end: what the dead one is blamed on becomes what is suspected; what was suspected after the end before,
+ * too, is parked. parked gets the names of the newly parked, returns how many. Slots are empty afterwards.
  */
-size_t wr_suspects_judge(char (*parked)[WR_SUSPECT_MAX], size_t max, struct wr_suspects *s, bool clean);
+size_t wr_suspects_judge(char (*parked)[WR_SUSPECT_MAX], size_t max, struct wr_suspects *s, enum wr_suspect_end how);
 
 #endif

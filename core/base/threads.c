@@ -5,6 +5,9 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+/* What a handler needs, with all registers of a large processor; of the thread's own stack. Pages are used by it alone. */
+#define SIGNAL_STACK (32 * 1024)
+
 struct start {
 	char name[16];
 	int niceness;
@@ -12,10 +15,24 @@ struct start {
 	void *arg;
 };
 
+#ifndef WR_SANITIZED
+/* Where a thread's stack is full the handler of that (suspects.h) needs another one: the far end of the same. */
+static void give_signal_stack(void *room, size_t size)
+{
+	const stack_t stack = {.ss_sp = room, .ss_size = size};
+
+	(void)sigaltstack(&stack, NULL);
+}
+#endif
+
 static void *thread_main(void *arg)
 {
 	struct start s = *(struct start *)arg;
+#ifndef WR_SANITIZED
+	char room[SIGNAL_STACK];
 
+	give_signal_stack(room, sizeof room);
+#endif
 	free(arg);
 	pthread_setname_np(pthread_self(), s.name);
 	/* Linux keeps niceness per thread. Being refused costs fairness, not correctness. */

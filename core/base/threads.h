@@ -17,7 +17,8 @@
  * | events (wr-events-disk)     | 1                      | disk, a repository's lock and turn, SQLite                |
  * | hand-over (wr-hand-over)    | 1, beside a newer      | SQLite's writer                                           |
  * |                             | process                |                                                           |
- * | keeper (wr-keeper)          | 1, niced               | disk, a repository's turn, CPU for seconds                |
+ * | keeper (wr-keeper)          | [maintenance] threads, | disk, a repository's lock and turn, CPU for seconds,      |
+ * |                             | niced                  | SQLite's writer                                           |
  * | index (wr-index)            | 1 beside a large push  | CPU; it ends with the push                                |
  * | jobs (wr-job)               | [jobs] threads, niced  | disk, CPU for minutes, a repository's turn, SQLite's      |
  * |                             |                        | writer; never a request                                   |

@@ -8,6 +8,7 @@
 #include "core/base/file.h"
 #include "core/git/adopt_internal.h"
 #include "core/git/checkpoint.h"
+#include "core/git/due.h"
 #include "core/git/git_internal.h"
 #include "core/git/graph.h"
 #include "core/git/pack_write.h"
@@ -244,7 +245,8 @@ enum wr_code wr_git_adopt(struct wr_adopted *out, struct wr_git *git, const char
 	set_limits(&a);
 	wr_adopt_refs_init(&a.refs);
 	if ((code = has_no_folder(&a, id)) == WR_OK && (code = open_old(&a, path)) == WR_OK &&
-	    (code = wr_adopt_read_refs(&a.refs, a.from, cancel, a.err)) == WR_OK)
+	    (code = wr_adopt_read_refs(&a.refs, a.from, cancel, a.err)) == WR_OK &&
+	    (code = wr_due_note(git, id, a.err)) == WR_OK)
 		code = put(&a, id);
 	if (code != WR_OK) {
 		if (err)

@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "core/base/buf.h"
 #include "core/base/file.h"
 #include "core/git/adopt.h"
 #include "core/git/below.h"
 #include "core/git/carry.h"
+#include "core/git/export.h"
 #include "core/git/git_internal.h"
 #include "core/git/graph.h"
 #include "core/git/parse.h"
@@ -196,23 +196,13 @@ static enum wr_code bring_packs(struct exporting *x)
 	return wr_carry_bring(&x->carry, packs);
 }
 
-/* As core/git/export.c's head says. */
 static enum wr_code write_refs(struct exporting *x)
 {
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(TEXT_MAX);
-	char hex[WR_OID_HEX + 1];
 
-	wr_buf_addz(&text, "# pack-refs with: peeled fully-peeled sorted \n");
-	for (size_t i = 0; i < x->ref_count; i++) {
-		wr_oid_hex(hex, &x->refs[i].oid);
-		wr_buf_printf(&text, "%s ", hex);
-		wr_buf_adds(&text, x->refs[i].name);
-		wr_buf_addc(&text, '\n');
-		if (wr_oid_zero(&x->refs[i].peeled))
-			continue;
-		wr_oid_hex(hex, &x->refs[i].peeled);
-		wr_buf_printf(&text, "^%s\n", hex);
-	}
+	wr_export_refs_begin(&text);
+	for (size_t i = 0; i < x->ref_count; i++)
+		wr_export_ref(&text, &x->refs[i]);
 	if (!wr_buf_ok(&text))
 		return wr_fail_nomem(x->err);
 	return wr_file_create(x->dir, "packed-refs", wr_buf_str(&text), x->err);
@@ -222,17 +212,13 @@ static enum wr_code write_shallow(struct exporting *x)
 {
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(TEXT_MAX);
 	WR_AUTO_S(wr_oids) roots = {NULL, 0, 0};
-	char hex[WR_OID_HEX + 1];
 	enum wr_code code;
 
 	if (x->ref_count == 0)
 		return WR_OK;
 	if ((code = wr_carry_roots(&roots, &x->carry)) != WR_OK || roots.len == 0)
 		return code;
-	for (size_t i = 0; i < roots.len; i++) {
-		wr_oid_hex(hex, &roots.v[i]);
-		wr_buf_printf(&text, "%s\n", hex);
-	}
+	wr_export_shallow(&text, &roots);
 	if (!wr_buf_ok(&text))
 		return wr_fail_nomem(x->err);
 	return wr_file_create(x->dir, "shallow", wr_buf_str(&text), x->err);
@@ -244,9 +230,7 @@ static enum wr_code write_head(struct exporting *x, struct wr_str branch)
 	WR_AUTO_S(wr_buf) head = WR_BUF_INIT(8192);
 	enum wr_code code;
 
-	wr_buf_addz(&head, "ref: refs/heads/");
-	wr_buf_adds(&head, branch);
-	wr_buf_addc(&head, '\n');
+	wr_export_head(&head, branch);
 	if (!wr_buf_ok(&head))
 		return wr_fail_nomem(x->err);
 	code = wr_file_create(x->dir, "HEAD", wr_buf_str(&head), x->err);

@@ -183,7 +183,7 @@ static enum wr_code index_pack(struct wr_adoption *a, struct wr_adopt_pack *pack
 		wr_index_stored(&in, a->to, pack->name, &a->limits, &rules, tell ? a->progress : NULL, a->cancel, &why);
 
 	if (code == WR_E_BAD_PACK || code == WR_E_TOO_LARGE)
-		return wr_fail(a->err, WR_E_INVALID_REQUEST, "%.60s is damaged (%.120s); git fsck there says more",
+		return wr_fail(a->err, WR_E_INVALID_REQUEST, "%.80s is damaged (%.120s); git fsck there says more",
 			       label, why.text);
 	if (code != WR_OK) {
 		wr_error_move(a->err, &why);

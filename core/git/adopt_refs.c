@@ -279,14 +279,10 @@ static int by_name(const void *pa, const void *pb, void *arg)
 {
 	const struct wr_adopt_ref *a = pa, *b = pb;
 	const struct wr_adopt_refs *refs = arg;
-	size_t n = a->name_len < b->name_len ? a->name_len : b->name_len;
-	int c = memcmp(refs->text.ptr + a->name, refs->text.ptr + b->name, n);
+	int c = wr_refname_cmp(wr_str_n(refs->text.ptr + a->name, a->name_len),
+			       wr_str_n(refs->text.ptr + b->name, b->name_len));
 
-	if (c)
-		return c;
-	if (a->name_len != b->name_len)
-		return a->name_len > b->name_len ? 1 : -1;
-	return b->loose - a->loose;
+	return c ? c : b->loose - a->loose;
 }
 
 static enum wr_code keep_one_each(struct wr_adopt_refs *refs, struct wr_error *err)
@@ -313,13 +309,11 @@ static const struct wr_adopt_ref *find(const struct wr_adopt_refs *refs, struct 
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		struct wr_str at = wr_adopt_ref_name(refs, mid);
-		size_t n = at.len < name.len ? at.len : name.len;
-		int c = memcmp(name.ptr, at.ptr, n);
+		int c = wr_refname_cmp(name, wr_adopt_ref_name(refs, mid));
 
-		if (c == 0 && name.len == at.len)
+		if (c == 0)
 			return &refs->v[mid];
-		if (c < 0 || (c == 0 && name.len < at.len))
+		if (c < 0)
 			hi = mid;
 		else
 			lo = mid + 1;

@@ -25,6 +25,7 @@ struct round {
 	bool exists;		  /* the folder does */
 	bool staged;		  /* something waits for the flush, */
 	struct wr_turn *now, *unsafe; /* since this change; the one that is worked on */
+	struct wr_turn *first;
 	bool broken;		  /* the journal is: nothing more can be staged */
 	/* A first push: */
 	struct wr_folder *made;
@@ -331,6 +332,29 @@ static enum wr_code repair(struct round *r, enum wr_code code, struct wr_error *
 		       r->repo->id);
 }
 
+/* The packs of a folder that comes to nothing go back to where they were: the changes are judged anew. */
+static void return_packs(struct round *r)
+{
+	WR_AUTO_FD int packs = openat(r->made->dir, "objects/pack", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char file[WR_PACK_NAME + 8];
+
+	for (struct wr_turn *t = r->first; packs >= 0; t = t->next) {
+		struct wr_incoming in = {.dir = -1};
+
+		if (t->code == WR_OK && t->change->count && t->change->objects &&
+		    wr_quarantine_seal(&in, t->change->objects, NULL) == WR_OK && in.pack) {
+			for (size_t i = 0; i < WR_ARRAY_LEN(pack_ext); i++) {
+				snprintf(file, sizeof file, "%s.%s", in.pack->name, pack_ext[i]);
+				/* One that was not needed has not been moved; what cannot be moved fails later. */
+				if (renameat(packs, file, in.dir, file) < 0)
+					errno = 0;
+			}
+		}
+		if (t == r->now)
+			return;
+	}
+}
+
 /* The folder of a first push goes into place with its first records. */
 static enum wr_code finish_first(struct round *r, struct wr_error *err)
 {
@@ -348,6 +372,8 @@ static enum wr_code finish_first(struct round *r, struct wr_error *err)
 		}
 	}
 	if (code != WR_OK) {
+		if (code == WR_E_EXISTS)
+			return_packs(r);
 		if (unknown)
 			wr_folder_close(r->made, NULL, false);
 		else
@@ -403,6 +429,33 @@ static enum wr_code begin(struct round *r, struct wr_error *err)
 	return r->exists && r->repo->folder->to_copy ? wr_repo_ready(r->repo, &r->snap, err) : WR_OK;
 }
 
+/* Another process made the folder first: what it made is opened, and all changes are judged by that. Rests meanwhile. */
+static enum wr_code again(struct round *r, struct wr_turn *first, struct wr_turn *last, struct wr_error *err)
+{
+	enum wr_code code;
+
+	wr_gate_go_on();
+	wr_error_fini(err);
+	wr_snapshot_unref(r->snap);
+	*r = (struct round){.repo = r->repo, .first = first};
+	code = begin(r, err);
+	for (struct wr_turn *t = first;; t = t->next) {
+		if (t->err)
+			wr_error_fini(t->err);
+		r->now = t;
+		if (code == WR_OK)
+			t->code = stage(r, t->change, t->err);
+		else
+			t->code = wr_fail(t->err, code, "%s", err->detail);
+		if (t == last)
+			break;
+	}
+	wr_gate_rest();
+	if (code == WR_OK && (code = finish(r, err)) == WR_E_EXISTS)
+		code = wr_fail(err, WR_E_UNAVAILABLE, "repository %s is made and removed by others", r->repo->id);
+	return code;
+}
+
 /*
  * *last is the last of the changes that were worked off. From the flush on it rests, also when it returns: with the turn
  * nobody should wait for a place.
@@ -410,7 +463,7 @@ static enum wr_code begin(struct round *r, struct wr_error *err)
 static void work(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn **last)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
-	struct round r = {.repo = repo};
+	struct round r = {.repo = repo, .first = first};
 	enum wr_code code = begin(&r, &err);
 	struct wr_turn *t = first;
 	unsigned n = 0;
@@ -423,7 +476,9 @@ static void work(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn
 			t->code = wr_fail(t->err, code, "%s", err.detail);
 	} while (++n < MAX_BATCH && !r.broken && (t = wr_repo_turn_more(repo, t)));
 	wr_gate_rest();
-	if (code == WR_OK && (code = finish(&r, &err)) != WR_OK)
+	if (code == WR_OK && (code = finish(&r, &err)) == WR_E_EXISTS)
+		code = again(&r, first, *last, &err);
+	if (code != WR_OK)
 		for (t = r.unsafe; t; t = t == *last ? NULL : t->next)
 			if (t->code == WR_OK)
 				t->code = wr_fail(t->err, code, "%s", err.detail);
@@ -436,7 +491,7 @@ enum wr_code wr_git_append(struct wr_git_repo *repo, struct wr_change *change, s
 	enum wr_code code;
 
 	wr_events_expect(repo->git->events, repo);
-	if ((code = wr_repo_turn_wait(repo, &turn, err)) != WR_OK)
+	if ((code = wr_keeper_pace(repo, err)) != WR_OK || (code = wr_repo_turn_wait(repo, &turn, err)) != WR_OK)
 		return code;
 	if (!turn.done) {
 		work(repo, &turn, &last);

@@ -8,6 +8,7 @@
 #ifndef WR_APPEND_H
 #define WR_APPEND_H
 
+#include "core/base/room.h"
 #include "core/base/stream.h"
 #include "core/git/plan.h"
 
@@ -42,6 +43,12 @@ WR_MUST_CHECK enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr
  * WR_E_SHALLOW_ROOT instead of WR_E_BAD_PACK. Before the pack.
  */
 void wr_quarantine_shallow(struct wr_quarantine *q, const struct wr_oids *roots);
+
+/*
+ * Who counts the memory that the pack makes the server take (index.h); borrowed until the quarantine is freed. Before the
+ * pack, which may then end with WR_E_UNAVAILABLE.
+ */
+void wr_quarantine_room(struct wr_quarantine *q, const struct wr_room *room);
 
 /*
  * The pack was not pushed: it comes from another server or another store, whose history nobody can mend. Objects are then

@@ -83,6 +83,11 @@ enum wr_code wr_below_file(int *fd, uint64_t *size, int dir, const char *name, c
 	return WR_OK;
 }
 
+static enum wr_code too_large(const char *label, size_t max, struct wr_error *err)
+{
+	return wr_fail(err, WR_E_INVALID_REQUEST, "%.100s has more than %zu bytes", label, max);
+}
+
 enum wr_code wr_below_read(char **out, size_t *len, int dir, const char *name, const char *label, size_t max,
 			   struct wr_error *err)
 {
@@ -94,6 +99,8 @@ enum wr_code wr_below_read(char **out, size_t *len, int dir, const char *name, c
 
 	if (code != WR_OK)
 		return code;
+	if (size > max)
+		return too_large(label, max, err);
 	for (;;) {
 		ssize_t n;
 
@@ -115,7 +122,7 @@ enum wr_code wr_below_read(char **out, size_t *len, int dir, const char *name, c
 			break;
 		got += (size_t)n;
 		if (got > max)
-			return wr_fail(err, WR_E_INVALID_REQUEST, "%.100s has more than %zu bytes", label, max);
+			return too_large(label, max, err);
 	}
 	text[got] = '\0';
 	*out = WR_STEAL(text);

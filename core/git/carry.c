@@ -7,6 +7,7 @@
 #include "core/git/git_internal.h"
 #include "core/git/graph.h"
 #include "core/git/guard.h"
+#include "core/git/marks.h"
 #include "core/git/pack_write.h"
 
 /* A pushed pack of this many objects or bytes is linked where all of it is wanted; of a smaller one the entries are
@@ -22,8 +23,10 @@ void wr_carry_fini(struct wr_carry *c)
 	for (size_t i = 0; i < c->member_count; i++)
 		wr_pack_unref(c->members[i].pack);
 	free(c->members);
-	free(c->whole);
-	free(c->places);
+	for (size_t i = 0; i < WR_ARRAY_LEN(c->parts); i++) {
+		free(c->parts[i].whole);
+		free(c->parts[i].places);
+	}
 	if (c->from >= 0)
 		close(c->from);
 	*c = (struct wr_carry){.from = -1, .to = -1};
@@ -33,7 +36,7 @@ void wr_carry_fini(struct wr_carry *c)
 
 /*
  * Whether everything alive in base and tails is wanted: no head or tag lost anything since the checkpoint, and each
- * that there was then is wanted as it is now.
+ * that there was then is wanted as it is now, as a head or tag.
  */
 static enum wr_code wants_closure(bool *out, const struct wr_carry *c)
 {
@@ -45,7 +48,8 @@ static enum wr_code wants_closure(bool *out, const struct wr_carry *c)
 	if (c->snap->lost)
 		return WR_OK;
 	for (size_t i = 0; i < c->ref_count; i++)
-		if ((code = wr_oidmap_add(&wanted, &c->refs[i].oid, 0, NULL, c->err)) != WR_OK)
+		if (wr_closure_is_head_or_tag(c->refs[i].name) &&
+		    (code = wr_oidmap_add(&wanted, &c->refs[i].oid, 0, NULL, c->err)) != WR_OK)
 			return code;
 	for (size_t i = 0; i < n; i++) {
 		struct wr_ref ref;
@@ -81,7 +85,7 @@ static enum wr_code reached(void *arg, struct wr_place home, const struct wr_oid
 	return WR_OK;
 }
 
-static enum wr_code walk(struct wr_carry *c)
+static enum wr_code begin_walk(struct wr_carry *c)
 {
 	bool gains;
 	enum wr_code code;
@@ -91,14 +95,34 @@ static enum wr_code walk(struct wr_carry *c)
 		return code;
 	c->closure.reached = reached;
 	c->closure.arg = c;
+	return WR_OK;
+}
+
+/* From heads and tags, or from the other refs. */
+static enum wr_code walk(struct wr_carry *c, bool others)
+{
+	enum wr_code code = WR_OK;
+
 	for (size_t i = 0; i < c->ref_count && code == WR_OK; i++)
-		code = wr_closure_walk_from(&c->closure, &c->refs[i].oid, c->err);
-	if (code == WR_OK)
-		tell(c, "Counting objects", c->reached, c->reached, true);
+		if (wr_closure_is_head_or_tag(c->refs[i].name) != others)
+			code = wr_closure_walk_from(&c->closure, &c->refs[i].oid, c->err);
 	return code;
 }
 
+static bool has_others(const struct wr_carry *c)
+{
+	for (size_t i = 0; i < c->ref_count; i++)
+		if (!wr_closure_is_head_or_tag(c->refs[i].name))
+			return true;
+	return false;
+}
+
 /* ---- which packs come as they are ---- */
+
+static bool is_large(const struct wr_pack *pack)
+{
+	return pack->count >= LINK_COUNT || pack->size >= LINK_BYTES;
+}
 
 static bool is_whole(const struct wr_carry *c, uint32_t src)
 {
@@ -106,50 +130,107 @@ static bool is_whole(const struct wr_carry *c, uint32_t src)
 
 	if (wr_closure_role(m->role))
 		return c->closure.gains ? !m->dead : c->closure.marked[src] == m->pack->count;
-	return c->closure.marked[src] == m->pack->count &&
-	       (m->pack->count >= LINK_COUNT || m->pack->size >= LINK_BYTES);
+	return c->closure.marked[src] == m->pack->count && is_large(m->pack);
 }
 
-static enum wr_code add_place(struct wr_carry *c, struct wr_place place)
+static enum wr_code add_place(struct wr_carry *c, struct wr_carry_part *part, struct wr_place place)
 {
-	if (c->place_count == c->place_cap) {
-		size_t cap = c->place_cap ? c->place_cap * 2 : 256;
-		struct wr_place *v = reallocarray(c->places, cap, sizeof *v);
+	if (part->place_count == part->place_cap) {
+		size_t cap = part->place_cap ? part->place_cap * 2 : 256;
+		struct wr_place *v = reallocarray(part->places, cap, sizeof *v);
 
 		if (!v)
 			return wr_fail_nomem(c->err);
-		c->places = v;
-		c->place_cap = cap;
+		part->places = v;
+		part->place_cap = cap;
 	}
-	c->places[c->place_count++] = place;
+	part->places[part->place_count++] = place;
 	return WR_OK;
 }
 
-static enum wr_code add_entries(struct wr_carry *c, uint32_t src)
+/* before: NULL, or what had been reached by then and does not count. */
+static enum wr_code add_entries(struct wr_carry *c, struct wr_carry_part *part, uint32_t src,
+				const struct wr_marks *before)
 {
 	enum wr_code code = WR_OK;
 
-	for (uint32_t pos = 0; pos < c->closure.counts[src] && code == WR_OK; pos++)
-		if (wr_closure_has(&c->closure, (struct wr_place){src, pos}))
-			code = add_place(c, (struct wr_place){src, pos});
+	for (uint32_t pos = 0; pos < c->closure.counts[src] && code == WR_OK; pos++) {
+		struct wr_place place = {src, pos};
+
+		if (before ? wr_closure_marked(&c->closure, place) && !wr_marks_has(before, place)
+			   : wr_closure_has(&c->closure, place))
+			code = add_place(c, part, place);
+	}
 	return code;
+}
+
+static enum wr_code choose_kin(struct wr_carry *c)
+{
+	struct wr_carry_part *part = &c->parts[0];
+	enum wr_code code = WR_OK;
+
+	for (uint32_t src = 0; src < c->closure.sources && code == WR_OK; src++) {
+		if (src < c->snap->member_count && is_whole(c, src))
+			part->whole[part->whole_count++] = src;
+		else
+			code = add_entries(c, part, src, NULL);
+	}
+	return code;
+}
+
+/* What the second walk marked, and only that: a pack of which the first one marked anything does not come whole. */
+static enum wr_code choose_others(struct wr_carry *c, const struct wr_marks *before, const uint32_t *marked)
+{
+	struct wr_carry_part *part = &c->parts[1];
+	const struct wr_closure *all = &c->closure;
+	enum wr_code code = WR_OK;
+
+	for (uint32_t src = 0; src < all->sources && code == WR_OK; src++) {
+		if (all->marked[src] == marked[src])
+			continue;
+		if (src < c->snap->member_count && marked[src] == 0 && all->marked[src] == all->counts[src] &&
+		    is_large(c->snap->members[src].pack))
+			part->whole[part->whole_count++] = src;
+		else
+			code = add_entries(c, part, src, before);
+	}
+	return code;
+}
+
+static enum wr_code walk_others(struct wr_carry *c)
+{
+	WR_AUTO_MEM uint32_t *marked = calloc(c->closure.sources + 1, sizeof *marked);
+	WR_AUTO_S(wr_marks) before = {.v = NULL};
+	enum wr_code code;
+
+	if (!marked)
+		return wr_fail_nomem(c->err);
+	if ((code = wr_marks_init(&before, c->snap, c->err)) != WR_OK)
+		return code;
+	wr_marks_copy(&before, &(struct wr_marks){c->closure.marks, c->closure.sources}, c->snap);
+	memcpy(marked, c->closure.marked, c->closure.sources * sizeof *marked);
+	code = walk(c, true);
+	return code == WR_OK ? choose_others(c, &before, marked) : code;
 }
 
 static enum wr_code choose(struct wr_carry *c)
 {
-	enum wr_code code = WR_OK;
+	enum wr_code code;
 
-	c->whole = calloc(c->snap->member_count + 1, sizeof *c->whole);
-	c->members = calloc(c->snap->member_count + 1, sizeof *c->members);
-	if (!c->whole || !c->members)
-		return wr_fail_nomem(c->err);
-	for (uint32_t src = 0; src < c->closure.sources && code == WR_OK; src++) {
-		if (src < c->snap->member_count && is_whole(c, src))
-			c->whole[c->whole_count++] = src;
-		else
-			code = add_entries(c, src);
+	for (size_t i = 0; i < WR_ARRAY_LEN(c->parts); i++) {
+		c->parts[i].whole = calloc(c->snap->member_count + 1, sizeof *c->parts[i].whole);
+		if (!c->parts[i].whole)
+			return wr_fail_nomem(c->err);
 	}
-	return code;
+	/* Each part may have a pack of its own. */
+	c->members = calloc(c->snap->member_count + WR_ARRAY_LEN(c->parts), sizeof *c->members);
+	if (!c->members)
+		return wr_fail_nomem(c->err);
+	if ((code = walk(c, false)) != WR_OK || (code = choose_kin(c)) != WR_OK ||
+	    (has_others(c) && (code = walk_others(c)) != WR_OK))
+		return code;
+	tell(c, "Counting objects", c->reached, c->reached, true);
+	return WR_OK;
 }
 
 /* ---- packs ---- */
@@ -195,9 +276,15 @@ static enum wr_code take_file(struct wr_carry *c, bool *linked, const char *name
 	return copy_bytes(c, file, data, size, guard);
 }
 
-static enum wr_code take_pack(struct wr_carry *c, uint32_t src)
+static void add_member(struct wr_carry *c, struct wr_pack *pack, bool others)
 {
-	const struct wr_pack *p = c->snap->members[src].pack;
+	c->members[c->member_count].role = others ? WR_ROLE_OTHER : c->member_count ? WR_ROLE_TAIL : WR_ROLE_BASE;
+	c->members[c->member_count++].pack = pack;
+}
+
+static enum wr_code take_pack(struct wr_carry *c, uint32_t src, bool others)
+{
+	struct wr_pack *p = c->snap->members[src].pack;
 	bool linked = true;
 	enum wr_code code;
 
@@ -207,8 +294,7 @@ static enum wr_code take_pack(struct wr_carry *c, uint32_t src)
 		return code;
 	c->linked += linked;
 	c->copied += !linked;
-	c->members[c->member_count].role = c->member_count ? WR_ROLE_TAIL : WR_ROLE_BASE;
-	c->members[c->member_count++].pack = wr_pack_ref(c->snap->members[src].pack);
+	add_member(c, wr_pack_ref(p), others);
 	return WR_OK;
 }
 
@@ -223,36 +309,47 @@ static int larger_first(const void *a, const void *b, void *arg)
 	return (x > y) - (x < y);
 }
 
-static enum wr_code write_own(struct wr_carry *c)
+static enum wr_code write_own(struct wr_carry *c, const struct wr_carry_part *part, bool others)
 {
 	struct wr_pack *own = NULL;
 	enum wr_code code =
-		wr_pack_write(&own, &c->written, c->to, c->snap, c->places, c->place_count, c->cancel, c->err);
+		wr_pack_write(&own, &c->written, c->to, c->snap, part->places, part->place_count, c->cancel, c->err);
 
-	if (code != WR_OK)
-		return code;
-	c->members[c->member_count].role = c->member_count ? WR_ROLE_TAIL : WR_ROLE_BASE;
-	c->members[c->member_count++].pack = own;
-	return WR_OK;
+	if (code == WR_OK)
+		add_member(c, own, others);
+	return code;
+}
+
+/* *done of total packs, for who wants to know. */
+static enum wr_code bring(struct wr_carry *c, struct wr_carry_part *part, bool others, size_t *done, size_t total)
+{
+	enum wr_code code;
+
+	/* The largest is the base, as everywhere. */
+	qsort_r(part->whole, part->whole_count, sizeof *part->whole, larger_first, c->snap);
+	for (size_t i = 0; i < part->whole_count; i++) {
+		tell(c, "Writing packs", (*done)++, total, false);
+		if ((code = take_pack(c, part->whole[i], others)) != WR_OK)
+			return code;
+	}
+	if (part->place_count == 0)
+		return WR_OK;
+	tell(c, "Writing packs", (*done)++, total, false);
+	return write_own(c, part, others);
 }
 
 enum wr_code wr_carry_bring(struct wr_carry *c, int to)
 {
-	enum wr_code code = WR_OK;
+	size_t done = 0, total = 0;
+	enum wr_code code;
 
 	c->to = to;
-	/* The largest is the base, as everywhere. */
-	qsort_r(c->whole, c->whole_count, sizeof *c->whole, larger_first, c->snap);
-	for (size_t i = 0; i < c->whole_count && code == WR_OK; i++) {
-		tell(c, "Writing packs", i, c->whole_count + 1, false);
-		code = take_pack(c, c->whole[i]);
-	}
-	if (code != WR_OK)
+	for (size_t i = 0; i < WR_ARRAY_LEN(c->parts); i++)
+		total += c->parts[i].whole_count + (c->parts[i].place_count > 0);
+	if ((code = bring(c, &c->parts[0], false, &done, total)) != WR_OK ||
+	    (code = bring(c, &c->parts[1], true, &done, total)) != WR_OK)
 		return code;
-	tell(c, "Writing packs", c->whole_count, c->whole_count + 1, false);
-	if (c->place_count && (code = write_own(c)) != WR_OK)
-		return code;
-	tell(c, "Writing packs", c->whole_count + 1, c->whole_count + 1, true);
+	tell(c, "Writing packs", total, total, true);
 	return WR_OK;
 }
 
@@ -290,7 +387,7 @@ enum wr_code wr_carry_choose(struct wr_carry *c, const struct wr_git_repo *sourc
 	c->err = err;
 	c->from = c->to = -1;
 	open_source(c, source);
-	if ((code = walk(c)) != WR_OK)
+	if ((code = begin_walk(c)) != WR_OK)
 		return code;
 	return choose(c);
 }

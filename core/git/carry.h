@@ -1,6 +1,7 @@
 /*
  * core/git/carry.h: what refs of a repository here reach, brought to another folder: packs that hold nothing else come
- * as they are, as hard links or copies, all else as one pack of its own. Exactly that: nothing more comes along.
+ * as they are, as hard links or copies, all else as packs of its own. Exactly that: nothing more comes along. What heads
+ * and tags reach and what only other refs do come in packs of their own, as their roles want it (refsfile.h).
  * Ownership: the struct is the caller's: zero but for the inputs and from (-1), then wr_carry_fini(), also after
  *            an error.
  *            wr_carry_choose() borrows snap, cancel and err for as long.
@@ -23,7 +24,7 @@ struct wr_carry {
 	size_t ref_count;
 	bool may_link;
 	const struct wr_progress *progress; /* NULL: none */
-	/* Outputs of wr_carry_bring(): the packs that came (a base, tails), how they came, and bytes written. */
+	/* Outputs of wr_carry_bring(): the packs that came (base, tails, others), how they came, and bytes written. */
 	struct wr_member *members;
 	size_t member_count;
 	unsigned linked, copied;
@@ -33,10 +34,13 @@ struct wr_carry {
 	int from, to;		  /* objects/pack of both; from is -1 where the source has gone */
 	struct wr_closure closure;
 	uint64_t reached; /* by the walk */
-	uint32_t *whole;  /* sources that come as they are */
-	size_t whole_count;
-	struct wr_place *places; /* entries to copy */
-	size_t place_count, place_cap;
+	/* What heads and tags reach; what only other refs do. */
+	struct wr_carry_part {
+		uint32_t *whole; /* sources that come as they are */
+		size_t whole_count;
+		struct wr_place *places; /* entries to copy */
+		size_t place_count, place_cap;
+	} parts[2];
 	const struct wr_cancel *cancel;
 	struct wr_error *err;
 };

@@ -99,11 +99,45 @@ static enum wr_code write_times(struct wr_checkpoint *out, struct wr_member *m, 
 	return wr_mtimes_write(&out->written, packs, m->pack, times, b->err);
 }
 
-static enum wr_code add_cruft(struct wr_checkpoint *out, const struct wr_build *b, int packs)
+/* For certain: not for want of memory, nor for its size. */
+static bool is_damaged(const struct wr_build *b, struct wr_place place)
+{
+	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	struct wr_stored e;
+	enum wr_code code = wr_snapshot_stored(&e, b->snap, place, NULL);
+
+	if (code == WR_OK && !wr_pack_sound(b->snap, place, &e))
+		return true;
+	if (code == WR_OK)
+		code = wr_snapshot_read_at(&obj, b->snap, place, NULL, NULL);
+	return code == WR_E_INTERNAL;
+}
+
+/* Damage in what nobody reaches keeps no checkpoint from being made. false: there is none, so something else is wrong. */
+static bool leave_damage_out(struct wr_build *b)
+{
+	size_t kept = 0, all = b->cruft.len;
+
+	for (size_t i = 0; i < all; i++) {
+		if (is_damaged(b, b->cruft.v[i]))
+			continue;
+		b->cruft.v[kept] = b->cruft.v[i];
+		b->cruft.since[kept++] = b->cruft.since[i];
+	}
+	b->cruft.len = kept;
+	return kept < all;
+}
+
+static enum wr_code add_cruft(struct wr_checkpoint *out, struct wr_build *b, int packs)
 {
 	size_t before = out->member_count;
 	enum wr_code code = add_new(out, b, packs, &b->cruft, WR_ROLE_CRUFT);
 
+	if (code == WR_E_INTERNAL && leave_damage_out(b)) {
+		if (b->err)
+			wr_error_fini(b->err);
+		code = add_new(out, b, packs, &b->cruft, WR_ROLE_CRUFT);
+	}
 	return code == WR_OK && out->member_count > before ? write_times(out, &out->members[before], b, packs) : code;
 }
 
@@ -113,7 +147,7 @@ static enum wr_role kin_role(const struct wr_checkpoint *out)
 }
 
 /* The base is the largest: those that stay come by size, and what is new is smaller than any of them. */
-static enum wr_code gather(struct wr_checkpoint *out, const struct wr_build *b, int packs)
+static enum wr_code gather(struct wr_checkpoint *out, struct wr_build *b, int packs)
 {
 	enum wr_code code;
 

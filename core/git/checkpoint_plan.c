@@ -214,7 +214,8 @@ static enum wr_code bury_other(struct wr_stay *stay, struct wr_build *b, bool cr
 		if (cruft && item && !item->drop) {
 			stay->since = wr_since_min(stay->since, item->since);
 			/* A time that is not the file's. */
-			stay->merged |= wr_marks_has(&b->unreached.young, place) || b->unreached.timeless;
+			stay->merged |= item->was_ahead || wr_marks_has(&b->unreached.young, place) ||
+					b->unreached.timeless;
 		} else if (item && !cruft) {
 			code = add_corpse(&list, b, pos, time_of(item));
 		} else if (cruft || !is_loose(b, place)) {

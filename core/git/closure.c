@@ -20,6 +20,11 @@ static uint32_t source_count(const struct wr_snapshot *snap, size_t src)
 	return src < snap->member_count ? snap->members[src].pack->count : snap->limits[src - snap->member_count];
 }
 
+static int by_id(const void *a, const void *b)
+{
+	return wr_oid_cmp(a, b);
+}
+
 enum wr_code wr_closure_init(struct wr_closure *c, const struct wr_snapshot *snap, bool gains,
 			     const struct wr_cancel *cancel, struct wr_error *err)
 {
@@ -44,6 +49,8 @@ enum wr_code wr_closure_init(struct wr_closure *c, const struct wr_snapshot *sna
 	}
 	if (snap->stored && (code = wr_refsfile_shallow(&c->shallow, snap->stored, err)) != WR_OK)
 		return code;
+	if (c->shallow.len)
+		qsort(c->shallow.v, c->shallow.len, sizeof *c->shallow.v, by_id);
 	return wr_cache_new(&c->cache, CACHE_BYTES, err);
 }
 
@@ -157,10 +164,7 @@ static enum wr_code reach(struct wr_closure *c, const struct wr_oid *oid, enum w
 
 static bool is_shallow(const struct wr_closure *c, const struct wr_oid *oid)
 {
-	for (size_t i = 0; i < c->shallow.len; i++)
-		if (wr_oid_eq(&c->shallow.v[i], oid))
-			return true;
-	return false;
+	return c->shallow.len && bsearch(oid, c->shallow.v, c->shallow.len, sizeof *oid, by_id);
 }
 
 /* The tree goes on top: the trees of one commit are read before those of the next, which are deltas on them. */
@@ -170,7 +174,9 @@ static enum wr_code enter_commit(struct wr_closure *c, const struct wr_oid *oid,
 	WR_AUTO_S(wr_commit) commit = {.parents = NULL};
 	enum wr_code code = wr_commit_parse(&commit, bytes, err);
 
-	for (size_t i = commit.parent_count; code == WR_OK && i > 0 && !is_shallow(c, oid); i--)
+	if (code == WR_OK && is_shallow(c, oid))
+		commit.parent_count = 0;
+	for (size_t i = commit.parent_count; code == WR_OK && i > 0; i--)
 		code = reach(c, &commit.parents[i - 1], WR_COMMIT, err);
 	return code == WR_OK ? reach(c, &commit.tree, WR_TREE, err) : code;
 }

@@ -30,7 +30,7 @@ struct wr_closure {
 	/* Ids that were met lately, by their first bytes: most entries of a tree are those of its predecessor. */
 	struct wr_oid *recent;
 	uint8_t *recent_types;
-	struct wr_oids shallow;
+	struct wr_oids shallow; /* sorted */
 	struct wr_closure_item *stack;
 	size_t len, cap;
 	uint32_t steps;

@@ -58,6 +58,13 @@ enum wr_code wr_current_read(struct wr_current *out, int warren, struct wr_error
 	return wr_current_parse(out, wr_str_n(text, len), err);
 }
 
+enum wr_code wr_current_put(int warren, const struct wr_current *current, struct wr_error *err)
+{
+	char text[MAX_TEXT];
+
+	return wr_file_put(warren, "current", wr_str_n(text, (size_t)put(text, current)), err);
+}
+
 enum wr_code wr_current_write(int warren, const struct wr_current *current, struct wr_error *err)
 {
 	char text[MAX_TEXT];

@@ -23,6 +23,8 @@ struct wr_current {
 /* warren: an open descriptor of that folder. */
 WR_MUST_CHECK enum wr_code wr_current_read(struct wr_current *out, int warren, struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_current_parse(struct wr_current *out, struct wr_str text, struct wr_error *err);
+/* The first one, in a folder that nobody sees yet. Not flushed. */
+WR_MUST_CHECK enum wr_code wr_current_put(int warren, const struct wr_current *current, struct wr_error *err);
 /* By a durable rename. After an error the old or the new one is in place. */
 WR_MUST_CHECK enum wr_code wr_current_write(int warren, const struct wr_current *current, struct wr_error *err);
 

@@ -213,8 +213,11 @@ void wr_events_opened(struct wr_events *ev, struct wr_git_repo *repo, bool made)
 			wr_events_rouse(ev, repo);
 			wr_events_mark_anew(ev, repo);
 		}
-		ev->later_at = 0;
-		pthread_cond_signal(&ev->work);
+		/* Most are opened only to be read, and nothing waits for that. */
+		if (e->remark || ev->later.first) {
+			ev->later_at = 0;
+			pthread_cond_signal(&ev->work);
+		}
 	}
 	pthread_mutex_unlock(&ev->mutex);
 }

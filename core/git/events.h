@@ -24,6 +24,7 @@
 #ifndef WR_EVENTS_H
 #define WR_EVENTS_H
 
+#include "core/git/due.h"
 #include "core/git/git.h"
 #include "core/git/journal.h"
 
@@ -62,8 +63,12 @@ struct wr_event_sink {
 	 * says something else, nothing is done. An error is of the whole transaction.
 	 */
 	enum wr_code (*deliver)(void *arg, struct wr_delivery *v, size_t n, struct wr_error *err);
-	/* The mark goes where it is still this token. May come undone by a power cut. */
-	enum wr_code (*unmark)(void *arg, const char *repo_id, const char *token, struct wr_error *err);
+	/*
+	 * The mark goes where it is still this token, and then the row says what care is due (NULL: as before). May come
+	 * undone by a power cut, both together.
+	 */
+	enum wr_code (*unmark)(void *arg, const char *repo_id, const char *token, const struct wr_due *due,
+			       struct wr_error *err);
 	/* The next marked repository after this id ("" for the first); WR_E_NOT_THERE when there are no more. */
 	enum wr_code (*next_marked)(void *arg, char out[WR_UUID_LEN + 1], const char *after, struct wr_error *err);
 };

@@ -21,10 +21,14 @@ void wr_events_sweep(struct wr_events *ev)
 	struct wr_git_repo *repo;
 
 	while ((repo = ev->sweeps)) {
+		struct wr_suspect_mark mark;
+
 		ev->sweeps = repo->events.sweep_next;
 		repo->events.sweep = false;
 		pthread_mutex_unlock(&ev->mutex);
+		wr_suspect_begin(&mark, repo->id);
 		wr_repo_sweep_journals(repo);
+		wr_suspect_end(&mark);
 		wr_git_repo_unref(repo);
 		pthread_mutex_lock(&ev->mutex);
 	}

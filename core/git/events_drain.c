@@ -1,4 +1,5 @@
 /* Events: handing over what journals have, many repositories in one transaction. */
+#include "core/base/suspects.h"
 #include "core/git/events_internal.h"
 
 #define BATCH_REPOS 32	  /* in one transaction, */
@@ -52,9 +53,12 @@ static size_t look(struct batch *b)
 
 	for (i = 0; i < b->n && got < BATCH_EVENTS; i++) {
 		struct wr_delivery *v = &b->v[i];
+		struct wr_suspect_mark mark;
 
+		wr_suspect_begin(&mark, v->repo_id);
 		v->code = wr_repo_events_after(&b->events[i], &v->n, &b->texts[i], &v->to, b->repos[i], v->from,
 					       BATCH_EVENTS, &v->err);
+		wr_suspect_end(&mark);
 		v->events = b->events[i];
 		got += v->n;
 	}

@@ -1,6 +1,7 @@
 /* Events: the thread "wr-events", its marks and their end. */
 #include "core/base/log.h"
 #include "core/git/events_internal.h"
+#include "core/git/keeper.h"
 
 #define APPEND_MS 300000 /* that a mark lasts for a record which was announced */
 #define STOP_MS 1000	 /* for what is left at a stop */
@@ -117,8 +118,9 @@ static void try_again(struct wr_events *ev)
 
 static int64_t quiet(const struct wr_events *ev)
 {
-	/* Each keeps its handle open. */
-	int64_t ms = ev->idle_count > ev->git->cfg.idle_repos ? ev->quiet_ms / 10 : ev->quiet_ms;
+	/* Each keeps its handle open, like those that are idle: there may be as many. */
+	size_t room = wr_weight_repos(&ev->git->room, ev->git->cfg.idle_repos);
+	int64_t ms = ev->idle_count > 2 * room ? 1 : ev->idle_count > room ? ev->quiet_ms / 10 : ev->quiet_ms;
 
 	if (wr_mono_ms() < ev->hurry_until)
 		return 1;
@@ -126,9 +128,21 @@ static int64_t quiet(const struct wr_events *ev)
 	return ms > 0 ? ms : 1;
 }
 
-static void unmark(struct wr_events *ev, struct wr_git_repo *repo)
+/* With the mark goes what made it known that there may be care to be taken: from now on the row says it. */
+static void take_back(struct wr_events *ev, struct wr_git_repo *repo)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct wr_due due;
+	bool known = wr_repo_due(&due, repo);
+
+	if (ev->sink->unmark(ev->sink->arg, repo->id, repo->events.token, known ? &due : NULL, &err) != WR_OK)
+		wr_events_log_failure(repo->id, &err);
+	else if (known)
+		wr_keeper_settle(ev->git->keeper, repo, &due);
+}
+
+static void unmark(struct wr_events *ev, struct wr_git_repo *repo)
+{
 	struct wr_repo_events *e = &repo->events;
 	bool mine = e->mine, open = e->open;
 
@@ -138,9 +152,8 @@ static void unmark(struct wr_events *ev, struct wr_git_repo *repo)
 	 * A mark that stays costs the next start a look, and no more: because of an error, or because it took the place of
 	 * another process's, which still counts on it.
 	 */
-	if ((mine || (!open && !wr_git_others(ev->git))) &&
-	    ev->sink->unmark(ev->sink->arg, repo->id, e->token, &err) != WR_OK)
-		wr_events_log_failure(repo->id, &err);
+	if (mine || (!open && !wr_git_others(ev->git)))
+		take_back(ev, repo);
 	pthread_mutex_lock(&ev->mutex);
 	e->state = WR_UNMARKED;
 	pthread_cond_broadcast(&ev->moved);

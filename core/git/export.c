@@ -1,14 +1,57 @@
 /*
  * packed-refs: a header line, "<id> <name>" for each ref by name, and "^<id>" after a tag: what it leads to.
  */
+#include "core/git/export.h"
+
 #include <errno.h>
 #include <sys/stat.h>
 
-#include "core/base/buf.h"
 #include "core/base/file.h"
 #include "core/git/checkpoint.h"
 
 #define TEXT_MAX ((size_t)4 << 30)
+
+/* ---- texts ---- */
+
+void wr_export_refs_begin(struct wr_buf *out)
+{
+	wr_buf_addz(out, "# pack-refs with: peeled fully-peeled sorted \n");
+}
+
+static void add_id(struct wr_buf *out, const struct wr_oid *oid, char end)
+{
+	char hex[WR_OID_HEX + 1];
+
+	wr_oid_hex(hex, oid);
+	wr_buf_add(out, hex, WR_OID_HEX);
+	wr_buf_addc(out, end);
+}
+
+void wr_export_ref(struct wr_buf *out, const struct wr_ref *ref)
+{
+	add_id(out, &ref->oid, ' ');
+	wr_buf_adds(out, ref->name);
+	wr_buf_addc(out, '\n');
+	if (wr_oid_zero(&ref->peeled))
+		return;
+	wr_buf_addc(out, '^');
+	add_id(out, &ref->peeled, '\n');
+}
+
+void wr_export_shallow(struct wr_buf *out, const struct wr_oids *roots)
+{
+	for (size_t i = 0; i < roots->len; i++)
+		add_id(out, &roots->v[i], '\n');
+}
+
+void wr_export_head(struct wr_buf *out, struct wr_str branch)
+{
+	wr_buf_addz(out, "ref: refs/heads/");
+	wr_buf_adds(out, branch);
+	wr_buf_addc(out, '\n');
+}
+
+/* ---- files of a checkpoint ---- */
 
 static enum wr_code differs(bool *out, int dir, const char *name, struct wr_str text, struct wr_error *err)
 {
@@ -58,21 +101,12 @@ static enum wr_code export_refs(int dir, const struct wr_snapshot *snap, struct 
 {
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(TEXT_MAX);
 	size_t n = snap->stored ? wr_refsfile_count(snap->stored) : 0;
-	char hex[WR_OID_HEX + 1];
 	struct wr_ref ref;
 
-	wr_buf_addz(&text, "# pack-refs with: peeled fully-peeled sorted \n");
+	wr_export_refs_begin(&text);
 	for (size_t i = 0; i < n; i++) {
 		wr_refsfile_ref_at(&ref, snap->stored, i);
-		wr_oid_hex(hex, &ref.oid);
-		wr_buf_add(&text, hex, WR_OID_HEX);
-		wr_buf_addc(&text, ' ');
-		wr_buf_adds(&text, ref.name);
-		wr_buf_addc(&text, '\n');
-		if (wr_oid_zero(&ref.peeled))
-			continue;
-		wr_oid_hex(hex, &ref.peeled);
-		wr_buf_printf(&text, "^%s\n", hex);
+		wr_export_ref(&text, &ref);
 	}
 	return wr_buf_ok(&text) ? replace(dir, "packed-refs", wr_buf_str(&text), err) : wr_fail_nomem(err);
 }
@@ -81,7 +115,6 @@ static enum wr_code export_shallow(int dir, const struct wr_snapshot *snap, stru
 {
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(TEXT_MAX);
 	WR_AUTO_S(wr_oids) roots = {NULL, 0, 0};
-	char hex[WR_OID_HEX + 1];
 	enum wr_code code;
 
 	if (snap->stored && (code = wr_refsfile_shallow(&roots, snap->stored, err)) != WR_OK)
@@ -89,10 +122,7 @@ static enum wr_code export_shallow(int dir, const struct wr_snapshot *snap, stru
 	if (roots.len == 0)
 		return unlinkat(dir, "shallow", 0) == 0 || errno == ENOENT ? WR_OK
 									     : wr_fail_errno(err, "remove shallow");
-	for (size_t i = 0; i < roots.len; i++) {
-		wr_oid_hex(hex, &roots.v[i]);
-		wr_buf_printf(&text, "%s\n", hex);
-	}
+	wr_export_shallow(&text, &roots);
 	return wr_buf_ok(&text) ? replace(dir, "shallow", wr_buf_str(&text), err) : wr_fail_nomem(err);
 }
 
@@ -102,9 +132,7 @@ enum wr_code wr_checkpoint_export(int dir, const struct wr_snapshot *snap, struc
 	WR_AUTO_S(wr_buf) head = WR_BUF_INIT(8192);
 	enum wr_code code;
 
-	wr_buf_addz(&head, "ref: refs/heads/");
-	wr_buf_adds(&head, default_branch);
-	wr_buf_addc(&head, '\n');
+	wr_export_head(&head, default_branch);
 	if (!wr_buf_ok(&head))
 		return wr_fail(err, WR_E_INTERNAL, "a default branch of %zu bytes", default_branch.len);
 	/* Refs before HEAD, so that the branch that it names is there. */

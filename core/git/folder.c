@@ -95,8 +95,14 @@ static void say_clean(const struct wr_folder *f, struct wr_journal *last)
 			   (unsigned long long)wr_journal_size(last));
 
 	wr_journal_trim(last);
-	/* Where it cannot be said, the next opening copies the journal for nothing. */
-	if (ftruncate(f->lock, 0) == 0 && pwrite(f->lock, now, (size_t)len, 0) != len)
+	/* Repositories that are only read come and go without a write. */
+	if (was_clean(f, last))
+		return;
+	/*
+	 * Where it cannot be said, the next opening copies the journal for nothing. Never cut to nothing: file systems take
+	 * that for a file that is written anew, and bring it to the disk at once.
+	 */
+	if (pwrite(f->lock, now, (size_t)len, 0) != len || ftruncate(f->lock, len) < 0)
 		errno = 0;
 }
 
@@ -148,32 +154,39 @@ static enum wr_code add_number(struct found *found, uint64_t n, struct wr_error 
 	return WR_OK;
 }
 
-static enum wr_code list_warren(struct found *found, const struct wr_folder *f, struct wr_error *err)
+static enum wr_code note(struct found *found, const char *name, struct wr_error *err)
 {
-	int fd = openat(f->warren, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	enum wr_code code = WR_OK;
-	struct dirent *e;
 	uint64_t n;
 
-	if (!d) {
-		code = wr_fail_errno(err, "open folder warren");
-		if (fd >= 0)
-			close(fd);
-		return code;
+	if (numbered(&n, name, "journal.", "")) {
+		found->last_journal = n > found->last_journal ? n : found->last_journal;
+		return add_number(found, n, err);
 	}
-	for (errno = 0; code == WR_OK && (e = readdir(d)); errno = 0) {
-		if (numbered(&n, e->d_name, "journal.", "")) {
-			code = add_number(found, n, err);
-			found->last_journal = n > found->last_journal ? n : found->last_journal;
-		} else if (numbered(&n, e->d_name, "", ".refs")) {
-			found->last_refs = n > found->last_refs ? n : found->last_refs;
+	if (numbered(&n, name, "", ".refs"))
+		found->last_refs = n > found->last_refs ? n : found->last_refs;
+	return WR_OK;
+}
+
+/* By the descriptor that is there: a stream of its own costs as much as the rest of an opening's look at the folder. */
+static enum wr_code list_warren(struct found *found, const struct wr_folder *f, struct wr_error *err)
+{
+	_Alignas(struct dirent64) char block[4096];
+	enum wr_code code = WR_OK;
+	ssize_t n;
+
+	if (lseek(f->warren, 0, SEEK_SET) < 0)
+		return wr_fail_errno(err, "seek in warren");
+	while (code == WR_OK && (n = getdents64(f->warren, block, sizeof block)) != 0) {
+		if (n < 0)
+			return wr_fail_errno(err, "read folder warren");
+		for (ssize_t at = 0; at < n && code == WR_OK;) {
+			const struct dirent64 *e = (const struct dirent64 *)(const void *)(block + at);
+
+			code = note(found, e->d_name, err);
+			at += e->d_reclen;
 		}
 	}
-	if (code == WR_OK && errno)
-		code = wr_fail_errno(err, "readdir of warren");
-	closedir(d);
-	if (found->count)
+	if (code == WR_OK && found->count)
 		qsort(found->journals, found->count, sizeof *found->journals, number_cmp);
 	return code;
 }
@@ -708,13 +721,31 @@ static enum wr_code fill(struct wr_folder *f, struct wr_error *err)
 		if (mkdirat(f->dir, folders[i], 0700) < 0)
 			return wr_fail_errno(err, "mkdir %s", folders[i]);
 	if ((code = open_dir(&f->warren, f->dir, "warren", err)) != WR_OK ||
-	    (code = wr_file_create(f->dir, "HEAD", WR_S("ref: refs/heads/main\n"), err)) != WR_OK ||
-	    (code = wr_file_create(f->dir, "config", WR_S(config), err)) != WR_OK)
+	    (code = wr_file_put(f->dir, "HEAD", WR_S("ref: refs/heads/main\n"), err)) != WR_OK ||
+	    (code = wr_file_put(f->dir, "config", WR_S(config), err)) != WR_OK)
 		return code;
 	f->lock = openat(f->warren, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (f->lock < 0 || fcntl(f->lock, F_OFD_SETLK, &lock) < 0)
 		return wr_fail_errno(err, "make warren/lock");
 	return WR_OK;
+}
+
+/* Both levels are flushed when something has come to stay there. */
+static enum wr_code make_shard(char *path, struct wr_error *err)
+{
+	char *slash;
+
+	if (mkdir(path, 0700) == 0 || errno == EEXIST)
+		return WR_OK;
+	if (errno == ENOENT && (slash = strrchr(path, '/'))) {
+		*slash = '\0';
+		if (mkdir(path, 0700) < 0 && errno != EEXIST)
+			return wr_fail_errno(err, "mkdir %s", path);
+		*slash = '/';
+		if (mkdir(path, 0700) == 0 || errno == EEXIST)
+			return WR_OK;
+	}
+	return wr_fail_errno(err, "mkdir %s", path);
 }
 
 enum wr_code wr_folder_make(struct wr_folder **out, char built[PATH_MAX], const struct wr_git *git, const char *id,
@@ -729,7 +760,7 @@ enum wr_code wr_folder_make(struct wr_folder **out, char built[PATH_MAX], const 
 	n = snprintf(begun, sizeof begun, "%s/%s", git->run.path, suffix + 1);
 	if (n < 0 || (size_t)n >= sizeof begun)
 		return wr_fail(err, WR_E_INTERNAL, "path too long: %s", suffix);
-	if ((code = wr_repo_shard(path, git, id, err)) != WR_OK || (code = wr_file_mkdirs(path, err)) != WR_OK ||
+	if ((code = wr_repo_shard(path, git, id, err)) != WR_OK || (code = make_shard(path, err)) != WR_OK ||
 	    (code = wr_repo_path(built, git, id, suffix, err)) != WR_OK)
 		return code;
 	f = folder_new();
@@ -752,20 +783,41 @@ enum wr_code wr_folder_make(struct wr_folder **out, char built[PATH_MAX], const 
 	return code;
 }
 
+static enum wr_code turn_journal(struct wr_folder *f, struct wr_snapshot **snap, bool flush, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *next = NULL;
+	struct wr_journal **j;
+	enum wr_code code;
+
+	if ((*snap)->journal_count == WR_SNAPSHOT_JOURNALS)
+		return wr_fail(err, WR_E_UNAVAILABLE, "checkpoints do not keep up with writes");
+	if ((code = wr_snapshot_copy(&next, *snap, err)) != WR_OK)
+		return code;
+	j = &next->journals[next->journal_count];
+	code = flush ? wr_journal_create(j, f->warren, f->next_journal++, 0, next->seq + 1, err)
+		     : wr_journal_start(j, f->warren, f->next_journal++, next->seq + 1, err);
+	if (code != WR_OK)
+		return code;
+	next->limits[next->journal_count++] = 0;
+	wr_snapshot_unref(*snap);
+	*snap = WR_STEAL(next);
+	return WR_OK;
+}
+
 enum wr_code wr_folder_start(struct wr_folder *f, struct wr_snapshot **snap, uint64_t checkpoint, struct wr_error *err)
 {
-	enum wr_code code = wr_current_write(f->warren, &(struct wr_current){checkpoint, 1}, err);
+	enum wr_code code = wr_current_put(f->warren, &(struct wr_current){checkpoint, 1}, err);
 
 	if (code != WR_OK)
 		return code;
 	f->checkpoint = checkpoint;
 	f->next_checkpoint = checkpoint + 1;
 	f->first_journal = f->next_journal = 1;
-	return wr_folder_turn_journal(f, snap, err);
+	return turn_journal(f, snap, false, err);
 }
 
-enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
-			     const struct wr_git *git, const char *id, struct wr_error *err)
+static enum wr_code begin_once(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
+			       const struct wr_git *git, const char *id, struct wr_error *err)
 {
 	WR_AUTO(wr_snapshot) *empty = NULL;
 	struct wr_folder *f;
@@ -783,24 +835,72 @@ enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, 
 	return WR_OK;
 }
 
-enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built, const struct wr_git *git,
-			      const char *id, struct wr_error *err)
+/* For the holder of a folder that was built and is to go into place. */
+static enum wr_code still_wanted(const struct wr_git *git, const char *id, struct wr_error *err)
 {
+	char branch[WR_BRANCH_ROOM];
+	enum wr_code code = WR_OK;
+
+	if (git->cfg.default_branch)
+		code = git->cfg.default_branch(git->cfg.default_branch_arg, branch, sizeof branch, id, err);
+	return code == WR_E_NOT_THERE ? wr_fail(err, code, "The repository was deleted") : code;
+}
+
+enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX], struct wr_git *git,
+			     const char *id, struct wr_error *err)
+{
+	enum wr_code code = begin_once(out, snap, built, git, id, err);
+	int64_t until = 0;
+
+	while (code == WR_E_UNAVAILABLE && wr_git_make_room(git, &until)) {
+		if (err)
+			wr_error_fini(err);
+		code = begin_once(out, snap, built, git, id, err);
+	}
+	return code;
+}
+
+static enum wr_code flush_made(const struct wr_folder *f, struct wr_error *err)
+{
+	static const char *const files[] = {"HEAD", "config", "packed-refs", "warren/current", "warren/journal.1"};
 	static const char *const folders[] = {"objects/pack", "objects", "refs/heads", "refs/tags", "refs", "warren",
 					      "."};
-	char path[PATH_MAX];
-	enum wr_code code = wr_repo_path(path, git, id, ".git", err);
+	enum wr_code code = wr_file_sync_all(f->dir, files, WR_ARRAY_LEN(files), err);
 
-	*unknown = false;
 	for (size_t i = 0; i < WR_ARRAY_LEN(folders) && code == WR_OK; i++)
 		code = wr_file_sync_dir(f->dir, folders[i], err);
+	return code;
+}
+
+enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built, struct wr_git *git, const char *id,
+			      struct wr_error *err)
+{
+	char path[PATH_MAX];
+	enum wr_code code = wr_repo_path(path, git, id, ".git", err);
+	int64_t until = 0;
+
+	*unknown = false;
+	if (code != WR_OK)
+		return code;
+	/* Once a flush has failed another one says nothing: only where a file could not be opened for it is it tried again. */
+	while ((code = flush_made(f, err)) == WR_E_UNAVAILABLE && wr_git_make_room(git, &until))
+		if (err)
+			wr_error_fini(err);
+	/*
+	 * Another process that deletes the repository first says so in its row, then looks into the shard. Either this
+	 * look comes after the row's change, or that one finds what was built, and waits for it.
+	 */
+	if (code == WR_OK)
+		code = still_wanted(git, id, err);
 	if (code != WR_OK)
 		return code;
 	if (rename(built, path) < 0)
 		return errno == EEXIST || errno == ENOTEMPTY
-			       ? wr_fail(err, WR_E_UNAVAILABLE, "repository %s: another process made it first", id)
+			       ? wr_fail(err, WR_E_EXISTS, "repository %s: another process made it first", id)
 			       : wr_fail_errno(err, "rename %s", built);
-	code = wr_repo_sync_shard(git, id, err);
+	while ((code = wr_repo_sync_shard(git, id, err)) == WR_E_UNAVAILABLE && wr_git_make_room(git, &until))
+		if (err)
+			wr_error_fini(err);
 	if (code != WR_OK && rename(path, built) < 0)
 		*unknown = true;
 	return code;
@@ -847,19 +947,7 @@ enum wr_code wr_folder_ready(struct wr_folder *f, struct wr_snapshot **snap, str
 
 enum wr_code wr_folder_turn_journal(struct wr_folder *f, struct wr_snapshot **snap, struct wr_error *err)
 {
-	WR_AUTO(wr_snapshot) *next = NULL;
-	enum wr_code code;
-
-	if ((*snap)->journal_count == WR_SNAPSHOT_JOURNALS)
-		return wr_fail(err, WR_E_UNAVAILABLE, "checkpoints do not keep up with writes");
-	if ((code = wr_snapshot_copy(&next, *snap, err)) != WR_OK ||
-	    (code = wr_journal_create(&next->journals[next->journal_count], f->warren, f->next_journal++, 0,
-				      next->seq + 1, err)) != WR_OK)
-		return code;
-	next->limits[next->journal_count++] = 0;
-	wr_snapshot_unref(*snap);
-	*snap = WR_STEAL(next);
-	return WR_OK;
+	return turn_journal(f, snap, true, err);
 }
 
 /* ---- checkpoints ---- */

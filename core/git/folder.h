@@ -23,7 +23,8 @@ struct wr_old_journal {
 
 struct wr_folder {
 	int dir, warren, lock;
-	uint64_t checkpoint, first_journal; /* as warren/current says */
+	_Atomic uint64_t checkpoint; /* as warren/current says, */
+	uint64_t first_journal;	     /* and this */
 	uint64_t next_checkpoint, next_journal; /* numbers that no file has */
 	struct wr_old_journal *old;
 	size_t old_count;
@@ -32,7 +33,7 @@ struct wr_folder {
 	 * The last journal's file may hold what nobody was told of, or less than is in memory: before anything is
 	 * written a copy has to take its place.
 	 */
-	atomic_bool to_copy; /* these two: written within the turn, read anywhere */
+	atomic_bool to_copy; /* what is atomic: written within the turn, read anywhere */
 	uint32_t keep; /* the records to copy */
 };
 
@@ -63,13 +64,13 @@ WR_MUST_CHECK enum wr_code wr_folder_start(struct wr_folder *f, struct wr_snapsh
  * finish, once the journal holds its first record, flushed, moves it into place; abort removes what begin made.
  */
 WR_MUST_CHECK enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
-					   const struct wr_git *git, const char *id, struct wr_error *err);
+					   struct wr_git *git, const char *id, struct wr_error *err);
 /*
- * WR_E_UNAVAILABLE where another process was faster. *unknown: a flush failed after the rename, and the rename could not
- * be taken back.
+ * WR_E_EXISTS where another process was faster; WR_E_NOT_THERE where the repository's row is gone or going. *unknown: a
+ * flush failed after the rename, and the rename could not be taken back.
  */
-WR_MUST_CHECK enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built,
-					    const struct wr_git *git, const char *id, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_folder_finish(struct wr_folder *f, bool *unknown, const char *built, struct wr_git *git,
+					    const char *id, struct wr_error *err);
 void wr_folder_abort(struct wr_folder *f, const char *built);
 
 /* Ready for a record: makes the copy that to_copy asks for, and gives the snapshot to go on from. */

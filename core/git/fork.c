@@ -4,6 +4,7 @@
 #include "core/git/carry.h"
 #include "core/git/checkpoint.h"
 #include "core/git/git_internal.h"
+#include "core/git/parse.h"
 
 struct forking {
 	struct wr_fork *fork;
@@ -21,10 +22,8 @@ static void forking_fini(struct forking *f)
 static int by_name(const void *pa, const void *pb)
 {
 	const struct wr_ref *a = pa, *b = pb;
-	size_t n = a->name.len < b->name.len ? a->name.len : b->name.len;
-	int c = n ? memcmp(a->name.ptr, b->name.ptr, n) : 0;
 
-	return c ? c : (a->name.len > b->name.len) - (a->name.len < b->name.len);
+	return wr_refname_cmp(a->name, b->name);
 }
 
 static enum wr_code write_refs(const struct forking *f, int warren)

@@ -1,6 +1,7 @@
 #include "core/git/git.h"
 
 #include <git2/global.h>
+#include <unistd.h>
 
 #include "core/base/file.h"
 #include "core/base/suspects.h"
@@ -30,6 +31,7 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 	}
 	git->cfg = *cfg;
 	git->cfg.fsck_ignore = NULL; /* is in fsck now */
+	wr_git_room(&git->room, cfg);
 	git->fsck = fsck;
 	/* The reader's bound: what is stored must be readable. */
 	if (git->cfg.max_delta_depth == 0 || git->cfg.max_delta_depth > WR_DELTA_DEPTH)
@@ -44,10 +46,12 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 	else if ((code = wr_git_path(repos, git->data, "repos", err)) == WR_OK &&
 		 (code = wr_file_mkdirs(repos, err)) == WR_OK)
 		code = wr_run_enter(&git->run, git->data, err);
+	if (code == WR_OK && !git->cfg.no_keeper)
+		code = wr_keeper_new(&git->keeper, git, err);
 	if (code == WR_OK && git->cfg.events)
 		code = wr_events_start(&git->events, git, git->cfg.events, err);
-	if (code == WR_OK && !git->cfg.no_keeper)
-		code = wr_keeper_start(&git->keeper, git, err);
+	if (code == WR_OK && git->keeper)
+		code = wr_keeper_begin(git->keeper, err);
 	if (code != WR_OK) {
 		wr_git_close(git);
 		return code;
@@ -70,8 +74,9 @@ void wr_git_close(struct wr_git *git)
 	if (!git)
 		return;
 	wr_handover_stop(git->handover);
-	wr_keeper_stop(git->keeper);
+	wr_keeper_end(git->keeper);
 	wr_events_stop(git->events);
+	wr_keeper_free(git->keeper);
 	for (size_t i = 0; git->table && i < git->buckets; i++) {
 		while (git->table[i]) {
 			struct wr_git_repo *repo = git->table[i];
@@ -179,6 +184,7 @@ static void idle_drop(struct wr_git *git, struct wr_git_repo *repo)
 		git->newest = repo->older;
 	repo->older = repo->newer = NULL;
 	git->idle--;
+	wr_weight_sub(&git->idle_weight, &repo->weight);
 }
 
 static void idle_add(struct wr_git *git, struct wr_git_repo *repo)
@@ -190,11 +196,39 @@ static void idle_add(struct wr_git *git, struct wr_git_repo *repo)
 		git->oldest = repo;
 	git->newest = repo;
 	git->idle++;
+	wr_repo_weigh(&repo->weight, repo);
+	wr_weight_add(&git->idle_weight, &repo->weight);
 }
 
 static bool is_idle(const struct wr_git *git, const struct wr_git_repo *repo)
 {
 	return repo->older || git->oldest == repo;
+}
+
+/* The idle one that was used longest ago leaves the table, for the front of a list of those to free. */
+static struct wr_git_repo *oldest_out(struct wr_git *git, struct wr_git_repo *list)
+{
+	struct wr_git_repo *repo = git->oldest;
+
+	idle_drop(git, repo);
+	table_drop(git, repo);
+	repo->next = list;
+	return repo;
+}
+
+static bool too_many_idle(const struct wr_git *git)
+{
+	return git->idle > git->cfg.idle_repos || (git->idle > 1 && !wr_weight_within(&git->idle_weight, &git->room));
+}
+
+static void free_all(struct wr_git_repo *list)
+{
+	while (list) {
+		struct wr_git_repo *repo = list;
+
+		list = repo->next;
+		repo_free(repo);
+	}
 }
 
 /* ---- handles ---- */
@@ -232,57 +266,46 @@ void wr_git_repo_unref(struct wr_git_repo *repo)
 
 	pthread_mutex_lock(&git->mutex);
 	if (--repo->users == 0) {
-		if (atomic_load(&repo->dead)) {
+		if (!repo->forgotten && atomic_load(&repo->dead)) {
 			/* Stays, without its files, so that no request that is still under way brings it back. */
 			close_it = true;
 			repo->users++;
-		} else if (!repo->snap || atomic_load(&git->handing_over)) {
+		} else if (repo->forgotten || !repo->snap || atomic_load(&git->handing_over)) {
+			table_drop(git, repo);
+			repo->next = NULL;
 			out = repo;
 		} else {
 			idle_add(git, repo);
-			if (git->idle > git->cfg.idle_repos) {
-				out = git->oldest;
-				idle_drop(git, out);
-			}
+			while (too_many_idle(git))
+				out = oldest_out(git, out);
 		}
-		if (out)
-			table_drop(git, out);
 	}
 	pthread_mutex_unlock(&git->mutex);
 	if (close_it) {
 		wr_repo_close_folder(repo, false);
 		pthread_mutex_lock(&git->mutex);
-		repo->users--;
+		if (--repo->users == 0 && repo->forgotten) {
+			table_drop(git, repo);
+			repo->next = NULL;
+			out = repo;
+		}
 		pthread_mutex_unlock(&git->mutex);
 	}
-	if (out)
-		repo_free(out);
+	free_all(out);
 }
 
 bool wr_git_relieve(struct wr_git *git)
 {
 	struct wr_git_repo *out = NULL;
-	size_t n;
+	size_t some;
 
 	pthread_mutex_lock(&git->mutex);
-	for (n = (git->idle + 1) / 2; n > 0 && git->oldest; n--) {
-		struct wr_git_repo *repo = git->oldest;
-
-		idle_drop(git, repo);
-		table_drop(git, repo);
-		repo->next = out;
-		out = repo;
-	}
+	some = (git->idle + 1) / 2;
+	for (size_t n = some; n > 0; n--)
+		out = oldest_out(git, out);
 	pthread_mutex_unlock(&git->mutex);
-	if (!out)
-		return false;
-	while (out) {
-		struct wr_git_repo *repo = out;
-
-		out = repo->next;
-		repo_free(repo);
-	}
-	return true;
+	free_all(out);
+	return some > 0;
 }
 
 const char *wr_git_repo_id(const struct wr_git_repo *repo)
@@ -314,6 +337,24 @@ void wr_git_kill(struct wr_git *git, const char *id)
 	/* The process that has it by now asks the row before its next record, and finds it deleted. */
 	if (atomic_load(&git->handing_over) && git->cfg.ask_owner)
 		git->cfg.ask_owner(git->cfg.ask_owner_arg, id);
+}
+
+void wr_git_forget(struct wr_git *git, const char *id)
+{
+	struct wr_git_repo *repo;
+	bool unused = false;
+
+	pthread_mutex_lock(&git->mutex);
+	repo = table_find(git, id);
+	if (repo && atomic_load(&repo->dead)) {
+		repo->forgotten = true;
+		unused = repo->users == 0;
+		if (unused)
+			table_drop(git, repo);
+	}
+	pthread_mutex_unlock(&git->mutex);
+	if (unused)
+		repo_free(repo);
 }
 
 void wr_git_yield(struct wr_git *git, const char *id)
@@ -367,11 +408,27 @@ enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *
 
 	if (!repo)
 		return wr_fail_nomem(err);
-	/* An append that began before the repository was killed may be writing. */
-	if ((code = wr_repo_turn_begin(repo, &turn, err)) != WR_OK)
-		return code;
-	wr_repo_close_folder(repo, false);
-	code = wr_repo_remove(git, id, err);
-	wr_repo_turn_end(repo, &turn);
+	/* An append that began before the repository was killed may be writing; a checkpoint breaks off soon. */
+	pthread_mutex_lock(&repo->keeping);
+	if ((code = wr_repo_turn_begin(repo, &turn, err)) == WR_OK) {
+		wr_repo_close_folder(repo, false);
+		code = wr_repo_remove(git, id, err);
+		wr_repo_turn_end(repo, &turn);
+	}
+	pthread_mutex_unlock(&repo->keeping);
+	/* What was parked of it is gone. */
+	if (code == WR_OK)
+		(void)wr_suspect_unpark(id);
 	return code;
+}
+
+enum wr_code wr_git_remove_flush(struct wr_git *git, const char *id, struct wr_error *err)
+{
+	char path[PATH_MAX];
+	enum wr_code code = wr_repo_shard(path, git, id, err);
+
+	/* Without the folder that its name stood in it has never been there. */
+	if (code != WR_OK || access(path, F_OK) != 0)
+		return code;
+	return wr_file_sync_dir(AT_FDCWD, path, err);
 }

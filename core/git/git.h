@@ -19,6 +19,7 @@
 struct wr_git;
 struct wr_git_repo;
 struct wr_event_sink;
+struct wr_due_list;
 
 struct wr_git_config {
 	const char *data;	   /* the data folder; copied */
@@ -28,7 +29,12 @@ struct wr_git_config {
 	uint64_t max_object_bytes; /* largest object that is ever inflated into memory */
 	unsigned max_delta_depth;  /* deltas of a pushed pack that may build on each other; 0: WR_DELTA_DEPTH (pack.h) */
 	const char *fsck_ignore;   /* git's message ids that let an object pass, by spaces or commas; NULL: none; copied */
-	unsigned idle_repos;	   /* repositories kept open without a user */
+	/*
+	 * Repositories kept open without a user, the memory that they may hold (0: no bound), and of their descriptors and
+	 * maps at most a quarter of what the process may have. Those used last stay; the very last one whatever it holds.
+	 */
+	unsigned idle_repos;
+	uint64_t idle_bytes;
 	/* NULL: nobody wants events (a command without a server). Outlives the store. */
 	const struct wr_event_sink *events;
 	/* NULL, or how the default branch of a repository is known, for the HEAD that plain git sees. */
@@ -43,6 +49,11 @@ struct wr_git_config {
 	int64_t (*now_ms)(void *arg);
 	void *now_arg;
 	bool no_keeper; /* no thread that checkpoints by itself (a command without a server) */
+	const struct wr_due_list *due; /* NULL, or what remembers the care that is due (due.h). Outlives the store */
+	unsigned care_threads;	       /* repositories that are cared for at once; 0: one */
+	int64_t care_pause_ms;	       /* between one and the next */
+	int64_t care_poll_ms;	       /* how often the list is asked for what others put there; 0: a minute */
+	unsigned redelta_clones;       /* whole clones after which smaller deltas are looked for; 0: never */
 	/*
 	 * NULL, or asks another process to give this repository back: called now and then by who waits for its lock. May
 	 * block for a second.
@@ -75,11 +86,19 @@ const char *wr_git_repo_id(const struct wr_git_repo *repo);
 void wr_git_kill(struct wr_git *git, const char *id);
 
 /*
- * Removes the folder of a killed repository (or of one that was never opened by this process). Absent is success.
- * Errors: WR_E_UNAVAILABLE while another process has it; WR_E_INTERNAL; may be called again.
+ * Removes the folder of a killed repository (or of one that was never opened by this process). Absent is success. A
+ * power cut may bring it back, or some of it, until wr_git_remove_flush() has worked: so many can be removed one after
+ * the other before the disk is waited for.
+ * Errors: WR_E_UNAVAILABLE while another process has it, or makes it; WR_E_INTERNAL; may be called again.
  */
 WR_MUST_CHECK enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_git_remove_flush(struct wr_git *git, const char *id, struct wr_error *err);
 
+/*
+ * The row of a killed repository is gone, which refuses what is still to come for it: nothing is kept of it in memory
+ * any more, once nobody holds a handle.
+ */
+void wr_git_forget(struct wr_git *git, const char *id);
 
 /* ---- care ---- */
 

@@ -16,6 +16,7 @@
 #include "core/git/git.h"
 #include "core/git/run.h"
 #include "core/git/snapshot_internal.h"
+#include "core/git/weight.h"
 
 struct wr_keeper;
 struct wr_handover;
@@ -25,11 +26,13 @@ struct wr_git {
 	struct wr_git_config cfg;
 	struct wr_fsck_rules fsck; /* for what is pushed */
 	pthread_mutex_t
-		mutex; /* table, buckets, count, idle list, and next, older, newer and users of each repository */
+		mutex; /* table, buckets, count, idle list and its weight; next, older, newer, weight and users of repositories */
 	struct wr_git_repo **table;
 	size_t buckets, count;
 	struct wr_git_repo *oldest, *newest; /* without a user */
 	size_t idle;
+	struct wr_weight idle_weight; /* of those without a user, as each was when it lost its last one */
+	struct wr_weight room;	      /* for them; set at the start */
 	struct wr_events *events; /* NULL: nobody wants them */
 	struct wr_keeper *keeper; /* NULL: none */
 	struct wr_run run;
@@ -51,8 +54,10 @@ struct wr_git_repo {
 	char id[WR_UUID_LEN + 1];
 	struct wr_git_repo *next;	   /* in its bucket */
 	struct wr_git_repo *older, *newer; /* while idle */
+	struct wr_weight weight;	   /* while idle */
 	size_t users;
 	atomic_bool dead;
+	bool forgotten; /* dead, and goes with its last user; under wr_git.mutex */
 	pthread_mutex_t mutex; /* loading, swept, snap, folder, its list of old journals, turns */
 	pthread_cond_t cond;
 	bool loading, swept;
@@ -71,10 +76,12 @@ struct wr_git_repo {
 	_Atomic int64_t building_ms; /* when the checkpoint that is being built began, by wr_git_now(); 0: none is */
 	int64_t heal_ms;	  /* no healing before this (monotonic); under mutex */
 	struct wr_repo_events events;
-	enum { WR_KEEP_NOT, WR_KEEP_LATER, WR_KEEP_NOW } queued; /* this and the next two: under the keeper's mutex */
-	struct wr_git_repo *keep_next;
+	enum { WR_KEEP_NOT, WR_KEEP_LATER, WR_KEEP_NOW } queued; /* this and the next four: under the keeper's mutex */
+	bool cared_for;						 /* by one of its threads */
+	struct wr_git_repo *keep_prev, *keep_next;
 	int64_t keep_at;
-	_Atomic int64_t written_ms, retry_ms; /* monotonic: the last record; no checkpoint by itself before this */
+	_Atomic int64_t written_ms, rewound_ms; /* monotonic: the last record; the first that made it "lost"; 0: none here */
+	atomic_uint level;  /* how many times over a checkpoint is due */
 };
 
 /* The clock that the time of unreached objects is measured by (rely.c): the one of cfg, or a steady one. */
@@ -137,6 +144,11 @@ void wr_repo_close_folder(struct wr_git_repo *repo, bool clean);
 
 /* Closes some of the repositories that nobody uses; false when there is none. */
 bool wr_git_relieve(struct wr_git *git);
+/*
+ * After WR_E_UNAVAILABLE for want of descriptors, maps or memory: closes some that nobody uses, or waits a little for marks
+ * to be taken back. Whether to try again, which is for a second; *until: 0 at first.
+ */
+bool wr_git_make_room(struct wr_git *git, int64_t *until);
 
 /*
  * Waits until it is this one's turn, in the order of the calls, for a minute at most (WR_E_UNAVAILABLE), or until another
@@ -174,7 +186,10 @@ WR_MUST_CHECK enum wr_code wr_repo_path(char out[PATH_MAX], const struct wr_git 
 /* Flushes <data>/repos/ab/cd and every folder above it, down from the data folder's own name. */
 WR_MUST_CHECK enum wr_code wr_repo_sync_shard(const struct wr_git *git, const char *id, struct wr_error *err);
 
-/* Removes the repository's folder, and what crashes left beside it. For the holder of the turn. */
+/*
+ * Removes the repository's folder, and what crashes left beside it; nothing of this is flushed. For the holder of the
+ * turn.
+ */
 WR_MUST_CHECK enum wr_code wr_repo_remove(const struct wr_git *git, const char *id, struct wr_error *err);
 
 #endif

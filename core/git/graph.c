@@ -78,9 +78,9 @@ enum wr_code wr_graph_load(struct wr_graph *g, uint32_t node, struct wr_error *e
 
 	if (g->nodes[node].flags & WR_NODE_LOADED)
 		return WR_OK;
-	if (++g->loads % 32 == 0 && (code = wr_cancelled(g->cancel, err)) != WR_OK)
-		return code;
-	if ((code = read_commit(&c, g, &oid, err)) != WR_OK)
+	g->loads++;
+	/* One may be thousands of deltas on a large one. */
+	if ((code = wr_cancelled(g->cancel, err)) != WR_OK || (code = read_commit(&c, g, &oid, err)) != WR_OK)
 		return code;
 	if (c.parent_count > MAX_EDGES - g->edge_count)
 		return wr_fail(err, WR_E_TOO_LARGE, "The commits of this history name more than %u parents", MAX_EDGES);
@@ -155,7 +155,7 @@ enum wr_code wr_peel(bool *again, struct wr_oid *out, enum wr_type *type, struct
 		*again = !added;
 		if (code != WR_OK || *again)
 			return code;
-		if ((p->met.len % 256 == 0 && (code = wr_cancelled(p->cancel, err)) != WR_OK) ||
+		if ((code = wr_cancelled(p->cancel, err)) != WR_OK ||
 		    (code = peel_step(&tag, &at, &is, chain, p->snap, err)) != WR_OK)
 			return code;
 		if (!tag) {

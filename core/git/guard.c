@@ -26,6 +26,7 @@ static _Atomic(struct block *) blocks;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* making blocks, and the free list */
 static struct wr_guard *unused;
 static uintptr_t page_size;
+static struct sigaction before; /* what was done about SIGBUS */
 
 static struct wr_guard *guard_of(uintptr_t at)
 {
@@ -46,20 +47,20 @@ static void on_bus(int sig, siginfo_t *info, void *context)
 	struct wr_guard *guard = info->si_code == BUS_ADRERR ? guard_of(at) : NULL;
 	int kept = errno;
 
-	(void)context;
-	/* What is not ours ends the process when the access is tried again. */
-	if (!guard ||
-	    mmap((void *)(at & ~(page_size - 1)), page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-		 0) == MAP_FAILED)
-		signal(sig, SIG_DFL);
-	else
+	if (guard && mmap((void *)(at & ~(page_size - 1)), page_size, PROT_READ,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED)
 		atomic_store(&guard->struck, true);
+	/* What is not ours ends the process when the access is tried again; who wants to note that was there before. */
+	else if (before.sa_flags & SA_SIGINFO)
+		before.sa_sigaction(sig, info, context);
+	else
+		signal(sig, SIG_DFL);
 	errno = kept;
 }
 
 static enum wr_code add_block(struct wr_error *err)
 {
-	struct sigaction action = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_RESTART};
+	struct sigaction action = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
 	struct block *b = calloc(1, sizeof *b);
 
 	if (!b)
@@ -67,7 +68,7 @@ static enum wr_code add_block(struct wr_error *err)
 	if (!atomic_load(&blocks)) {
 		page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
 		sigemptyset(&action.sa_mask);
-		if (sigaction(SIGBUS, &action, NULL) < 0) {
+		if (sigaction(SIGBUS, &action, &before) < 0) {
 			free(b);
 			return wr_fail_errno(err, "sigaction");
 		}

@@ -14,6 +14,9 @@
 
 #include "core/base/gate.h"
 
+/* What every push has, whatever it brings: what zlib needs, the window that its commands were read by, a stack. */
+#define ALWAYS_BYTES ((uint64_t)128 << 10)
+
 enum wr_code wr_index_bad(struct wr_index_worker *w, const char *what)
 {
 	return wr_fail(w->err, WR_E_BAD_PACK, "bad pack: %s", what);
@@ -49,34 +52,40 @@ enum wr_code wr_index_cancelled(struct wr_indexer *x)
 	return WR_OK;
 }
 
-enum wr_code wr_index_dir(int *out, struct wr_index_worker *w)
-{
-	enum wr_code code;
-
-	/* The helper works on files only, so there it is open already. */
-	if (w->x->dir < 0 && (code = w->x->folder->open(&w->x->dir, w->x->folder->arg, w->err)) != WR_OK)
-		return code;
-	*out = w->x->dir;
-	return WR_OK;
-}
-
 enum wr_code wr_index_spill(struct wr_indexer *x)
 {
 	char file[NAME_MAX + 1];
 	enum wr_code code;
 	int dir;
 
-	if ((code = wr_index_dir(&dir, &x->main)) != WR_OK)
+	if ((code = x->hold.dir(&dir, x, x->main.err)) != WR_OK)
 		return code;
 	snprintf(file, sizeof file, "%s.pack", x->name);
 	x->fd = openat(dir, file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	return x->fd < 0 ? wr_fail_errno(x->main.err, "create a pack") : WR_OK;
 }
 
-struct wr_refs_check wr_index_check(const struct wr_indexer *x, const struct wr_refs_check *before)
+struct wr_refs_check wr_index_check(struct wr_indexer *x, const struct wr_refs_check *before)
 {
-	return (struct wr_refs_check){
-		.snap = x->snap, .before = before, .rules = x->rules.fsck, .roots = x->rules.roots, .alone = x->in_place};
+	return (struct wr_refs_check){.snap = x->snap,
+				      .before = before,
+				      .rules = x->rules.fsck,
+				      .roots = x->rules.roots,
+				      .seen.hold = &x->hold,
+				      .relied.hold = &x->hold,
+				      .special.hold = &x->hold,
+				      .faulty.hold = &x->hold,
+				      .alone = x->in_place};
+}
+
+enum wr_code wr_index_table_resize(void **out, struct wr_indexer *x, enum wr_index_table table, uint64_t n, size_t each)
+{
+	struct wr_held *held = &x->tables[table];
+	enum wr_code code = wr_held_resize(held, &x->hold, (size_t)n * each, WR_HOLD_TABLE, x->main.err);
+
+	if (code == WR_OK)
+		*out = held->p;
+	return code;
 }
 
 /* The objects that came, as answers to what the objects refer to. */
@@ -198,29 +207,43 @@ static void indexer_fini(struct wr_indexer *x)
 	EVP_MD_CTX_free(x->sha);
 	if (x->fd >= 0)
 		close(x->fd);
-	free(x->in);
-	free(x->v);
-	free(x->ref);
-	free(x->first);
-	free(x->next);
-	free(x->taken);
-	free(x->rows);
-	free(x->outside);
+	wr_held_free(&x->window);
+	for (size_t i = 0; i < WR_TABLES; i++)
+		wr_held_free(&x->tables[i]);
+}
+
+static enum wr_code open_dir(int *fd, void *arg, struct wr_error *err)
+{
+	struct wr_indexer *x = arg;
+	enum wr_code code;
+
+	/* The helper works on files only, so there it is open already. */
+	if (x->dir < 0 && (code = x->folder->open(&x->dir, x->folder->arg, err)) != WR_OK)
+		return code;
+	*fd = x->dir;
+	return WR_OK;
 }
 
 static enum wr_code index_any(struct wr_intake *out, struct wr_indexer *x, struct wr_error *err)
 {
 	enum wr_code code;
 
+	x->hold.dir = open_dir;
+	x->hold.arg = x;
 	x->main = (struct wr_index_worker){.x = x, .err = err, .check = wr_index_check(x, NULL)};
 	x->sha = EVP_MD_CTX_new();
 	if (!x->sha)
 		code = wr_fail_nomem(err);
+	else if ((code = wr_hold_count(&x->hold, ALWAYS_BYTES, err)) != WR_OK)
+		;
 	else if (EVP_DigestInit_ex(x->sha, EVP_sha1(), NULL) != 1)
 		code = wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
 	else
 		code = run(out, x);
 	indexer_fini(x);
+	/* What a refused push took is free at once, though its client may go on sending for a while. */
+	if (code != WR_OK)
+		wr_hold_give(&x->hold);
 	return code;
 }
 
@@ -230,6 +253,7 @@ enum wr_code wr_index_pack(struct wr_intake *out, const struct wr_index_folder *
 			   const struct wr_cancel *cancel, struct wr_error *err)
 {
 	struct wr_indexer x = {.folder = folder,
+			       .hold.room = limits->room,
 			       .name = name,
 			       .dir = -1,
 			       .fd = -1,

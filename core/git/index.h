@@ -5,8 +5,8 @@
  *            files may be left in the folder, which the caller removes as a whole.
  * Threads:   one per call; it may start others for a while, which end before it returns.
  * Blocks on: disk, the source.
- * Errors:    WR_E_BAD_PACK with a sentence, WR_E_SHALLOW_ROOT, WR_E_TOO_LARGE, WR_E_STORAGE_FULL, WR_E_CANCELLED, and
- * what the source says.
+ * Errors:    WR_E_BAD_PACK with a sentence, WR_E_SHALLOW_ROOT, WR_E_TOO_LARGE, WR_E_STORAGE_FULL, WR_E_UNAVAILABLE,
+ *            WR_E_CANCELLED, and what the source says.
  *
  * Checked: framing and trailer, every zlib stream, every delta, ids (recomputed with collision detection), commits,
  * trees and tags by the rules, and that what they refer to is in the pack or in the snapshot with the right type. An
@@ -16,6 +16,7 @@
 #ifndef WR_INDEX_H
 #define WR_INDEX_H
 
+#include "core/base/room.h"
 #include "core/git/append.h"
 #include "core/git/fsck.h"
 #include "core/git/journal.h"
@@ -27,6 +28,11 @@ struct wr_index_limits {
 	uint64_t max_unpacked; /* inflated size of all, deltas and what they make included */
 	size_t max_memory;     /* a pack of more bytes than this becomes files (WR_INTAKE_MEMORY in production) */
 	unsigned max_depth;    /* deltas that build on each other; at most WR_DELTA_DEPTH (pack.h) */
+	/*
+	 * Who counts the memory, the intake's too; NULL: nobody. What there is no room for lies in files, the pack as
+	 * well; where there is none even for little it is WR_E_UNAVAILABLE.
+	 */
+	const struct wr_room *room;
 };
 #define WR_INTAKE_MEMORY ((size_t)1 << 20)
 

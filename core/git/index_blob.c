@@ -1,72 +1,48 @@
-#include <errno.h>
-#include <fcntl.h>
 #include <git2/errors.h>
 #include <git2/odb.h>
 #include <git2/odb_backend.h>
 #include <git2/sys/odb_backend.h>
-#include <sys/mman.h>
 
 #include "core/git/index_internal.h"
 
 void wr_index_blob_free(struct wr_index_blob *b)
 {
-	if (b->mapped)
-		munmap(b->p, b->size + 1);
-	else
-		free(b->p);
-	*b = (struct wr_index_blob){NULL, 0, false};
+	struct wr_held held = {b->p, b->size + 1, b->mapped, b->hold};
+
+	if (b->p)
+		wr_held_free(&held);
+	*b = (struct wr_index_blob){.p = NULL};
 }
 
-enum wr_code wr_index_spool_open(int *out, struct wr_index_worker *w)
+static void blob_of(struct wr_index_blob *b, const struct wr_held *held)
 {
-	char name[] = "spool-xxxxxxxx";
-	enum wr_code code;
-	int dir, fd;
-
-	if ((code = wr_index_dir(&dir, w)) != WR_OK)
-		return code;
-	wr_random_text(name + 6, 8);
-	fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return wr_fail_errno(w->err, "create a spool file");
-	unlinkat(dir, name, 0);
-	*out = fd;
-	return WR_OK;
+	*b = (struct wr_index_blob){held->p, held->size - 1, held->mapped, held->hold};
 }
 
-enum wr_code wr_index_spool_map(struct wr_index_blob *b, struct wr_index_worker *w, int fd, size_t size)
+enum wr_code wr_index_blob_map(struct wr_index_blob *b, struct wr_index_worker *w, int fd, size_t size)
 {
-	void *p = mmap(NULL, size + 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	struct wr_held held;
+	enum wr_code code = wr_hold_map(&held, fd, size + 1, w->err);
 
-	if (p == MAP_FAILED)
-		return wr_fail_errno(w->err, "mmap of a spool file");
-	*b = (struct wr_index_blob){p, size, true};
-	return WR_OK;
+	if (code == WR_OK)
+		blob_of(b, &held);
+	return code;
 }
 
 enum wr_code wr_index_blob_new(struct wr_index_blob *b, struct wr_index_worker *w, uint64_t size)
 {
-	WR_AUTO_FD int fd = -1;
+	struct wr_held held = {.p = NULL};
 	enum wr_code code;
-	int rc;
 
 	if (size > w->x->limits->max_object)
 		return wr_index_too_large(w);
-	if (size <= WR_INDEX_IN_MEMORY) {
-		*b = (struct wr_index_blob){malloc((size_t)size + 1), (size_t)size, false};
-		return b->p ? WR_OK : wr_fail_nomem(w->err);
-	}
-	if ((code = wr_index_spool_open(&fd, w)) != WR_OK)
-		return code;
-	/* Real blocks: a full disk shall be an error here, not a signal when the map is written to. */
-	if ((rc = posix_fallocate(fd, 0, (off_t)size + 1)) != 0) {
-		errno = rc;
-		return wr_fail_errno(w->err, "spool file of %llu bytes", (unsigned long long)size);
-	}
-	return wr_index_spool_map(b, w, fd, (size_t)size);
+	code = wr_held_resize(&held, &w->x->hold, (size_t)size + 1, (size_t)WR_INDEX_IN_MEMORY + 1, w->err);
+	if (code == WR_OK)
+		blob_of(b, &held);
+	return code;
 }
 
-enum wr_code wr_index_scratch(struct wr_index_blob *b, struct wr_index_worker *w, uint64_t size)
+enum wr_code wr_index_scratch(struct wr_held *b, struct wr_index_worker *w, uint64_t size)
 {
 	size_t room = 4096;
 
@@ -74,17 +50,16 @@ enum wr_code wr_index_scratch(struct wr_index_blob *b, struct wr_index_worker *w
 		return WR_OK;
 	while (room <= size)
 		room *= 2;
-	wr_index_blob_free(b);
-	*b = (struct wr_index_blob){malloc(room), room, false};
-	return b->p ? WR_OK : wr_fail_nomem(w->err);
+	wr_held_free(b);
+	return wr_held_resize(b, &w->x->hold, room, 2 * (size_t)WR_INDEX_IN_MEMORY, w->err);
 }
 
 void wr_index_worker_fini(struct wr_index_worker *w)
 {
 	wr_unzip_fini(&w->unzip);
 	wr_refs_check_fini(&w->check);
-	wr_index_blob_free(&w->delta);
-	wr_index_blob_free(&w->made);
+	wr_held_free(&w->delta);
+	wr_held_free(&w->made);
 }
 
 /* ---- ids ---- */

@@ -130,7 +130,7 @@ static enum wr_code inflate_to(uint8_t *out, struct wr_index_worker *w, uint32_t
 
 static enum wr_code inflate_entry(struct wr_index_blob *out, struct wr_index_worker *w, uint32_t i)
 {
-	struct wr_index_blob b = {NULL, 0, false};
+	struct wr_index_blob b = {.p = NULL};
 	enum wr_code code;
 	uint64_t size;
 	struct wr_str in = wr_index_entry_stream(w->x, i, &size);
@@ -194,7 +194,7 @@ static enum wr_code apply(struct made *out, struct wr_index_worker *w, const str
 	} else {
 		if ((code = wr_index_scratch(&w->made, w, size)) != WR_OK)
 			return code;
-		made.b = (struct wr_index_blob){w->made.p, (size_t)size, false};
+		made.b = (struct wr_index_blob){.p = w->made.p, .size = (size_t)size};
 	}
 	wr_delta_apply(made.b.p, base->p, body);
 	made.b.p[made.b.size] = '\0';
@@ -206,7 +206,7 @@ static enum wr_code apply(struct made *out, struct wr_index_worker *w, const str
 static enum wr_code apply_entry(struct made *out, struct wr_index_worker *w, const struct wr_index_blob *base,
 				uint32_t i, bool keep)
 {
-	struct wr_index_blob large = {NULL, 0, false};
+	struct wr_index_blob large = {.p = NULL};
 	enum wr_code code;
 	uint64_t size;
 	struct wr_str in = wr_index_entry_stream(w->x, i, &size);
@@ -233,7 +233,7 @@ static enum wr_code reread_root(struct stack *s, struct wr_index_worker *w)
 	if (s->outside == NO_ENTRY)
 		return inflate_entry(&f->data, w, f->entry);
 	if ((code = wr_snapshot_read(&obj, w->x->snap, &w->x->outside[s->outside].oid, w->err)) == WR_OK)
-		f->data = (struct wr_index_blob){obj.data, obj.size, false};
+		f->data = (struct wr_index_blob){.p = obj.data, .size = obj.size};
 	return code;
 }
 
@@ -431,7 +431,7 @@ enum wr_code wr_index_resolve_outside(struct wr_indexer *x, struct wr_object *ob
 	const struct wr_oid *oid = &x->outside[outside].oid;
 	struct stack s = {.outside = outside, .type = obj->type};
 	struct frame root = {.entry = entry,
-			     .data = {WR_STEAL(obj->data), obj->size, false},
+			     .data = {.p = WR_STEAL(obj->data), .size = obj->size},
 			     .ofs = NO_ENTRY,
 			     .ref = first_ref(x, oid)};
 	enum wr_code code = wr_refs_check_stored(&root.sound, &x->main.check, obj->type,

@@ -16,6 +16,7 @@
 
 #include "core/git/delta.h"
 #include "core/git/guard.h"
+#include "core/git/hold.h"
 #include "core/git/index.h"
 #include "core/git/pack.h"
 #include "core/git/refs_check.h"
@@ -60,10 +61,24 @@ struct wr_index_outside {
 	enum wr_type type;
 };
 
+/* Of size bytes and one more; hold: what these are counted in, or NULL. */
 struct wr_index_blob {
 	uint8_t *p;
 	size_t size;
 	bool mapped;
+	struct wr_hold *hold;
+};
+
+/* What grows with the entries; their memory is x->tables[...]. */
+enum wr_index_table {
+	WR_TABLE_ENTRIES,
+	WR_TABLE_REFS,
+	WR_TABLE_FIRST,
+	WR_TABLE_NEXT,
+	WR_TABLE_TAKEN,
+	WR_TABLE_ROWS,
+	WR_TABLE_OUTSIDE,
+	WR_TABLES,
 };
 
 struct wr_indexer;
@@ -74,7 +89,7 @@ struct wr_index_worker {
 	struct wr_error *err;
 	struct wr_unzip unzip;
 	struct wr_refs_check check;
-	struct wr_index_blob delta, made; /* kept from one entry to the next; size is the room */
+	struct wr_held delta, made; /* kept from one entry to the next */
 	uint64_t spent;			  /* bytes made of deltas since it was asked whether to go on */
 	size_t touched;			  /* bytes of the map read since its pages were last let go */
 	bool helper;			  /* not the caller's thread: no progress, no questions */
@@ -97,9 +112,12 @@ struct wr_indexer {
 	struct wr_oidmap special, faulty;	     /* of all checks, in the end */
 	struct wr_oidmap relied;		     /* so, and bases outside */
 	bool in_place;				     /* the file is there already, and stays as it is */
+	struct wr_hold hold;
+	struct wr_held tables[WR_TABLES];
 
 	/* The stream: [pos, len) of in is not used yet. In memory mode in holds the pack from its beginning. */
-	uint8_t *in;
+	struct wr_held window;
+	uint8_t *in; /* of the window */
 	size_t pos, len, cap;
 	uint64_t base;	 /* the pack's offset of in[0] */
 	uint64_t pushed; /* bytes that the kernel was asked to begin writing */
@@ -139,8 +157,9 @@ enum wr_code wr_index_too_large(struct wr_index_worker *w);
 WR_MUST_CHECK enum wr_code wr_index_spend(struct wr_index_worker *w, uint64_t size);
 /* WR_E_CANCELLED when nobody waits any more. On the caller's thread only. */
 WR_MUST_CHECK enum wr_code wr_index_cancelled(struct wr_indexer *x);
-/* The folder, opened when that has not been done. */
-WR_MUST_CHECK enum wr_code wr_index_dir(int *out, struct wr_index_worker *w);
+/* The table with room for n times each bytes; what it held stays, what is new is anything. */
+WR_MUST_CHECK enum wr_code wr_index_table_resize(void **out, struct wr_indexer *x, enum wr_index_table table, uint64_t n,
+						 size_t each);
 /* From memory to files. */
 WR_MUST_CHECK enum wr_code wr_index_spill(struct wr_indexer *x);
 
@@ -155,12 +174,14 @@ static inline size_t wr_index_memory(const struct wr_indexer *x)
 WR_MUST_CHECK enum wr_code wr_index_read_header(struct wr_indexer *x);
 WR_MUST_CHECK enum wr_code wr_index_read_entry(struct wr_indexer *x);
 WR_MUST_CHECK enum wr_code wr_index_read_trailer(struct wr_indexer *x);
+/* Makes the window one of cap bytes; *done is false when there is no room for one that is not small. */
+WR_MUST_CHECK enum wr_code wr_index_widen(bool *done, struct wr_indexer *x, size_t cap);
 /* Hands on what is used of the input: to the sum and to the file. */
 WR_MUST_CHECK enum wr_code wr_index_drain(struct wr_indexer *x);
 /* Room for one more entry at v[count], zeroed; count stays. */
 WR_MUST_CHECK enum wr_code wr_index_entry_new(struct wr_index_entry **out, struct wr_indexer *x);
 /* A check of references by the rules of this intake. */
-struct wr_refs_check wr_index_check(const struct wr_indexer *x, const struct wr_refs_check *before);
+struct wr_refs_check wr_index_check(struct wr_indexer *x, const struct wr_refs_check *before);
 /*
  * An entry's content is known: its id and type, and that nothing is wrong with it. like: what its delta was applied to,
  * so that what both have needs no second look; or NULL.
@@ -171,17 +192,16 @@ WR_MUST_CHECK enum wr_code wr_index_settle(struct wr_index_worker *w, struct wr_
 /* ---- contents ---- */
 
 /*
- * Large ones lie in a mapped file. wr_index_blob_new() gives room for size bytes and one more, and is only for sizes
- * that something has already shown to be plausible. wr_index_spool_open() makes a file without a name, and
- * wr_index_spool_map() maps one that holds size bytes and one more.
+ * Large ones lie in a mapped file, and others where there is no room for them. wr_index_blob_new() gives room for size
+ * bytes and one more, and is only for sizes that something has already shown to be plausible. wr_index_blob_map() maps
+ * a spool file that holds size bytes and one more.
  */
 #define WR_INDEX_IN_MEMORY ((uint64_t)16 << 20)
 WR_MUST_CHECK enum wr_code wr_index_blob_new(struct wr_index_blob *b, struct wr_index_worker *w, uint64_t size);
-WR_MUST_CHECK enum wr_code wr_index_spool_open(int *out, struct wr_index_worker *w);
-WR_MUST_CHECK enum wr_code wr_index_spool_map(struct wr_index_blob *b, struct wr_index_worker *w, int fd, size_t size);
+WR_MUST_CHECK enum wr_code wr_index_blob_map(struct wr_index_blob *b, struct wr_index_worker *w, int fd, size_t size);
 void wr_index_blob_free(struct wr_index_blob *b);
 /* One of a worker's two: makes it large enough for size bytes and one more; size is at most WR_INDEX_IN_MEMORY. */
-WR_MUST_CHECK enum wr_code wr_index_scratch(struct wr_index_blob *b, struct wr_index_worker *w, uint64_t size);
+WR_MUST_CHECK enum wr_code wr_index_scratch(struct wr_held *b, struct wr_index_worker *w, uint64_t size);
 
 void wr_index_worker_fini(struct wr_index_worker *w);
 

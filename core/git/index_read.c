@@ -11,6 +11,10 @@
 #define IN_SIZE ((size_t)256 << 10)
 /* Entries up to this size are inflated in one go; the input has room for any stream of that. */
 #define FAST_MAX ((uint64_t)64 << 10)
+/* Entries that are read between two times that the pages of their table are let go. */
+#define LET_GO_ENTRIES 16384
+/* The same of what arrives of an object. */
+#define LET_GO_BYTES ((uint64_t)1 << 20)
 /* Written bytes after which the disk may begin, so that the flush at the end finds little to wait for. */
 #define PUSH_BYTES ((uint64_t)8 << 20)
 
@@ -21,8 +25,7 @@ struct pour {
 	bool keep;
 	int fd;			    /* of the spool, or -1 */
 	struct wr_index_hash *hash; /* only the id is wanted, or NULL */
-	uint8_t *p;
-	size_t cap;
+	struct wr_held kept;
 };
 
 static enum wr_code pour_add(struct pour *pour, struct wr_index_worker *w, const uint8_t *data, size_t n)
@@ -38,18 +41,18 @@ static enum wr_code pour_add(struct pour *pour, struct wr_index_worker *w, const
 	} else if (pour->keep) {
 		size_t need = (size_t)pour->done + n + 1;
 
-		if (need > pour->cap) {
-			size_t cap = need > pour->cap * 2 ? need : pour->cap * 2;
-			uint8_t *p;
+		if (need > pour->kept.size) {
+			size_t cap = need > pour->kept.size * 2 ? need : pour->kept.size * 2;
+			enum wr_code code;
 
 			cap = cap > pour->size + 1 ? (size_t)pour->size + 1 : cap;
-			p = realloc(pour->p, cap);
-			if (!p)
-				return wr_fail_nomem(w->err);
-			pour->p = p;
-			pour->cap = cap;
+			if ((code = wr_held_resize(&pour->kept, &w->x->hold, cap, (size_t)WR_INDEX_IN_MEMORY + 1,
+						   w->err)) != WR_OK)
+				return code;
 		}
-		memcpy(pour->p + pour->done, data, n);
+		memcpy((uint8_t *)pour->kept.p + pour->done, data, n);
+		if ((pour->done + n) / LET_GO_BYTES != pour->done / LET_GO_BYTES)
+			wr_held_let_go(&pour->kept);
 	}
 	pour->done += n;
 	return WR_OK;
@@ -84,15 +87,15 @@ enum wr_code wr_index_drain(struct wr_indexer *x)
 	return WR_OK;
 }
 
-static enum wr_code grow(struct wr_indexer *x, size_t cap)
+enum wr_code wr_index_widen(bool *done, struct wr_indexer *x, size_t cap)
 {
-	uint8_t *p = realloc(x->in, cap);
+	enum wr_code code = wr_held_heap(done, &x->window, &x->hold, cap, x->main.err);
 
-	if (!p)
-		return wr_fail_nomem(x->main.err);
-	x->in = p;
-	x->cap = cap;
-	return WR_OK;
+	if (code == WR_OK && *done) {
+		x->in = x->window.p;
+		x->cap = cap;
+	}
+	return code;
 }
 
 /* Larger than may stay in memory. An empty pack never needs a file, and until the header was read it may be one. */
@@ -101,32 +104,54 @@ static bool too_large_for_memory(const struct wr_indexer *x)
 	return x->fd < 0 && x->claimed > 0 && x->len > wr_index_memory(x);
 }
 
-/* Room behind what is there. */
-static enum wr_code make_room(struct wr_indexer *x)
+/* From here on only what is not used yet has to be at hand. */
+static enum wr_code to_file(struct wr_indexer *x)
+{
+	enum wr_code code;
+	bool wide;
+
+	if ((code = wr_index_spill(x)) == WR_OK && x->cap < IN_SIZE)
+		code = wr_index_widen(&wide, x, IN_SIZE);
+	return code;
+}
+
+/* Room behind what is there: in memory by more of it, as long as the pack may stay there and there is some. */
+static enum wr_code more_memory(struct wr_indexer *x)
 {
 	size_t most = wr_index_memory(x) + 1, cap;
 	enum wr_code code;
+	bool done;
 
-	if (too_large_for_memory(x) && ((code = wr_index_spill(x)) != WR_OK ||
-					(x->cap < IN_SIZE && (code = grow(x, IN_SIZE)) != WR_OK)))
-		return code;
-	if (x->fd >= 0 && x->cap == 0)
-		return grow(x, IN_SIZE);
-	if (x->fd >= 0)
-		return x->cap - x->len < x->cap / 4 ? wr_index_drain(x) : WR_OK;
-	if (x->len < x->cap)
-		return WR_OK;
 	most = most > FIRST_SIZE ? most : FIRST_SIZE;
 	cap = x->cap < most / 2 ? x->cap * 2 : most;
-	return grow(x, x->cap ? cap : FIRST_SIZE);
+	if ((code = wr_index_widen(&done, x, x->cap ? cap : FIRST_SIZE)) != WR_OK || done)
+		return code;
+	return to_file(x);
 }
 
-/* More input behind what is there; *got = 0 at the end. */
+static enum wr_code make_room(struct wr_indexer *x)
+{
+	enum wr_code code = WR_OK;
+	bool done = true;
+
+	if (too_large_for_memory(x) && (code = to_file(x)) != WR_OK)
+		return code;
+	if (x->fd >= 0 && x->cap == 0 && (code = wr_index_widen(&done, x, IN_SIZE)) == WR_OK && !done)
+		code = wr_index_widen(&done, x, WR_HOLD_SMALL);
+	if (x->fd < 0 && x->len == x->cap)
+		code = more_memory(x);
+	if (code == WR_OK && x->fd >= 0 && x->cap - x->len < x->cap / 4)
+		code = wr_index_drain(x);
+	return code;
+}
+
+/* More input behind what is there; *got = 0 at the end, and when the window is full: who wants so much can do without. */
 static enum wr_code more(struct wr_indexer *x, size_t *got)
 {
 	enum wr_code code;
 
-	if ((code = wr_index_cancelled(x)) != WR_OK || (code = make_room(x)) != WR_OK ||
+	*got = 0;
+	if ((code = wr_index_cancelled(x)) != WR_OK || (code = make_room(x)) != WR_OK || x->len == x->cap ||
 	    (code = wr_source_read(x->src, x->in + x->len, x->cap - x->len, got, x->main.err)) != WR_OK)
 		return code;
 	x->len += *got;
@@ -217,7 +242,7 @@ static enum wr_code inflate_fast(bool *done, struct wr_indexer *x, uint64_t size
 	size_t used;
 
 	*done = false;
-	if (size > FAST_MAX)
+	if (size > FAST_MAX || (x->fd >= 0 && x->cap && compressBound((uLong)size) > x->cap / 2))
 		return WR_OK;
 	if ((code = wr_index_scratch(&w->made, w, size)) != WR_OK ||
 	    (code = want(x, compressBound((uLong)size))) != WR_OK)
@@ -300,19 +325,19 @@ static enum wr_code read_blob(struct wr_indexer *x, struct wr_index_entry *e, ui
 
 static enum wr_code read_large(struct wr_indexer *x, struct wr_index_entry *e, uint64_t size)
 {
-	struct wr_index_blob b = {NULL, 0, false};
+	struct wr_index_blob b = {.p = NULL};
 	WR_AUTO_FD int fd = -1;
 	struct pour pour;
 	enum wr_code code;
 
 	if (e->kind == WR_BLOB)
 		return read_blob(x, e, size);
-	if ((code = wr_index_spool_open(&fd, &x->main)) != WR_OK)
+	if ((code = wr_hold_file(&fd, &x->hold, x->main.err)) != WR_OK)
 		return code;
 	pour = (struct pour){.size = size, .keep = true, .fd = fd};
 	if ((code = inflate_stream(x, &pour)) != WR_OK ||
 	    (code = wr_file_write_all(fd, "", 1, x->main.err)) != WR_OK ||
-	    (code = wr_index_spool_map(&b, &x->main, fd, (size_t)size)) != WR_OK)
+	    (code = wr_index_blob_map(&b, &x->main, fd, (size_t)size)) != WR_OK)
 		return code;
 	code = wr_index_settle(&x->main, e, (enum wr_type)e->kind, wr_str_n(b.p, b.size), NULL);
 	wr_index_blob_free(&b);
@@ -322,7 +347,6 @@ static enum wr_code read_large(struct wr_indexer *x, struct wr_index_entry *e, u
 static enum wr_code read_full(struct wr_indexer *x, struct wr_index_entry *e, uint64_t size)
 {
 	struct pour pour = {.size = size, .keep = true, .fd = -1};
-	WR_AUTO_MEM uint8_t *p = NULL;
 	struct wr_str data;
 	enum wr_code code;
 	bool done;
@@ -334,12 +358,12 @@ static enum wr_code read_full(struct wr_indexer *x, struct wr_index_entry *e, ui
 	data = wr_str_n(x->main.made.p, (size_t)size);
 	if (!done) {
 		code = inflate_stream(x, &pour);
-		p = pour.p;
-		if (code != WR_OK)
-			return code;
-		data.ptr = p ? (const char *)p : "";
+		data.ptr = pour.kept.p ? pour.kept.p : "";
 	}
-	return wr_index_settle(&x->main, e, (enum wr_type)e->kind, data, NULL);
+	if (code == WR_OK)
+		code = wr_index_settle(&x->main, e, (enum wr_type)e->kind, data, NULL);
+	wr_held_free(&pour.kept);
+	return code;
 }
 
 /* Deltas are made use of in the second pass; here only where they end is wanted, and that they are sound. */
@@ -359,10 +383,11 @@ static enum wr_code add_ref(struct wr_indexer *x, const uint8_t *base, uint32_t 
 {
 	if (x->ref_count == x->ref_cap) {
 		size_t cap = x->ref_cap ? x->ref_cap + x->ref_cap / 2 : 64;
-		struct wr_index_ref *v = reallocarray(x->ref, cap, sizeof *v);
+		enum wr_code code;
+		void *v;
 
-		if (!v)
-			return wr_fail_nomem(x->main.err);
+		if ((code = wr_index_table_resize(&v, x, WR_TABLE_REFS, cap, sizeof *x->ref)) != WR_OK)
+			return code;
 		x->ref = v;
 		x->ref_cap = cap;
 	}
@@ -414,11 +439,14 @@ static enum wr_code read_base(struct wr_indexer *x, struct wr_index_entry *e)
 enum wr_code wr_index_entry_new(struct wr_index_entry **out, struct wr_indexer *x)
 {
 	if (x->count == x->cap_v) {
-		uint32_t cap = x->cap_v ? x->cap_v + x->cap_v / 2 : 64;
-		struct wr_index_entry *v = cap > x->cap_v ? reallocarray(x->v, cap, sizeof *v) : NULL;
+		uint32_t cap = x->cap_v + x->cap_v / 2 + 64;
+		enum wr_code code;
+		void *v;
 
-		if (!v)
-			return wr_fail_nomem(x->main.err);
+		/* What a thin pack's bases need comes later. */
+		cap = x->count < x->claimed && cap > x->claimed ? x->claimed : cap;
+		if ((code = wr_index_table_resize(&v, x, WR_TABLE_ENTRIES, cap, sizeof *x->v)) != WR_OK)
+			return code;
 		x->v = v;
 		x->cap_v = cap;
 	}
@@ -437,6 +465,8 @@ enum wr_code wr_index_read_entry(struct wr_indexer *x)
 
 	if ((code = wr_index_entry_new(&e, x)) != WR_OK || (code = want(x, 12)) != WR_OK)
 		return code;
+	if (x->count % LET_GO_ENTRIES == 0)
+		wr_held_let_go(&x->tables[WR_TABLE_ENTRIES]);
 	e->offset = x->base + x->pos;
 	x->crc = 0;
 	n = wr_entry_head(&kind, &size, x->in + x->pos, x->len - x->pos);

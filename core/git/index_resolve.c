@@ -51,14 +51,24 @@ static enum wr_code map_pack(struct wr_indexer *x)
 /* Each entry's deltas, in the order of the pack; and those that name their base. */
 static enum wr_code list_children(struct wr_indexer *x)
 {
-	x->first = reallocarray(NULL, x->count, sizeof *x->first);
-	x->next = reallocarray(NULL, x->count, sizeof *x->next);
-	if (x->ref_count)
-		x->taken = calloc(x->ref_count, sizeof *x->taken);
-	if (x->fd < 0)
-		x->rows = calloc(x->count, sizeof *x->rows);
-	if (!x->first || !x->next || (x->ref_count && !x->taken) || (x->fd < 0 && !x->rows))
-		return wr_fail_nomem(x->main.err);
+	void *first, *next, *taken = NULL, *rows = NULL;
+	enum wr_code code;
+
+	if ((code = wr_index_table_resize(&first, x, WR_TABLE_FIRST, x->count, sizeof *x->first)) != WR_OK ||
+	    (code = wr_index_table_resize(&next, x, WR_TABLE_NEXT, x->count, sizeof *x->next)) != WR_OK ||
+	    (x->ref_count &&
+	     (code = wr_index_table_resize(&taken, x, WR_TABLE_TAKEN, x->ref_count, sizeof *x->taken)) != WR_OK) ||
+	    (x->fd < 0 &&
+	     (code = wr_index_table_resize(&rows, x, WR_TABLE_ROWS, x->count, sizeof *x->rows)) != WR_OK))
+		return code;
+	x->first = first;
+	x->next = next;
+	x->taken = taken;
+	x->rows = rows;
+	if (taken)
+		memset(taken, 0, x->ref_count * sizeof *x->taken);
+	if (rows)
+		memset(rows, 0, x->count * sizeof *x->rows);
 	for (uint32_t i = 0; i < x->count; i++)
 		x->first[i] = NO_ENTRY;
 	for (uint32_t i = x->count; i-- > 0;) {

@@ -3,6 +3,8 @@
 #include "core/git/snapshot_internal.h"
 
 #define HEAD_MAX 16 /* of an entry */
+/* Of a row: in the map that finds twins, and in that of the quarantine. */
+#define IN_MAPS 128
 
 /* An object outside, whose chain would become too long with what is based on it, joins the pack's bytes. */
 static enum wr_code add_outside(bool *fits, struct wr_indexer *x, struct wr_index_outside *o)
@@ -17,13 +19,9 @@ static enum wr_code add_outside(bool *fits, struct wr_indexer *x, struct wr_inde
 	    (code = wr_deflate(&zip, &len, wr_str_n(obj.data, obj.size), x->main.err)) != WR_OK)
 		return code;
 	*fits = x->len + len + HEAD_MAX <= wr_index_memory(x);
-	if (!*fits)
-		return WR_OK;
-	p = realloc(x->in, x->len + len + HEAD_MAX);
-	if (!p)
-		return wr_fail_nomem(x->main.err);
-	x->map = x->in = p;
-	x->cap = x->len + len + HEAD_MAX;
+	if (!*fits || (code = wr_index_widen(fits, x, x->len + len + HEAD_MAX)) != WR_OK || !*fits)
+		return code;
+	x->map = p = x->in;
 	n = wr_entry_put(p + x->len, (unsigned)obj.type, obj.size);
 	memcpy(p + x->len + n, zip, len);
 	*o = (struct wr_index_outside){.oid = o->oid,
@@ -142,13 +140,24 @@ static enum wr_code emit_chain(struct rows *r, uint32_t i)
 	return WR_OK;
 }
 
+static enum wr_code room_for(bool *fits, struct wr_indexer *x, uint64_t rows)
+{
+	uint64_t size = rows * (sizeof(struct wr_record_object) + IN_MAPS);
+
+	if (size <= WR_HOLD_SMALL)
+		return wr_hold_count(&x->hold, size, x->main.err);
+	*fits = wr_hold_spare(&x->hold, size);
+	return WR_OK;
+}
+
 enum wr_code wr_index_rows(struct wr_intake *out, bool *fits, struct wr_indexer *x)
 {
 	struct rows r = {.x = x};
 	enum wr_code code;
 	uint32_t more;
 
-	if ((code = look_outside(&more, fits, x)) != WR_OK || !*fits)
+	if ((code = look_outside(&more, fits, x)) != WR_OK || !*fits ||
+	    (code = room_for(fits, x, (uint64_t)x->count + more)) != WR_OK || !*fits)
 		return code;
 	r.v = reallocarray(NULL, (size_t)x->count + more, sizeof *r.v);
 	if (!r.v)
@@ -157,9 +166,10 @@ enum wr_code wr_index_rows(struct wr_intake *out, bool *fits, struct wr_indexer 
 		x->rows[i].row = WR_NO_ROW;
 	for (uint32_t i = 0; i < x->count && code == WR_OK; i++)
 		code = emit_chain(&r, i);
-	if (code == WR_OK)
-		*out = (struct wr_intake){
-			.count = r.len, .objects = WR_STEAL(r.v), .bytes = WR_STEAL(x->in)};
+	if (code == WR_OK) {
+		*out = (struct wr_intake){.count = r.len, .objects = WR_STEAL(r.v), .bytes = WR_STEAL(x->in)};
+		x->window = (struct wr_held){.p = NULL};
+	}
 	rows_fini(&r);
 	return code;
 }

@@ -96,10 +96,11 @@ static enum wr_code outside_new(uint32_t *out, struct wr_indexer *x, const struc
 {
 	if (x->outside_count == x->outside_cap) {
 		uint32_t cap = x->outside_cap ? x->outside_cap * 2 : 16;
-		struct wr_index_outside *v = reallocarray(x->outside, cap, sizeof *v);
+		enum wr_code code;
+		void *v;
 
-		if (!v)
-			return wr_fail_nomem(x->main.err);
+		if ((code = wr_index_table_resize(&v, x, WR_TABLE_OUTSIDE, cap, sizeof *x->outside)) != WR_OK)
+			return code;
 		x->outside = v;
 		x->outside_cap = cap;
 	}

@@ -170,6 +170,20 @@ enum wr_code wr_journal_create(struct wr_journal **out, int dir, uint64_t number
 	return WR_OK;
 }
 
+enum wr_code wr_journal_start(struct wr_journal **out, int dir, uint64_t number, uint64_t first_seq, struct wr_error *err)
+{
+	WR_AUTO(wr_journal) *j = NULL;
+	char name[NAME_ROOM];
+	enum wr_code code;
+
+	file_name(name, number);
+	if ((code = begin(&j, dir, name, number, 0, first_seq, WR_JOURNAL_HEADER, err)) != WR_OK)
+		return code;
+	atomic_store(&j->flushed_size, atomic_load(&j->size));
+	*out = WR_STEAL(j);
+	return WR_OK;
+}
+
 static enum wr_code open_file(struct wr_journal *j, uint64_t *size, int dir, struct wr_error *err)
 {
 	char name[NAME_ROOM];

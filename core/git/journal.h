@@ -61,6 +61,12 @@ struct wr_record {
  */
 WR_MUST_CHECK enum wr_code wr_journal_create(struct wr_journal **out, int dir, uint64_t number, uint64_t replaces,
 					     uint64_t first_seq, struct wr_error *err);
+/*
+ * The first one of a folder that nobody sees yet: neither its file nor the folder is flushed, which is the caller's to do
+ * before anybody relies on either.
+ */
+WR_MUST_CHECK enum wr_code wr_journal_start(struct wr_journal **out, int dir, uint64_t number, uint64_t first_seq,
+					    struct wr_error *err);
 
 enum wr_journal_end {
 	WR_JOURNAL_WHOLE,   /* ends with a whole record */

@@ -7,14 +7,6 @@
 /* Tags of tags; nobody has more than a few. */
 #define MAX_TAG_CHAIN 64
 
-static int name_cmp(struct wr_str a, struct wr_str b)
-{
-	size_t n = a.len < b.len ? a.len : b.len;
-	int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
-
-	return c ? c : (a.len > b.len) - (a.len < b.len);
-}
-
 static void refuse(struct wr_ref_update *u, enum wr_code code, const char *reason)
 {
 	u->result = code;
@@ -27,7 +19,7 @@ static int sorted_cmp(const void *a, const void *b, void *arg)
 {
 	const struct wr_ref_update *u = arg;
 	size_t x = *(const size_t *)a, y = *(const size_t *)b;
-	int c = name_cmp(u[x].name, u[y].name);
+	int c = wr_refname_cmp(u[x].name, u[y].name);
 
 	return c ? c : (x > y) - (x < y);
 }

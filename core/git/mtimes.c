@@ -8,6 +8,11 @@
 #define MAGIC "MTME\0\0\0\1\0\0\0\1"
 #define SUM ((size_t)WR_PACK_SUM)
 
+static size_t length(uint32_t count)
+{
+	return HEADER + 4 * (size_t)count + 2 * SUM;
+}
+
 enum wr_code wr_mtimes_write(uint64_t *written, int dir, const struct wr_pack *pack, const uint32_t *times,
 			     struct wr_error *err)
 {
@@ -20,7 +25,7 @@ enum wr_code wr_mtimes_write(uint64_t *written, int dir, const struct wr_pack *p
 	for (uint32_t i = 0; i < pack->count; i++)
 		wr_summed_put32(s, times[i]);
 	wr_summed_put(s, pack->data + pack->size - SUM, SUM);
-	*written += HEADER + 4 * (uint64_t)pack->count + 2 * SUM;
+	*written += length(pack->count);
 	return wr_summed_end(s);
 }
 
@@ -34,33 +39,39 @@ static enum wr_code sum_ok(bool *out, const uint8_t *bytes, size_t len, struct w
 	return WR_OK;
 }
 
+enum wr_code wr_mtimes_of_bytes(uint32_t **out, const uint8_t *bytes, size_t len, uint32_t count,
+				const uint8_t pack_sum[WR_PACK_SUM], struct wr_error *err)
+{
+	enum wr_code code;
+	uint32_t *times;
+	bool ok = false;
+
+	if (len == length(count) && (code = sum_ok(&ok, bytes, len, err)) != WR_OK)
+		return code;
+	if (!ok || memcmp(bytes, MAGIC, HEADER) != 0 || memcmp(bytes + len - 2 * SUM, pack_sum, SUM) != 0)
+		return WR_E_NOT_THERE;
+	times = calloc((size_t)count + 1, sizeof *times);
+	if (!times)
+		return wr_fail_nomem(err);
+	for (uint32_t i = 0; i < count; i++)
+		times[i] = wr_be32(bytes + HEADER + 4 * (size_t)i);
+	*out = times;
+	return WR_OK;
+}
+
 enum wr_code wr_mtimes_read(uint32_t **out, int dir, const struct wr_pack *pack, struct wr_error *err)
 {
-	size_t wanted = HEADER + 4 * (size_t)pack->count + 2 * SUM, len = 0;
 	WR_AUTO_MEM char *text = NULL;
 	char file[WR_PACK_NAME + 10];
-	const uint8_t *bytes;
-	bool ok = false;
-	uint32_t *times;
+	size_t len = 0;
 	enum wr_code code;
 
 	snprintf(file, sizeof file, "%s.mtimes", pack->name);
-	code = wr_file_read(&text, &len, dir, file, wanted, err);
+	code = wr_file_read(&text, &len, dir, file, length(pack->count), err);
 	if (code == WR_E_NOT_THERE || code == WR_E_TOO_LARGE)
 		return wr_fail(err, WR_E_INTERNAL, "%s is missing or too long", file);
 	if (code != WR_OK)
 		return code;
-	bytes = (const uint8_t *)text;
-	if (len == wanted && (code = sum_ok(&ok, bytes, len, err)) != WR_OK)
-		return code;
-	if (!ok || memcmp(bytes, MAGIC, HEADER) != 0 ||
-	    memcmp(bytes + len - 2 * SUM, pack->data + pack->size - SUM, SUM) != 0)
-		return wr_fail(err, WR_E_INTERNAL, "%s is damaged, or another pack's", file);
-	times = calloc((size_t)pack->count + 1, sizeof *times);
-	if (!times)
-		return wr_fail_nomem(err);
-	for (uint32_t i = 0; i < pack->count; i++)
-		times[i] = wr_be32(bytes + HEADER + 4 * (size_t)i);
-	*out = times;
-	return WR_OK;
+	code = wr_mtimes_of_bytes(out, (const uint8_t *)text, len, pack->count, pack->data + pack->size - SUM, err);
+	return code == WR_E_NOT_THERE ? wr_fail(err, WR_E_INTERNAL, "%s is damaged, or another pack's", file) : code;
 }

@@ -15,5 +15,8 @@
 WR_MUST_CHECK enum wr_code wr_mtimes_write(uint64_t *written, int dir, const struct wr_pack *pack, const uint32_t *times,
 					   struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_mtimes_read(uint32_t **out, int dir, const struct wr_pack *pack, struct wr_error *err);
+/* The same of a file's bytes, for a pack of so many objects with this sum; WR_E_NOT_THERE, with no words: it is none. */
+WR_MUST_CHECK enum wr_code wr_mtimes_of_bytes(uint32_t **out, const uint8_t *bytes, size_t len, uint32_t count,
+					      const uint8_t pack_sum[WR_PACK_SUM], struct wr_error *err);
 
 #endif

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include "core/git/hold.h"
+
 #define FIRST_CAP 64
 
 static uint64_t seeds[3];
@@ -47,23 +49,51 @@ static size_t probe(const struct wr_oidmap *map, const struct wr_oid *key)
 	return i;
 }
 
+/* Where a hold gives the memory, values lie behind keys. */
+#define SLOT (sizeof(struct wr_oid) + sizeof(uint32_t))
+
 void wr_oidmap_fini(struct wr_oidmap *map)
 {
-	free(map->keys);
-	free(map->values);
-	*map = (struct wr_oidmap){NULL, NULL, 0, 0};
+	struct wr_held block = {map->keys, map->cap * SLOT, map->mapped, map->hold};
+
+	if (map->hold) {
+		wr_held_free(&block);
+	} else {
+		free(map->keys);
+		free(map->values);
+	}
+	*map = (struct wr_oidmap){.hold = map->hold};
+}
+
+static enum wr_code get_memory(struct wr_oidmap *map, struct wr_error *err)
+{
+	struct wr_held block = {.p = NULL};
+	enum wr_code code;
+
+	if (map->hold) {
+		if ((code = wr_held_resize(&block, map->hold, map->cap * SLOT, WR_HOLD_TABLE, err)) != WR_OK)
+			return code;
+		map->keys = block.p;
+		map->values = (uint32_t *)(void *)(map->keys + map->cap);
+		map->mapped = block.mapped;
+		memset(map->values, 0, map->cap * sizeof *map->values);
+		return WR_OK;
+	}
+	map->keys = malloc(map->cap * sizeof *map->keys);
+	map->values = calloc(map->cap, sizeof *map->values);
+	if (map->keys && map->values)
+		return WR_OK;
+	wr_oidmap_fini(map);
+	return wr_fail_nomem(err);
 }
 
 static enum wr_code grow(struct wr_oidmap *map, struct wr_error *err)
 {
-	struct wr_oidmap big = {NULL, NULL, map->cap ? map->cap * 2 : FIRST_CAP, map->len};
+	struct wr_oidmap big = {.cap = map->cap ? map->cap * 2 : FIRST_CAP, .len = map->len, .hold = map->hold};
+	enum wr_code code = get_memory(&big, err);
 
-	big.keys = malloc(big.cap * sizeof *big.keys);
-	big.values = calloc(big.cap, sizeof *big.values);
-	if (!big.keys || !big.values) {
-		wr_oidmap_fini(&big);
-		return wr_fail_nomem(err);
-	}
+	if (code != WR_OK)
+		return code;
 	for (size_t i = 0; i < map->cap; i++) {
 		size_t to;
 

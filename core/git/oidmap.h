@@ -11,11 +11,15 @@
 #include "core/base/error.h"
 #include "core/git/oid.h"
 
+struct wr_hold;
+
 struct wr_oidmap {
 	struct wr_oid *keys;
 	uint32_t *values; /* 0 marks a free slot; stored as value + 1 */
 	size_t cap;	  /* a power of two, or 0 */
 	size_t len;
+	struct wr_hold *hold; /* NULL, or where its memory comes from (hold.h), which then lives longer than the map */
+	bool mapped;
 };
 
 void wr_oidmap_fini(struct wr_oidmap *map);

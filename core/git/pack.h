@@ -39,6 +39,8 @@ struct wr_pack {
 	uint32_t long_count;			       /* of off64 */
 	const uint8_t *fanout, *names, *off32, *off64; /* inside idx */
 	_Atomic(uint32_t *) order;		       /* what rev would hold; made when first needed, never with rev */
+	atomic_uint clones; /* that took it whole, as the base */
+	atomic_bool anew;   /* its deltas were found by content here (keeper.h) */
 };
 
 /* name without its extension: <name>.pack, <name>.idx and perhaps <name>.rev in the folder. */

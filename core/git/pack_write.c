@@ -150,15 +150,19 @@ static enum wr_code fill_order(struct wr_pack_writer *w)
 	return WR_OK;
 }
 
-/* The sum that the entry's own index has of it; journals were checked whole when they were opened. */
-static bool sound(const struct wr_pack_writer *w, struct wr_place place, uint32_t crc)
+static bool sound(const struct wr_snapshot *snap, struct wr_place place, uint32_t crc)
 {
 	const struct wr_pack *pack;
 
-	if (place.src >= w->snap->member_count)
+	if (place.src >= snap->member_count)
 		return true;
-	pack = w->snap->members[place.src].pack;
+	pack = snap->members[place.src].pack;
 	return wr_be32(pack->names + (size_t)pack->count * WR_OID_RAW + 4 * (size_t)place.pos) == crc;
+}
+
+bool wr_pack_sound(const struct wr_snapshot *snap, struct wr_place place, const struct wr_stored *e)
+{
+	return sound(snap, place, libdeflate_crc32(0, e->raw, e->raw_len));
 }
 
 static enum wr_code damaged(const struct wr_pack_writer *w, const struct wr_pack_item *it)
@@ -230,7 +234,7 @@ static enum wr_code put_item(struct wr_pack_writer *w, struct wr_pack_item *it, 
 	const struct wr_pack_item *b = base == NONE ? NULL : &w->items[base];
 	uint32_t crc = libdeflate_crc32(0, e->raw, e->raw_len);
 
-	if (!sound(w, it->place, crc))
+	if (!sound(w->snap, it->place, crc))
 		return damaged(w, it);
 	it->offset = w->at;
 	touched(w, it->place.src, e->raw_len);

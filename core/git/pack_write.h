@@ -39,6 +39,12 @@ WR_MUST_CHECK enum wr_code wr_pack_write_anew(struct wr_pack **out, uint64_t *wr
 					      const struct wr_progress *progress, const struct wr_cancel *cancel,
 					      struct wr_error *err);
 
+/*
+ * Whether the stored entry's bytes have the sum that its pack's index has of them; journals were checked whole when they
+ * were opened.
+ */
+bool wr_pack_sound(const struct wr_snapshot *snap, struct wr_place place, const struct wr_stored *e);
+
 /* Removes the files of a pack; errors leave them to the sweep at the next opening. */
 void wr_pack_remove(int dir, const char *name);
 

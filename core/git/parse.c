@@ -179,6 +179,14 @@ bool wr_refname_ok(struct wr_str name)
 	return name.len <= WR_REFNAME_MAX && wr_str_starts(name, WR_S("refs/")) && parts_ok(name, &parts) && parts >= 3;
 }
 
+int wr_refname_cmp(struct wr_str a, struct wr_str b)
+{
+	size_t n = a.len < b.len ? a.len : b.len;
+	int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
+
+	return c ? c : (a.len > b.len) - (a.len < b.len);
+}
+
 bool wr_branchname_ok(struct wr_str name)
 {
 	size_t parts;

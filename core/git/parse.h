@@ -49,6 +49,8 @@ enum wr_code wr_tree_next(struct wr_tree_entry *out, struct wr_str *rest, struct
  * component behind the second slash, and no more than WR_REFNAME_MAX bytes.
  */
 bool wr_refname_ok(struct wr_str name);
+/* The order of refs: of their names, byte by byte. As memcmp(). */
+int wr_refname_cmp(struct wr_str a, struct wr_str b);
 
 /* Whether name is a legal short branch name: refs/heads/<name> is a legal ref, and it is neither "HEAD" nor begins with
  * "-". */

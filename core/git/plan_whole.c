@@ -99,6 +99,14 @@ static enum wr_code list_wholes(struct wr_plan *plan, struct wr_error *err)
 }
 
 /* The stored bytes have distances to bases, which is all that stands against clients that cannot read those. */
+/* One more clone: where there are many, smaller deltas pay. */
+static void count(const struct wr_snapshot *snap)
+{
+	for (size_t i = 0; i < snap->member_count; i++)
+		if (snap->members[i].role == WR_ROLE_BASE)
+			atomic_fetch_add(&snap->members[i].pack->clones, 1);
+}
+
 enum wr_code wr_plan_whole(bool *out, struct wr_oids *rest, struct wr_plan *plan, const struct wr_plan_request *req,
 			   struct wr_error *err)
 {
@@ -119,7 +127,9 @@ enum wr_code wr_plan_whole(bool *out, struct wr_oids *rest, struct wr_plan *plan
 		if (*wr_oidmap_slot(&wanted, &req->wants->v[i]) == 1 + OPEN_WANT &&
 		    (code = wr_oids_add(rest, &req->wants->v[i], err)) != WR_OK)
 			return code;
-	return list_wholes(plan, err);
+	if ((code = list_wholes(plan, err)) == WR_OK)
+		count(snap);
+	return code;
 }
 
 /* ---- where things come to stand ---- */

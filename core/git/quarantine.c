@@ -34,6 +34,7 @@ struct wr_quarantine {
 	size_t len, bytes_cap;
 	struct wr_refs_check check;
 	const struct wr_oids *shallow; /* NULL: the pusher's history is whole */
+	const struct wr_room *room;    /* NULL: nobody counts */
 	struct wr_fsck_rules rules;
 	uint64_t looked; /* bytes of blobs read for the sake of the rules */
 };
@@ -134,6 +135,11 @@ void wr_quarantine_free(struct wr_quarantine *q)
 void wr_quarantine_shallow(struct wr_quarantine *q, const struct wr_oids *roots)
 {
 	q->shallow = roots;
+}
+
+void wr_quarantine_room(struct wr_quarantine *q, const struct wr_room *room)
+{
+	q->room = room;
 }
 
 void wr_quarantine_taken(struct wr_quarantine *q)
@@ -269,7 +275,8 @@ enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src, 
 					       .max_object = cfg->max_object_bytes,
 					       .max_unpacked = cfg->max_unpacked_bytes,
 					       .max_memory = WR_INTAKE_MEMORY,
-					       .max_depth = cfg->max_delta_depth};
+					       .max_depth = cfg->max_delta_depth,
+					       .room = q->room};
 	struct wr_index_rules rules = {.fsck = &q->rules};
 	WR_AUTO_S(wr_oidmap) roots = {.cap = 0};
 	enum wr_code code = WR_OK;
@@ -283,7 +290,11 @@ enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src, 
 		return code;
 	if (roots.len)
 		rules.roots = &roots;
-	return take_in(q, src, &limits, &rules, progress, cancel, err);
+	code = take_in(q, src, &limits, &rules, progress, cancel, err);
+	/* A repository that was deleted meanwhile looks empty, and what the pack builds on is missed. */
+	if ((code == WR_E_BAD_PACK || code == WR_E_SHALLOW_ROOT) && atomic_load(&q->repo->dead))
+		return wr_fail(err, WR_E_NOT_THERE, "The repository was deleted");
+	return code;
 }
 
 /* ---- objects of this server ---- */
@@ -425,6 +436,14 @@ static enum wr_code add_new(struct wr_quarantine *q, struct wr_record_object *o,
 	return WR_OK;
 }
 
+/* The stored one serves. One that no ref reaches does not: it may be past its grace before this is appended. */
+static bool stays(const struct wr_quarantine *q, const struct wr_oid *oid)
+{
+	struct wr_place place;
+
+	return wr_snapshot_find(&place, q->snap, oid) && !wr_snapshot_unreached(q->snap, place);
+}
+
 enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum wr_type type, struct wr_str bytes,
 			       const struct wr_like *like, struct wr_error *err)
 {
@@ -443,7 +462,7 @@ enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum
 	memcpy(o.oid.id, id.id, WR_OID_RAW);
 	if (q->rows.len >= q->repo->git->cfg.max_pack_objects)
 		return wr_fail(err, WR_E_TOO_LARGE, "More than %zu objects", q->rows.len);
-	if (!wr_snapshot_has(q->snap, &o.oid) && !wr_oidmap_has(&q->rows, &o.oid) &&
+	if (!stays(q, &o.oid) && !wr_oidmap_has(&q->rows, &o.oid) &&
 	    (code = add_new(q, &o, bytes, like, err)) != WR_OK)
 		return code;
 	*out = o.oid;

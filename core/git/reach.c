@@ -141,7 +141,8 @@ static enum wr_code enter_tag(bool *first, struct reaching *w, struct wr_oid *at
 	enum wr_type type;
 	enum wr_code code = meet(first, w, at);
 
-	if (code != WR_OK || !*first || (code = wr_snapshot_read(&obj, w->r->snap, at, w->err)) != WR_OK)
+	if (code != WR_OK || !*first || (code = wr_cancelled(w->r->cancel, w->err)) != WR_OK ||
+	    (code = wr_snapshot_read(&obj, w->r->snap, at, w->err)) != WR_OK)
 		return code;
 	if (wr_tag_parse(at, &type, wr_str_n(obj.data, obj.size), NULL) != WR_OK)
 		return wr_fail(w->err, WR_E_INTERNAL, "a tag is damaged");

@@ -1,7 +1,8 @@
 /*
  * Header (64 bytes): "WRNREFS2", number, sequence, counts of packs, shallow roots, refs, dead entries, bytes of names.
  * Then packs (48 each), refs (48 each), dead entries (8: position, since), shallow roots (20), names, zeros to a multiple
- * of 8, XXH3-64 of all before. Version 1 differs in dead entries (4: position), and knows no cruft. Numbers little-endian. docs/store-format.md has it field by field.
+ * of 8, XXH3-64 of all before. Version 1 differs in dead entries (4: position), and knows no cruft. Numbers little-endian.
+ * docs/store-format.md has it field by field.
  */
 #include "core/git/refsfile.h"
 
@@ -119,14 +120,6 @@ uint32_t wr_dead_since(const struct wr_dead *dead, uint32_t pos)
 
 /* ---- writing ---- */
 
-static int name_cmp(struct wr_str a, struct wr_str b)
-{
-	size_t n = a.len < b.len ? a.len : b.len;
-	int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
-
-	return c ? c : (a.len > b.len) - (a.len < b.len);
-}
-
 static bool pack_id(uint8_t out[20], const char name[46])
 {
 	struct wr_str s = wr_str_n(name, strnlen(name, 46));
@@ -172,7 +165,7 @@ static enum wr_code check_contents(uint64_t *dead, uint64_t *names, const struct
 		const struct wr_ref *ref = &c->refs[i];
 
 		if (!wr_refname_ok(ref->name) || wr_oid_zero(&ref->oid) ||
-		    (i && name_cmp(ref[-1].name, ref->name) >= 0))
+		    (i && wr_refname_cmp(ref[-1].name, ref->name) >= 0))
 			return wr_fail(err, WR_E_INTERNAL, "ref %zu of a ref file breaks the format", i);
 		*names += ref->name.len;
 	}
@@ -403,7 +396,7 @@ static bool refs_ok(const struct wr_refsfile *f)
 		if (wr_le32(p + 40) != offset || wr_le32(p + 44) > f->names_len - offset)
 			return false;
 		wr_refsfile_ref_at(&ref, f, i);
-		if (!wr_refname_ok(ref.name) || wr_oid_zero(&ref.oid) || name_cmp(last.name, ref.name) >= 0)
+		if (!wr_refname_ok(ref.name) || wr_oid_zero(&ref.oid) || wr_refname_cmp(last.name, ref.name) >= 0)
 			return false;
 		offset += ref.name.len;
 		last = ref;
@@ -532,7 +525,7 @@ size_t wr_refsfile_lower(const struct wr_refsfile *f, struct wr_str name, bool *
 		int c;
 
 		wr_refsfile_ref_at(&ref, f, mid);
-		c = name_cmp(ref.name, name);
+		c = wr_refname_cmp(ref.name, name);
 		if (c == 0)
 			*exact = true;
 		if (c < 0)

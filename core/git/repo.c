@@ -113,6 +113,19 @@ static enum wr_code sweep_shard(const struct wr_git *git, struct sweep *sweep, s
 	return code;
 }
 
+bool wr_git_make_room(struct wr_git *git, int64_t *until)
+{
+	if (*until == 0)
+		*until = wr_mono_ms() + RELIEF_MS;
+	else if (wr_mono_ms() >= *until)
+		return false;
+	if (!wr_git_relieve(git)) {
+		wr_events_hurry(git->events, RELIEF_MS);
+		nanosleep(&(struct timespec){.tv_nsec = 5 * 1000 * 1000}, NULL);
+	}
+	return true;
+}
+
 /*
  * *snap stays NULL when there is no folder; only then may a first push have been cut off. Sweeping is for the handle's
  * first look: an append begins after it, and from then on such a folder may be one that a first push is building.
@@ -123,14 +136,9 @@ static enum wr_code load(struct wr_folder **folder, struct wr_snapshot **snap, s
 	struct sweep sweep = {id, 0, 0};
 	bool held = false;
 	enum wr_code code = wr_folder_open(folder, snap, &held, git, id, err);
-	int64_t until = wr_mono_ms() + RELIEF_MS;
+	int64_t until = 0;
 
-	/* Too many open files: handles that nobody uses give theirs back. */
-	while (code == WR_E_UNAVAILABLE && !held && wr_mono_ms() < until) {
-		if (!wr_git_relieve(git)) {
-			wr_events_hurry(git->events, RELIEF_MS);
-			nanosleep(&(struct timespec){.tv_nsec = 5 * 1000 * 1000}, NULL);
-		}
+	while (code == WR_E_UNAVAILABLE && !held && wr_git_make_room(git, &until)) {
 		if (err)
 			wr_error_fini(err);
 		code = wr_folder_open(folder, snap, &held, git, id, err);
@@ -485,30 +493,28 @@ void wr_repo_turn_end(struct wr_git_repo *repo, struct wr_turn *turn)
 
 /* ---- removal ---- */
 
-/* Out of sight by one rename first, so that a crash leaves all of it or a leftover, never half a repository. */
+/*
+ * Out of sight by one rename first, so that no other process opens half a repository; and what an earlier try left.
+ * One that another process is building is found as such, or in its place: first it has the one name, then the other, so
+ * the place is looked at last.
+ */
 enum wr_code wr_repo_remove(const struct wr_git *git, const char *id, struct wr_error *err)
 {
 	char from[PATH_MAX], to[PATH_MAX], suffix[32] = ".gone-";
 	struct sweep sweep = {id, 0, 0};
 	WR_AUTO_FD int lock = -1;
 	enum wr_code code;
-	bool absent;
 
 	wr_random_text(suffix + 6, 12);
 	if ((code = wr_repo_path(from, git, id, ".git", err)) != WR_OK ||
 	    (code = wr_repo_path(to, git, id, suffix, err)) != WR_OK ||
 	    (code = wr_folder_seize(&lock, git, id, err)) != WR_OK)
 		return code;
-	absent = rename(from, to) < 0;
-	if (absent && errno != ENOENT)
+	if (rename(from, to) < 0 && errno != ENOENT)
 		return wr_fail_errno(err, "rename %s", from);
-	if (!absent && (code = wr_repo_sync_shard(git, id, err)) != WR_OK)
+	if ((code = sweep_shard(git, &sweep, err)) != WR_OK)
 		return code;
-	/* Also what an earlier try left, which may have failed before its rename was flushed. */
-	code = sweep_shard(git, &sweep, err);
-	if (code == WR_OK && absent && sweep.removed)
-		code = wr_repo_sync_shard(git, id, err);
-	if (code == WR_OK && sweep.busy)
-		code = wr_fail(err, WR_E_UNAVAILABLE, "repository %s: another process makes its first push", id);
-	return code;
+	if (sweep.busy || access(from, F_OK) == 0)
+		return wr_fail(err, WR_E_UNAVAILABLE, "repository %s: another process makes its first push", id);
+	return WR_OK;
 }

@@ -95,7 +95,10 @@ static bool wait_again(struct wr_handover *h)
 	return !stop;
 }
 
-/* Whoever has a turn, or takes a repository again later, gives it back by itself. */
+/*
+ * Whoever has a turn, or takes a repository again later, gives it back by itself, but for what keeps him from it just
+ * then: a checkpoint, or who comes for the turn. So this looks until the end.
+ */
 static void run(void *arg)
 {
 	struct wr_handover *h = arg;
@@ -111,7 +114,7 @@ static void run(void *arg)
 			wr_repo_try_give_back(repos[i]);
 			wr_git_repo_unref(repos[i]);
 		}
-	} while (wr_git_owned(h->git) && wait_again(h));
+	} while (wait_again(h));
 }
 
 enum wr_code wr_git_hand_over(struct wr_git *git, struct wr_error *err)

@@ -19,14 +19,6 @@ void wr_overlay_unref(struct wr_overlay *o)
 	free(o);
 }
 
-static int name_cmp(struct wr_str a, struct wr_str b)
-{
-	size_t n = a.len < b.len ? a.len : b.len;
-	int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
-
-	return c ? c : (a.len > b.len) - (a.len < b.len);
-}
-
 size_t wr_overlay_lower(const struct wr_overlay *o, struct wr_str name, bool *exact)
 {
 	size_t lo = 0, hi = o ? o->count : 0;
@@ -34,7 +26,7 @@ size_t wr_overlay_lower(const struct wr_overlay *o, struct wr_str name, bool *ex
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (name_cmp(o->v[mid].name, name) < 0)
+		if (wr_refname_cmp(o->v[mid].name, name) < 0)
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -56,7 +48,7 @@ static void overlay_put(struct wr_overlay *o, struct wr_str name, const struct w
 static int update_cmp(const void *a, const void *b)
 {
 	const struct wr_record_update *const *x = a, *const *y = b;
-	int c = name_cmp((*x)->name, (*y)->name);
+	int c = wr_refname_cmp((*x)->name, (*y)->name);
 
 	return c ? c : (*x > *y) - (*x < *y);
 }
@@ -84,7 +76,7 @@ static enum wr_code overlay_merge(struct wr_overlay **out, const struct wr_overl
 	}
 	qsort(sorted, n, sizeof *sorted, update_cmp);
 	for (size_t u = 1; u < n; u++)
-		if (name_cmp(sorted[u - 1]->name, sorted[u]->name) == 0)
+		if (wr_refname_cmp(sorted[u - 1]->name, sorted[u]->name) == 0)
 			sorted[u - 1] = NULL;
 	while ((old && i < old->count) || k < n) {
 		int c;
@@ -93,7 +85,7 @@ static enum wr_code overlay_merge(struct wr_overlay **out, const struct wr_overl
 			k++;
 			continue;
 		}
-		c = !old || i == old->count ? 1 : k == n ? -1 : name_cmp(old->v[i].name, sorted[k]->name);
+		c = !old || i == old->count ? 1 : k == n ? -1 : wr_refname_cmp(old->v[i].name, sorted[k]->name);
 		if (c < 0) {
 			overlay_put(o, old->v[i].name, &old->v[i].oid, &old->v[i].peeled);
 			i++;
@@ -152,8 +144,12 @@ void wr_snapshot_unref(struct wr_snapshot *snap)
 
 enum wr_code wr_snapshot_add(struct wr_snapshot *snap, const struct wr_member *m, struct wr_error *err)
 {
-	struct wr_member *v = reallocarray(snap->members, snap->member_count + 1, sizeof *v);
+	struct wr_member *v;
 
+	/* Positions ascend, so this covers all of them; the ref file cannot know how long the pack is. */
+	if (m->dead && m->dead->v[m->dead->count - 1] >= m->pack->count)
+		return wr_fail(err, WR_E_INTERNAL, "%s lacks an entry that is said to be dead", m->pack->name);
+	v = reallocarray(snap->members, snap->member_count + 1, sizeof *v);
 	if (!v)
 		return wr_fail_nomem(err);
 	snap->members = v;
@@ -282,7 +278,7 @@ bool wr_ref_cursor_next(struct wr_ref *out, struct wr_ref_cursor *c)
 			return false;
 		if (has_stored)
 			wr_refsfile_ref_at(&ref, c->snap->stored, c->stored);
-		cmp = !has_over ? -1 : !has_stored ? 1 : name_cmp(ref.name, o->v[c->over].name);
+		cmp = !has_over ? -1 : !has_stored ? 1 : wr_refname_cmp(ref.name, o->v[c->over].name);
 		if (cmp < 0) {
 			c->stored++;
 			*out = ref;
@@ -337,7 +333,7 @@ const struct wr_ref *wr_snapshot_ref(const struct wr_snapshot *snap, struct wr_s
 
 	while (lo < n) {
 		size_t mid = lo + (n - lo) / 2;
-		int c = name_cmp(name, v[mid].name);
+		int c = wr_refname_cmp(name, v[mid].name);
 
 		if (c == 0)
 			return &v[mid];

@@ -44,7 +44,7 @@ static const struct wr_member *member(const struct wr_unreached *u, size_t src)
 	return src < u->snap->member_count ? &u->snap->members[src] : NULL;
 }
 
-/* since: 0 for one that is new. A time ahead of the clock was told by a wrong one. */
+/* since: 0 for one that is new. */
 static enum wr_code add(struct wr_unreached *u, struct wr_place home, uint32_t since)
 {
 	if (u->len == u->cap) {
@@ -56,8 +56,10 @@ static enum wr_code add(struct wr_unreached *u, struct wr_place home, uint32_t s
 		u->v = v;
 		u->cap = cap;
 	}
-	u->v[u->len++] = (struct wr_unreached_item){
-		.home = home, .since = since && since < u->now ? since : u->now, .is_new = since == 0};
+	u->v[u->len++] = (struct wr_unreached_item){.home = home,
+						    .since = since && since < u->now ? since : u->now,
+						    .is_new = since == 0,
+						    .was_ahead = since > u->now};
 	return WR_OK;
 }
 
@@ -160,8 +162,8 @@ static enum wr_code look_at_other(struct wr_unreached *u, uint32_t src)
 			size_t before = u->len;
 
 			code = look_at_home(u, (struct wr_place){src, m->dead->v[i]}, m->dead->since[i]);
-			/* Reached again, or come again. */
-			u->looked[src] |= u->len == before && m->dead->since[i] != WR_DEAD_GONE;
+			/* Reached again, or come again; or it gets another time. */
+			u->looked[src] |= u->len == before ? m->dead->since[i] != WR_DEAD_GONE : u->v[before].was_ahead;
 		}
 		return code;
 	}
@@ -302,15 +304,40 @@ static enum wr_code look_at_cruft(struct wr_unreached *u, uint32_t src)
 	return code;
 }
 
+/*
+ * Whether a time in the pack lies ahead of the clock, which was put back since: what is found now, and what the pack
+ * has may need, would go before it. A list that cannot be read is for look_at_cruft().
+ */
+static enum wr_code is_ahead(bool *out, const struct wr_unreached *u, const struct wr_pack *pack)
+{
+	WR_AUTO_MEM uint32_t *times = NULL;
+	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+	enum wr_code code = wr_mtimes_read(&times, u->packs, pack, &why);
+
+	if (code == WR_E_UNAVAILABLE) {
+		wr_error_move(u->err, &why);
+		return code;
+	}
+	*out = !times;
+	for (uint32_t pos = 0; times && pos < pack->count && !*out; pos++)
+		*out = times[pos] > u->now;
+	return WR_OK;
+}
+
 static enum wr_code look_at_all_cruft(struct wr_unreached *u)
 {
 	enum wr_code code = WR_OK;
 
 	for (uint32_t src = 0; src < u->listed && code == WR_OK; src++) {
 		const struct wr_member *m = member(u, src);
+		bool look;
 
-		if (m->role == WR_ROLE_CRUFT && !u->looked[src] &&
-		    (u->all || u->closure->marked[src] || past(u, m->since)))
+		if (m->role != WR_ROLE_CRUFT || u->looked[src])
+			continue;
+		look = u->all || u->closure->marked[src] || past(u, m->since) || m->since > u->now;
+		if (!look)
+			code = is_ahead(&look, u, m->pack);
+		if (look)
 			code = look_at_cruft(u, src);
 	}
 	return code;

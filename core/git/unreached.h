@@ -31,6 +31,7 @@ struct wr_unreached_item {
 	struct wr_place home;
 	uint32_t since; /* seconds since 1970, never 0 */
 	bool is_new;	/* the last checkpoint did not have it among these */
+	bool was_ahead; /* it had a time that lies ahead of the clock, which was wrong then */
 	bool drop;
 };
 

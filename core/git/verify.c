@@ -295,8 +295,9 @@ static enum wr_code unreachable(void *arg, const struct wr_oid *oid, enum wr_typ
 	return WR_OK;
 }
 
-static enum wr_code reached(void *arg, struct wr_place home, const struct wr_oid *oid, enum wr_type type,
-			    struct wr_error *err)
+/* Each reference, also to what was reached before. */
+static enum wr_code referred(void *arg, struct wr_place home, const struct wr_oid *oid, enum wr_type type,
+			     struct wr_error *err)
 {
 	struct check *k = arg;
 	unsigned is = k->types[home.src][home.pos];
@@ -364,7 +365,8 @@ static enum wr_code check_reach(struct check *k)
 	if (code != WR_OK || (code = wr_marks_init(&heads, k->snap, k->err)) != WR_OK)
 		return code;
 	c.bad = unreachable;
-	c.reached = reached;
+	c.reached = referred;
+	c.again = referred;
 	c.arg = k;
 	if ((code = wr_closure_walk(&c, false, k->err)) != WR_OK)
 		return code;

@@ -189,6 +189,7 @@ static enum wr_code check_needs(struct look *k)
 		qsort(k->list, k->len, sizeof *k->list, youngest_first);
 	c->bad = is_missing;
 	c->reached = is_met;
+	c->again = NULL;
 	c->arg = k;
 	for (size_t i = 0; i < k->len && code == WR_OK; i++) {
 		struct wr_oid oid;

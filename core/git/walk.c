@@ -186,7 +186,7 @@ enum wr_code wr_walk_parents(struct wr_oids *out, int64_t *oldest, const struct 
 				return code;
 		}
 	}
-	if (oldest)
+	if (oldest && code == WR_OK)
 		*oldest = date;
 	return code;
 }
@@ -322,6 +322,7 @@ enum wr_code wr_walk_choice(bool *any, struct wr_oids *shallow, struct wr_oids *
 		if (root != ((n->flags & CLIENT) != 0))
 			code = wr_oids_add(root ? shallow : unshallow, &n->oid, err);
 	}
-	*any = kept.len > 0;
+	if (code == WR_OK)
+		*any = kept.len > 0;
 	return code;
 }

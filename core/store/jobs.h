@@ -97,6 +97,7 @@ struct wr_jobs_config {
 	int64_t keep_ms;    /* jobs that have ended are forgotten after this; 0: never */
 	unsigned keep_max;  /* and those of one account beyond so many; 0: none */
 	int64_t retry_ms;   /* the first pause before another try, doubled each time; 0: a second */
+	int64_t recovery_ms; /* between two looks for jobs whose process is gone; 0: three seconds */
 	/* NULL, or told of each end without success: something may have to be removed. Must not block for long. */
 	void (*ended)(void *arg, const struct wr_job *job);
 };

@@ -298,7 +298,7 @@ static enum wr_code choose(char id[WR_UUID_LEN + 1], char account[WR_UUID_LEN + 
 	}
 }
 
-/* Whether there was one. */
+/* Whether there was one; it may also have been another worker's by then, and there may be more. */
 static bool run_next(struct worker *w)
 {
 	struct wr_jobs *jobs = w->jobs;
@@ -326,7 +326,7 @@ static bool run_next(struct worker *w)
 	if (got)
 		pthread_cond_broadcast(&jobs->ended);
 	pthread_mutex_unlock(&jobs->lock);
-	return got;
+	return got || (code == WR_OK && id[0] && !jobs->only[0]);
 }
 
 /* ---- now and then ---- */
@@ -378,7 +378,7 @@ static void keep_house(struct wr_jobs *jobs)
 
 	if (jobs->only[0])
 		return;
-	if (is_time(jobs, &jobs->recovery_at, RECOVERY_MS) && recover(jobs, &err) != WR_OK)
+	if (is_time(jobs, &jobs->recovery_at, jobs->cfg.recovery_ms) && recover(jobs, &err) != WR_OK)
 		wr_log_error(NULL, WR_EV_JOB_FAILED, &err);
 	if (jobs->cfg.keep_ms && is_time(jobs, &jobs->forget_at, FORGET_MS) &&
 	    wr_jobs_forget(jobs->cfg.db, wr_now_ms() - jobs->cfg.keep_ms, &err) != WR_OK)
@@ -453,7 +453,7 @@ static enum wr_code begin(struct wr_jobs *jobs, struct wr_error *err)
 		return wr_fail(err, WR_E_INTERNAL, "path too long: %s", wr_db_folder(jobs->cfg.db));
 	if ((code = wr_alive_begin(&jobs->alive, jobs->run, "job-", err)) != WR_OK || jobs->only[0])
 		return code;
-	jobs->recovery_at = wr_mono_ms() + RECOVERY_MS;
+	jobs->recovery_at = wr_mono_ms() + jobs->cfg.recovery_ms;
 	return recover(jobs, err);
 }
 
@@ -465,6 +465,8 @@ enum wr_code wr_jobs_start(struct wr_jobs **out, const struct wr_jobs_config *cf
 	if (!jobs)
 		return wr_fail_nomem(err);
 	jobs->cfg = *cfg;
+	if (jobs->cfg.recovery_ms == 0)
+		jobs->cfg.recovery_ms = RECOVERY_MS;
 	jobs->alive = (struct wr_alive)WR_ALIVE_INIT;
 	if (cfg->only)
 		snprintf(jobs->only, sizeof jobs->only, "%s", cfg->only);

@@ -142,6 +142,7 @@ enum wr_code wr_api_git_receive_pack(struct wr_app *app, struct wr_request *req,
 		.max_commands = app->cfg->git_max_commands,
 		.max_depth_lines = (size_t)app->cfg->git_max_depth_lines,
 		.max_options = (size_t)app->cfg->git_max_push_options,
+		.room = wr_request_memory(req),
 	};
 	const struct wr_repo *row = wr_request_repo(req);
 	struct pusher pusher = {app, req};

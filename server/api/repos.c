@@ -4,6 +4,7 @@
 #include "core/auth/repos.h"
 #include "core/base/buf.h"
 #include "core/base/log.h"
+#include "core/base/suspects.h"
 #include "core/git/parse.h"
 #include "core/git/snapshot.h"
 #include "server/api/api.h"
@@ -240,13 +241,19 @@ static enum wr_code add_refs(json_t *branches, json_t *tags, struct listing *lis
 	return code;
 }
 
-/* A repository whose folder is damaged is listed all the same, with nothing in it. */
+/* A repository whose folder is damaged, or that is out of service, is listed all the same, with nothing in it. */
 static enum wr_code add_repo(json_t *rows, struct listing *list, const struct wr_repo *repo, struct wr_error *err)
 {
 	WR_AUTO(json_t) *branches = json_object();
 	WR_AUTO(json_t) *tags = json_object();
-	enum wr_code code = add_refs(branches, tags, list, repo, err);
+	struct wr_suspect_mark mark;
+	enum wr_code code;
 
+	wr_suspect_begin(&mark, repo->id);
+	code = add_refs(branches, tags, list, repo, err);
+	wr_suspect_end(&mark);
+	if (code == WR_E_REPO_PARKED)
+		code = WR_OK;
 	if (code == WR_E_INTERNAL || code == WR_E_NOT_THERE || code == WR_E_BAD_PACK) {
 		WR_LOG(WR_ERROR, wr_request_trace(list->req), REPO_DAMAGED, WR_STR("repo", repo->id),
 		       WR_STR("detail", err->detail[0] ? err->detail : err->text));
@@ -305,7 +312,7 @@ enum wr_code wr_api_repo_delete(struct wr_app *app, struct wr_request *req, stru
 	if (code != WR_OK)
 		return code;
 	/* Before the answer: a push that is under way must not be acknowledged after it. */
-	wr_git_kill(app->git, repo->id);
+	wr_reaper_kill(app->db, app->git, repo->account_id, repo->id);
 	wr_reaper_poke(app->reaper);
 	return WR_OK;
 }

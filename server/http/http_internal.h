@@ -158,6 +158,7 @@ struct wr_request {
 	struct wr_pipe_sink out_sink;
 	struct wr_buf_sink buf_sink;
 	struct wr_cancel cancel;
+	struct wr_room memory;
 	struct {
 		const char *key;
 		int64_t value;
@@ -194,6 +195,8 @@ enum wr_charge {
  * has its share of it already. Only once the request was admitted. Any thread.
  */
 bool wr_request_charge(struct wr_request *req, uint64_t n, enum wr_charge kind);
+/* Gives back some of it earlier. */
+void wr_request_uncharge(struct wr_request *req, uint64_t n);
 /* Whether it could be had now. */
 bool wr_request_room(const struct wr_request *req, uint64_t n, enum wr_charge kind);
 bool wr_request_is_git(const struct wr_request *req);

@@ -42,6 +42,16 @@ static bool more_memory(void *arg, size_t n)
 	return wr_request_charge(arg, n, WR_CHARGE_SPARE);
 }
 
+static bool take_memory(void *arg, uint64_t n, bool spare)
+{
+	return wr_request_charge(arg, n, spare ? WR_CHARGE_SPARE : WR_CHARGE_NEEDED);
+}
+
+static void give_memory(void *arg, uint64_t n)
+{
+	wr_request_uncharge(arg, n);
+}
+
 /* Asked by long work again and again, on the thread that does it, with no lock held. */
 static bool is_given_up(void *arg)
 {
@@ -72,6 +82,7 @@ struct wr_request *wr_request_new(struct wr_http *http, struct MHD_Connection *c
 	req->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 	req->began_us = wr_mono_us();
 	req->cancel = (struct wr_cancel){is_given_up, req};
+	req->memory = (struct wr_room){take_memory, give_memory, req};
 	req->reply.status = 200;
 	req->reply.body = (struct wr_buf)WR_BUF_INIT(SIZE_MAX / 2);
 	req->body = (struct wr_buf)WR_BUF_INIT(0);
@@ -182,6 +193,13 @@ bool wr_request_charge(struct wr_request *req, uint64_t n, enum wr_charge kind)
 	atomic_fetch_sub(buffered_by(req), n);
 	atomic_fetch_sub(&req->http->buffered, n);
 	return false;
+}
+
+void wr_request_uncharge(struct wr_request *req, uint64_t n)
+{
+	atomic_fetch_sub(&req->charged, n);
+	atomic_fetch_sub(buffered_by(req), n);
+	atomic_fetch_sub(&req->http->buffered, n);
 }
 
 bool wr_request_is_git(const struct wr_request *req)
@@ -303,6 +321,11 @@ enum wr_level wr_request_level(const struct wr_request *req)
 const char *wr_request_trace(const struct wr_request *req)
 {
 	return req->trace;
+}
+
+const struct wr_room *wr_request_memory(struct wr_request *req)
+{
+	return &req->memory;
 }
 
 const struct wr_cancel *wr_request_cancel(struct wr_request *req)

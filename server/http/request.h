@@ -9,6 +9,7 @@
 #define WR_REQUEST_H
 
 #include "core/auth/access.h"
+#include "core/base/room.h"
 #include "core/base/stream.h"
 #include "core/git/walk.h"
 
@@ -47,6 +48,9 @@ const char *wr_request_trace(const struct wr_request *req);
 
 /* True once nobody waits for the answer any more: the client left, its deadline passed, or the server is stopping hard. */
 const struct wr_cancel *wr_request_cancel(struct wr_request *req);
+
+/* What it counts against [http] max_buffered, and the share of its account, until its end. */
+const struct wr_room *wr_request_memory(struct wr_request *req);
 
 /* Extra fields for this request's access line (pushes: refs accepted and so on). At most 8 are kept. */
 void wr_request_log_int(struct wr_request *req, const char *key, int64_t value);

@@ -65,7 +65,7 @@ def folder(suite, rounds_class, state, path, last):
                     server.kill()
                 kept = os.path.join(os.path.dirname(path), f"failed-{os.path.basename(path)}-{state['seed']}-{state['next']}")
                 shutil.rmtree(kept, ignore_errors=True)
-                shutil.copytree(server.folder, kept, ignore=lambda d, names: [n for n in names if n.endswith(".sock")])
+                shutil.copytree(server.folder, kept, ignore=lambda d, names: [n for n in names if ".sock" in n])
                 print(f"the server's folder is kept in {kept}", flush=True)
             raise
 

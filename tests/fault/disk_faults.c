@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -47,6 +48,7 @@ enum call {
 	C_MKDIR = 64,
 	C_UNLINK = 128,
 	C_CREATE = 256, /* an open that makes the file */
+	C_MEMORY = 512, /* of threads whose name path is a part of */
 };
 
 #define CRASH (-1)
@@ -57,7 +59,8 @@ struct control {
 	int32_t error;	 /* CRASH: the thread that calls dies, and its process with it */
 	uint32_t halved; /* the first write that would fail is cut short instead */
 	uint32_t seen, failed;
-	char path[100];	 /* only where this is part of the name */
+	char path[50];	 /* only where this is part of the name */
+	char spared[50]; /* and this is not; "": nothing is spared */
 };
 _Static_assert(sizeof(struct control) == 128, "harness/disk.py writes it");
 
@@ -180,7 +183,8 @@ static bool fails(enum call call, const char *name)
 {
 	uint32_t nth;
 
-	if (!control || !(__atomic_load_n(&control->calls, __ATOMIC_SEQ_CST) & call) || !strstr(name, control->path))
+	if (!control || !(__atomic_load_n(&control->calls, __ATOMIC_SEQ_CST) & call) || !strstr(name, control->path) ||
+	    (control->spared[0] && strstr(name, control->spared)))
 		return false;
 	nth = __atomic_fetch_add(&control->seen, 1, __ATOMIC_SEQ_CST);
 	if (nth < control->after || nth - control->after >= control->times)
@@ -311,6 +315,19 @@ ssize_t pwritev(int fd, const struct iovec *v, int n, off_t at)
 ssize_t pwritev64(int fd, const struct iovec *v, int n, off64_t at)
 {
 	return do_write(fd, v, n, (uint64_t)at);
+}
+
+/* In pieces, of which the log has the bytes: callers of this go on where a copy ends. */
+ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size_t n, unsigned flags)
+{
+	static __thread char piece[1 << 16];
+	char name[PATH_MAX];
+	ssize_t got;
+
+	if (from_at || to_at || !name_of(name, to, NULL))
+		return REAL(copy_file_range, from, from_at, to, to_at, n, flags);
+	got = read(from, piece, n < sizeof piece ? n : sizeof piece);
+	return got <= 0 ? got : do_write(to, &(struct iovec){piece, (size_t)got}, 1, UINT64_MAX);
 }
 
 static int do_flush(int fd, bool whole)
@@ -543,6 +560,50 @@ void *mmap64(void *p, size_t n, int prot, int flags, int fd, off64_t at)
 {
 	return do_map(p, n, prot, flags, fd, at);
 }
+
+/* ---- memory ---- */
+
+/* Not under sanitizers, which have an allocator of their own. */
+#ifdef WITH_MEMORY
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t n);
+
+static bool no_memory(void)
+{
+	char name[16];
+
+	if (!control || !(__atomic_load_n(&control->calls, __ATOMIC_SEQ_CST) & C_MEMORY))
+		return false;
+	return prctl(PR_GET_NAME, name) == 0 && fails(C_MEMORY, name);
+}
+
+void *malloc(size_t n)
+{
+	return no_memory() ? NULL : __libc_malloc(n);
+}
+
+void *calloc(size_t n, size_t size)
+{
+	return no_memory() ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t n)
+{
+	return no_memory() ? NULL : __libc_realloc(p, n);
+}
+
+void *reallocarray(void *p, size_t n, size_t size)
+{
+	size_t all;
+
+	if (__builtin_mul_overflow(n, size, &all)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return realloc(p, all);
+}
+#endif
 
 /* ---- start ---- */
 

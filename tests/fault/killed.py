@@ -3,15 +3,11 @@
 `make crash-long` goes on with Rounds for a thousand rounds; see fault/_long.py."""
 import http.client
 import os
-import random
-import shutil
 import threading
 import time
 
-from harness import Account, Fail, Repo, expect, same, test, wait_for
-from harness.raw import Gone, Wire, check_clone
-from harness.server import run_warren
-from harness.traffic import Everyone, Lane, check_lanes
+from harness import Account, expect, same, test, wait_for
+from harness.crashes import Rounds
 
 COST = 12
 
@@ -116,138 +112,13 @@ def kill_9_during_pushes(t):
     wait_for(lambda: not left_over(server), "nothing left of cut pushes")
 
 
-class Rounds:
-    """Round after round on one data folder: lanes push to some repositories beside checkpoints until the server is killed;
-    it starts again, at times is killed in that too, and everything is looked over."""
-
-    PER_FOLDER = 100
-
-    def __init__(self, t, seed):
-        self.t, self.seed = t, seed
-        self.server = t.own_server()
-        self.account = self.server.account()
-        self.repos = {}  # id to lanes
-        self.pushes = self.made = 0
-
-    def round(self, n):
-        r = random.Random(f"{self.seed}:{n}")
-        what = f"seed {self.seed}, round {n}"
-        if not self.repos or r.random() < 0.2:
-            self.new_repo(r)
-        for lane in (lane for lanes in self.repos.values() for lane in lanes):
-            lane.random = random.Random(r.random())
-        self.until_killed(r)
-        self.start(r)
-        self.look(r, what, n % 10 == 9)
-
-    def new_repo(self, r):
-        """The last four live on."""
-        if len(self.repos) == 4:
-            self.repos.pop(next(iter(self.repos)))
-        self.made += 1
-        lanes = [Lane(f"r{self.made}w{i}", r) for i in range(r.choice([1, 1, 2, 3]))]
-        self.repos[self.account.repo(name=f"r{self.made}").id] = lanes
-
-    def until_killed(self, r):
-        pushed, stop, troubles = [], threading.Event(), []
-
-        def guard(function, *args):
-            try:
-                function(*args)
-            except Gone:
-                pass
-            except BaseException as e:
-                troubles.append(e)
-
-        def push(repo_id, lane):
-            wire = Wire(self.server.url, self.account.key)
-            while not stop.is_set():
-                lane.step(wire, repo_id)
-                pushed.append(lane)
-
-        def checkpoint(random_):
-            while not stop.is_set():
-                time.sleep(random_.uniform(0, 0.02))
-                if stop.is_set():
-                    return
-                status, _, err = run_warren("repo", "checkpoint", random_.choice(sorted(self.repos)), "--data", self.server.data)
-                expect(status == 0 or stop.is_set(), "a checkpoint", status, err)
-
-        threads = [threading.Thread(target=guard, args=(push, repo_id, lane)) for repo_id, lanes in self.repos.items()
-                   for lane in lanes]
-        if r.random() < 0.7:
-            threads.append(threading.Thread(target=guard, args=(checkpoint, random.Random(r.random()))))
-        for thread in threads:
-            thread.start()
-        if r.random() < 0.5:
-            time.sleep(r.uniform(0, 0.15))
-        else:
-            count = r.randrange(1, 25)
-            wait_for(lambda: len(pushed) >= count or troubles, f"{count} pushes")
-            time.sleep(r.uniform(0, 0.006))
-        stop.set()
-        self.server.kill()
-        for thread in threads:
-            thread.join()
-        self.pushes += len(pushed)
-        if troubles:
-            raise troubles[0]
-
-    def start(self, r):
-        """Recovery has to bear a kill as well."""
-        for _ in range(r.choice([0, 0, 0, 0, 1, 2])):
-            timer = threading.Timer(r.uniform(0.001, 0.04), self.kill_quietly)
-            timer.start()
-            try:
-                self.server.start()
-                self.touch()
-            except (Fail, Gone):
-                pass
-            timer.join()
-            if self.server.alive():
-                self.server.kill()
-        self.server.start()
-
-    def kill_quietly(self):
-        if self.server.process.poll() is None:
-            try:
-                os.killpg(self.server.process.pid, 9)
-            except ProcessLookupError:
-                pass
-
-    def touch(self):
-        """Opens the repositories: that is when they are recovered."""
-        wire = Wire(self.server.url, self.account.key)
-        for repo_id in self.repos:
-            wire.refs(repo_id)
-
-    def look(self, r, what, closely):
-        wire = Wire(self.server.url, self.account.key)
-        for repo_id, lanes in self.repos.items():
-            refs = wire.refs(repo_id)
-            check_lanes(lanes, refs, what)
-            if closely or r.random() < 0.4:
-                check_clone(wire, Everyone(lanes), repo_id, refs, what)
-            if closely:
-                copy = self.t.git.mirror(Repo(self.account, repo_id).url(), self.t.path(f"copy-{repo_id}"), r.randrange(3))
-                same(self.t.git.refs(copy), refs, f"{what}: refs of a clone by git")
-                self.t.git("fsck", "--full", "--strict", "--no-dangling", cwd=copy)
-                shutil.rmtree(copy)
-                self.server.verify(repo_id)
-        wire.close()
-
-    def close(self):
-        self.touch()
-        wait_for(lambda: not left_over(self.server), "nothing left of cut pushes")
-        self.server.stop()
-
-
 @test
-def killed_thirty_times(t):
+def killed_again_and_again(t):
     rounds = Rounds(t, t.random.randrange(1 << 31))
-    for n in t.rounds(30):
+    for n in t.rounds(18):
         rounds.round(n)
-    expect(rounds.pushes > len(t.rounds(30)), "there were pushes to kill", rounds.pushes)
+    expect(rounds.pushes > len(t.rounds(18)), "there were pushes to kill", rounds.pushes)
+    expect(rounds.kept > 0, "forks, adoptions or exports were there in the end")
     rounds.close()
 
 

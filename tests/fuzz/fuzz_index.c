@@ -58,7 +58,7 @@ static enum wr_code open_folder(int *fd, void *arg, struct wr_error *err)
 
 static enum wr_code take_in(struct wr_intake *out, const char *name, struct wr_str pack, size_t max_memory)
 {
-	const struct wr_index_limits limits = {1 << 20, 1000, MAX_OBJECT, 64 << 20, max_memory, 50};
+	const struct wr_index_limits limits = {1 << 20, 1000, MAX_OBJECT, 64 << 20, max_memory, 50, NULL};
 	const struct wr_index_rules rules = {.fsck = &fsck};
 	const struct wr_index_folder where = {open_folder, NULL};
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;

@@ -7,7 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct wr_receive_limits limits = {8, 4, 3};
+	static const struct wr_receive_limits limits = {8, 4, 3, NULL};
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	WR_AUTO(wr_receive) *rx = NULL;
 	struct wr_mem_source src;

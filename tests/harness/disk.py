@@ -15,7 +15,8 @@ from harness.core import expect, warren
 CREATE, WRITE, SIZE, ROOM, FLUSH, FLUSHED, RENAME, LINK, UNLINK, MARK, ROOT = range(1, 12)
 HEAD = struct.Struct("<IIIIQQQQII")
 PENDING, DONE, DOOMED = range(3)
-CALLS = {"write": 1, "flush": 2, "rename": 4, "open": 8, "map": 16, "size": 32, "mkdir": 64, "unlink": 128, "create": 256}
+CALLS = {"write": 1, "flush": 2, "rename": 4, "open": 8, "map": 16, "size": 32, "mkdir": 64, "unlink": 128, "create": 256,
+         "memory": 512}
 
 
 def library():
@@ -25,8 +26,11 @@ def library():
     return path
 
 
-def environment(data, log=None, control=None):
+def environment(data, log=None, control=None, clock=None):
+    """clock: a harness.clock.Clock, or the machine's."""
     env = {"LD_PRELOAD": library(), "WARREN_FAULT_DATA": data, "ASAN_OPTIONS": "verify_asan_link_order=0"}
+    if clock:
+        env.update({**clock.environment, "LD_PRELOAD": f"{library()}:{clock.environment['LD_PRELOAD']}"})
     env.update({"WARREN_FAULT_LOG": log} if log else {})
     env.update({"WARREN_FAULT_CONTROL": control} if control else {})
     return env
@@ -38,20 +42,21 @@ CRASH = -1  # instead of an error: the thread that calls dies, and its process w
 class Control:
     """Says which calls of a running server fail."""
 
-    FORM = struct.Struct("<IIIiIII100s")
+    FORM = struct.Struct("<IIIiIII50s50s")
 
     def __init__(self, path):
-        self.path = path
+        self.path, self.lasts = path, False
         with open(path, "wb") as f:
             f.write(bytes(128))
         with open(path, "r+b") as f:
             self.map = mmap.mmap(f.fileno(), 128)
 
-    def fail(self, calls, error, after=0, times=1 << 31, halved=False, path=""):
-        """calls: names joined by +. times: so many fail, from the one behind `after` on. path: a part of the name."""
+    def fail(self, calls, error, after=0, times=1 << 31, halved=False, path="", spared=""):
+        """calls: names joined by +. times: so many fail, from the one behind `after` on. path: a part of the name; spared: what
+        is no part of it."""
         bits = sum(CALLS[c] for c in calls.split("+"))
         self.clear()
-        self.map[:128] = self.FORM.pack(0, after, times, error, halved, 0, 0, path.encode())
+        self.map[:128] = self.FORM.pack(0, after, times, error, halved, 0, 0, path.encode(), spared.encode())
         self.map[:4] = struct.pack("<I", bits)
 
     def clear(self):
@@ -73,6 +78,26 @@ class Notes:
         data = json.dumps(what).encode()
         row = HEAD.pack(HEAD.size + len(data), MARK, 0, 0, 0, 0, 0, 0, 0, 0) + data
         expect(os.write(self.fd, row) == len(row), "a mark is written")
+
+    def note(self, kind, ino, ino2=0, at=0, flag=0, name="", data=b""):
+        name = name.encode()
+        row = HEAD.pack(HEAD.size + len(name) + len(data), kind, len(name), 0, ino, ino2, at, 0, flag, 0) + name + data
+        expect(os.write(self.fd, row) == len(row), "a note is written")
+
+    def begin(self, root):
+        """Before the first server: this folder is the disk, and what is in it by now is certain."""
+        self.note(ROOT, os.stat(root).st_ino)
+        for folder, folders, files in os.walk(root):
+            ino = os.stat(folder).st_ino
+            for name in folders:
+                self.note(CREATE, ino, os.stat(os.path.join(folder, name)).st_ino, flag=1, name=name)
+            for name in files:
+                path = os.path.join(folder, name)
+                own = os.stat(path).st_ino
+                self.note(CREATE, ino, own, name=name)
+                with open(path, "rb") as f:
+                    self.note(WRITE, own, data=f.read())
+        self.mark(certain=True)
 
     def close(self):
         os.close(self.fd)
@@ -138,6 +163,13 @@ class Node:
             self.apply(self.sure, self.ops.pop(0).what)
             self.gone += 1
 
+    def settle(self):
+        """All of it is certain."""
+        for op in self.ops:
+            self.apply(self.sure, op.what)
+        self.gone += len(self.ops)
+        self.ops = []
+
     def apply(self, onto, what):
         if self.is_folder:
             for name, node in what:
@@ -172,7 +204,9 @@ class Disk:
             if self.root is None:
                 self.root = self.nodes[note.ino] = Node(True)
         elif note.kind == MARK:
-            pass
+            if "certain" in note.mark:
+                for each in self.nodes.values():
+                    each.settle()
         elif node is None:
             # Not a file of ours: made by other means than the calls that are watched.
             expect(note.kind not in (WRITE, CREATE), "a change of an unknown file", note.kind, note.a)
@@ -218,10 +252,11 @@ class Disk:
         """Writes the folder as choice (a Choice) has it; the digest of all that is in it."""
         choice.begin(self)
         digest = hashlib.sha1()
-        self._folder(self.root, path, "", choice, digest)
+        self._folder(self.root, path, "", choice, digest, {})
         return digest.digest()
 
-    def _folder(self, node, path, below, choice, digest):
+    def _folder(self, node, path, below, choice, digest, made):
+        """made: files by their nodes; what has several names is linked."""
         os.mkdir(path, 0o700)
         for name, child in sorted(choice.entries(node).items()):
             if name.endswith("-shm"):
@@ -229,12 +264,16 @@ class Disk:
             here = f"{below}/{name}"
             if child.is_folder:
                 digest.update(f"{here}\0folder\0".encode())
-                self._folder(child, os.path.join(path, name), here, choice, digest)
+                self._folder(child, os.path.join(path, name), here, choice, digest, made)
+                continue
+            if id(child) in made:
+                os.link(made[id(child)], os.path.join(path, name))
                 continue
             data = choice.content(child)
             digest.update(f"{here}\0{len(data)}\0".encode() + hashlib.sha1(data).digest())
             with open(os.path.join(path, name), "wb", opener=lambda p, f: os.open(p, f, 0o600)) as f:
                 f.write(data)
+            made[id(child)] = os.path.join(path, name)
 
 
 class Choice:

@@ -246,6 +246,7 @@ class Wire:
             raise Gone(f"{type(e).__name__}: {e}") from None
         if answer.will_close:
             self.close()
+        expect(answer.status != 503 or answer.getheader("Retry-After"), f"{method} {path}: a 503 says when to come again")
         return answer.status, data
 
     def push(self, repo_id, commands, pack=b"", atomic=False):

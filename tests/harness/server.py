@@ -26,10 +26,10 @@ def clean_environment(extra=None):
     return env
 
 
-def run_warren(*args, env=None, timeout=60):
+def run_warren(*args, env=None, timeout=60, cwd=None):
     """One command to its end: (exit status, stdout, stderr)."""
     done = subprocess.run([warren(), *args], stdin=subprocess.DEVNULL, capture_output=True, env=clean_environment(env),
-                          timeout=timeout * slowness())
+                          timeout=timeout * slowness(), cwd=cwd)
     expect(not FINDING.search(done.stderr), "a sanitizer complains", done.stderr.decode(errors="replace"))
     return done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace")
 
@@ -37,7 +37,8 @@ def run_warren(*args, env=None, timeout=60):
 class Server:
     """flags: further options of `serve`; config: text of an INI file; listen: None for a free port of 127.0.0.1."""
 
-    def __init__(self, flags=(), env=None, config=None, data=None, listen="127.0.0.1:0", cafile=None, program=None):
+    def __init__(self, flags=(), env=None, config=None, data=None, listen="127.0.0.1:0", cafile=None, program=None,
+                 cwd=None):
         self.folder = tempfile.mkdtemp(prefix="warren-server-")
         self.data = data or os.path.join(self.folder, "data")
         self.flags, self.env, self.listen, self.cafile = list(flags), dict(env or {}), listen, cafile
@@ -48,6 +49,7 @@ class Server:
                 f.write(config)
             self.flags += ["--config", path]
         self.program = program or warren()
+        self.cwd = cwd
         self.process = None
         self.url = None
         self.secrets = set()
@@ -63,7 +65,7 @@ class Server:
         args += ["--listen", self.listen] if self.listen else []
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([*args, *self.flags], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                            stderr=log, env=clean_environment(self.env), start_new_session=True)
+                                            stderr=log, env=clean_environment(self.env), start_new_session=True, cwd=self.cwd)
         line = self._ready_line(seconds * slowness())
         match = re.fullmatch(r"warren: listening on (https?://\S+:\d+)\n", line)
         if not match:
@@ -210,6 +212,18 @@ class Server:
             except OSError:
                 continue
             total += int(match.group(1)) * 1024 if match else 0
+        return total
+
+    def cpu_seconds(self):
+        """What the server's processes have computed."""
+        total = 0
+        for pid in self.pids():
+            try:
+                with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+                    fields = f.read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return total
 
     def files(self, *below):

@@ -47,6 +47,15 @@ def flag_beats_environment_beats_file(t):
 
 
 @test
+def a_grace_shorter_than_a_push_is_refused(t):
+    for env in ({"WARREN_GIT_CRUFT_GRACE": "1h"}, {"WARREN_HTTP_REQUEST_TIMEOUT": "7d", "WARREN_GIT_CRUFT_GRACE": "6d"}):
+        err = start_fails(t, env=env)
+        expect("git.cruft_grace" in err and "http.request_timeout" in err and "raise" in err, "says what to do", err)
+        status, _, err = run_warren("config", "check", env=env)
+        expect(status != 0 and "git.cruft_grace" in err, "so does config check", status, err)
+
+
+@test
 def what_is_wrong_in_a_file_is_named(t):
     for text, line, words in (
             ("[server]\nlisten = 127.0.0.1:0\nlistne = x\n", 3, ["listne"]),

@@ -113,6 +113,32 @@ def a_fork_of_nothing_is_empty(t):
 
 
 @test
+def maintaining(t):
+    for running in (True, False):
+        server = t.own_server()
+        account = server.account()
+        repo, work, gone = pushed(t, account, f"work-{running}")
+        if not running:
+            server.stop()
+        for flags in ((), ("--redelta",)):
+            done, _ = run(server, "repo", "maintain", repo.id, *flags)
+            same(set(done), {"jobId", "repoId", "bytesBefore", "bytesAfter", "cruftObjects", "droppedObjects", "rebased"}, "what it says")
+            same((done["repoId"], done["cruftObjects"], done["droppedObjects"]), (repo.id, 3, 0), "one commit that nothing reaches")
+            shown, _ = run(server, "repo", "show", repo.id)
+            same(sorted(pack["role"] for pack in shown["packs"]), ["base", "cruft"], "one pack for each role")
+            same([pack["dead"] for pack in shown["packs"]], [0, 0], "nothing dead")
+            expect(not shown["rewound"] and shown["checkpoint"] > 0, "a checkpoint", shown)
+        expect("nonsense" in run(server, "repo", "maintain", "nonsense", status=1)[1], "says why")
+        if not running:
+            server.start()
+        job = jobs_of(server, repo.id)[0]
+        same((job["kind"], job["state"], job["args"]), ("repo.maintain", "done", {"redelta": True}), "the job")
+        same({"jobId": job["jobId"], **job["result"]}, done, "its result")
+        server.verify(repo.id)
+        t.git.same_repository(t.git.mirror(repo.url(), t.path(f"clone-{running}")), work, "what is there")
+
+
+@test
 def adopting_and_exporting(t):
     for running in (True, False):
         server = t.own_server()
@@ -146,6 +172,22 @@ def adopting_and_exporting(t):
         same((row["name"], row["defaultBranch"], row["visibility"]), ("came in", "side", "private"), "the row")
         t.git.same_repository(t.git.mirror(repo.url(), t.path(f"clone-{running}")), work, "what was taken in")
         same(account.api.get("/git/v1/repo").ok()["total"], 1, "repositories: those that failed left nothing")
+        wait_for(lambda: all(repo.id in path for path in server.files("repos")), "the removal of what failed")
+
+
+@test
+def the_default_branch_of_what_is_adopted(t):
+    """Its HEAD, also where that branch is not there yet; main where HEAD is detached."""
+    server = t.own_server()
+    account = server.account()
+    work = history(t)
+    for head, wanted in (("refs/heads/side", "side"), ("refs/heads/not/yet", "not/yet"), (t.git.rev(work), "main")):
+        bare = t.path(f"bare-{wanted.replace('/', '-')}.git")
+        t.git("clone", "-q", "--bare", work, bare)
+        t.git(*(("symbolic-ref", "HEAD") if "/" in head else ("update-ref", "--no-deref", "HEAD")), head, cwd=bare)
+        made, _ = run(server, "repo", "adopt", account.name, bare)
+        same(made["defaultBranch"], wanted, f"what is said for HEAD {head}")
+        same(account.api.get(f"/git/v1/repo/{made['repoId']}").ok()["defaultBranch"], wanted, f"the row for HEAD {head}")
 
 
 @test

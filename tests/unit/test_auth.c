@@ -656,6 +656,89 @@ static void the_search_ignores_case_and_has_no_wildcards(void **state)
 	assert_string_equal(found[0].name, "Web_Site 100%");
 }
 
+/* Rows by their seq: the first account's are those with a 1 in own. */
+#define MANY 5000
+struct crowd {
+	struct place *p;
+	unsigned seed;
+	bool own[MANY], live[MANY];
+	char ids[MANY][WR_UUID_LEN + 1];
+};
+
+static enum wr_code crowd_in(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	struct crowd *c = arg;
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < MANY && code == WR_OK; i++) {
+		wr_uuid_new(c->ids[i]);
+		c->own[i] = rand_r(&c->seed) % 3;
+		c->live[i] = true;
+		code = wr_tx_run(tx, SQL_REPO_ADD, err, NULL, "ssssssi", c->ids[i],
+				 c->own[i] ? c->p->owner.id : c->p->other.id, NULL, NULL, "private", "main", (int64_t)i);
+	}
+	return code;
+}
+
+/* One whole block of seq, and others here and there. */
+static enum wr_code crowd_out(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	struct crowd *c = arg;
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; i < MANY && code == WR_OK; i++) {
+		const char *account = c->own[i] ? c->p->owner.id : c->p->other.id;
+
+		if (rand_r(&c->seed) % 4 && (i < 2000 || i >= 4000))
+			continue;
+		c->live[i] = false;
+		code = wr_tx_run(tx, SQL_REPO_DELETE, err, NULL, "ss", account, c->ids[i]);
+		if (code == WR_OK && i % 2)
+			code = wr_tx_run(tx, SQL_REPO_PURGE, err, NULL, "ss", account, c->ids[i]);
+	}
+	return code;
+}
+
+static void same_list(struct crowd *c, const struct wr_caller *caller, uint64_t offset)
+{
+	struct wr_repo found[7];
+	uint64_t total, live = 0;
+	size_t n, got = 0;
+
+	assert_int_equal(wr_repo_list(found, &n, &total, c->p->db, caller, wr_str(""), 7, offset, NULL), WR_OK);
+	for (size_t i = MANY; i-- > 0;) {
+		if (!c->own[i] || !c->live[i])
+			continue;
+		if (live >= offset && live - offset < 7)
+			assert_string_equal(found[got++].id, c->ids[i]);
+		live++;
+	}
+	assert_int_equal(total, live);
+	assert_int_equal(n, got);
+}
+
+static void a_long_list_has_the_same_pages_wherever_they_begin(void **state)
+{
+	struct place *p = *state;
+	struct crowd *c = calloc(1, sizeof *c);
+	struct wr_caller owner;
+
+	assert_non_null(c);
+	c->p = p;
+	c->seed = (unsigned)wr_mono_ms();
+	print_message("seed %u\n", c->seed);
+	assert_int_equal(call_any(&owner, p, p->owner_key.z), WR_OK);
+	same_list(c, &owner, 0);
+	assert_int_equal(wr_db_write(p->db, WR_DB_FULL, crowd_in, c, NULL), WR_OK);
+	for (int i = 0; i < 50; i++)
+		same_list(c, &owner, (uint64_t)rand_r(&c->seed) % MANY);
+	assert_int_equal(wr_db_write(p->db, WR_DB_FULL, crowd_out, c, NULL), WR_OK);
+	for (int i = 0; i < 50; i++)
+		same_list(c, &owner, (uint64_t)rand_r(&c->seed) % MANY);
+	same_list(c, &owner, UINT64_MAX);
+	free(c);
+}
+
 static void repositories_keep_their_settings(void **state)
 {
 	struct place *p = *state;
@@ -681,6 +764,7 @@ static void a_deleted_account_waits_for_its_folders(void **state)
 	struct wr_account again;
 	struct wr_secret_text key;
 	struct wr_caller c;
+	bool there = false;
 	size_t n;
 
 	grant(p, identity.id, repo.id, WR_LEVEL_WRITE);
@@ -698,12 +782,18 @@ static void a_deleted_account_waits_for_its_folders(void **state)
 	assert_int_equal(wr_repo_doomed(doomed, &n, p->db, NULL, 0, 4, NULL), WR_OK);
 	assert_int_equal(n, 1);
 	assert_string_equal(doomed[0].id, repo.id);
-	assert_int_equal(wr_repo_purge(p->db, doomed[0].account_id, doomed[0].id, NULL), WR_OK);
+	assert_int_equal(wr_repo_there(&there, p->db, p->owner.id, repo.id, NULL), WR_OK);
+	assert_true(there);
+	assert_int_equal(wr_repo_purge(p->db, doomed, 1, NULL), WR_OK);
+	assert_int_equal(wr_repo_there(&there, p->db, p->owner.id, repo.id, NULL), WR_OK);
+	assert_false(there);
 	assert_int_equal(wr_repo_doomed(doomed, &n, p->db, NULL, 0, 4, NULL), WR_OK);
 	assert_int_equal(n, 0);
 	/* A live one is never purged. */
 	repo = make_repo(p, &again, NULL, false);
-	assert_int_equal(wr_repo_purge(p->db, again.id, repo.id, NULL), WR_OK);
+	memcpy(doomed[0].id, repo.id, sizeof doomed[0].id);
+	memcpy(doomed[0].account_id, again.id, sizeof doomed[0].account_id);
+	assert_int_equal(wr_repo_purge(p->db, doomed, 1, NULL), WR_OK);
 	assert_int_equal(wr_repo_get(&repo, p->db, again.id, wr_str(repo.id), NULL), WR_OK);
 }
 
@@ -836,6 +926,8 @@ static void the_default_branch_by_id(void **state)
 	assert_int_equal(wr_repo_default_branch(name, sizeof name, p->db, repo.id, NULL), WR_OK);
 	assert_string_equal(name, "trunk");
 	assert_int_equal(wr_repo_default_branch(name, sizeof name, p->db, p->owner.id, NULL), WR_E_NOT_THERE);
+	assert_int_equal(wr_repo_delete(p->db, p->owner.id, repo.id, NULL), WR_OK);
+	assert_int_equal(wr_repo_default_branch(name, sizeof name, p->db, repo.id, NULL), WR_E_NOT_THERE);
 }
 
 static void labels(void **state)
@@ -873,6 +965,7 @@ int main(void)
 		IN_PLACE(grants_stay_within_an_account),
 		IN_PLACE(pages_and_totals),
 		IN_PLACE(the_search_ignores_case_and_has_no_wildcards),
+		IN_PLACE(a_long_list_has_the_same_pages_wherever_they_begin),
 		IN_PLACE(repositories_keep_their_settings),
 		IN_PLACE(a_deleted_account_waits_for_its_folders),
 		IN_PLACE(marks_and_sequences),

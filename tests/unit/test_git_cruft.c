@@ -372,6 +372,45 @@ static void what_went_since_is_missing(void **state)
 	verify(f);
 }
 
+/* Objects that this server makes, and which lie among what no ref reaches until just before they are appended. */
+static void what_is_made_again_relies_on_nothing(void **state)
+{
+	struct fx *f = *state;
+	struct wr_oid a, b, made;
+	WR_AUTO(wr_quarantine) *q = NULL;
+	struct wr_ref_update u = {.name = WR_S("refs/heads/b"), .any_old = true};
+	struct wr_change change = {.updates = &u, .count = 1};
+	static const char *const parts[3][2] = {{"blob", "b:b"}, {"tree", "b^{tree}"}, {"commit", "b"}};
+	static const enum wr_type types[3] = {WR_BLOB, WR_TREE, WR_COMMIT};
+	char hex[WR_OID_HEX + 1];
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, NULL, "b");
+	wr_oid_hex(hex, &b);
+	sh(f, "git -C src branch b %s", hex);
+	assert_ok(push_commit(f, "refs/heads/main", &a, NULL));
+	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
+	assert_true(checkpoint(f));
+	clock_ms += GRACE - HOUR;
+	assert_ok(wr_quarantine_new(&q, f->repo, &f->err));
+	for (unsigned i = 0; i < 3; i++) {
+		WR_AUTO_S(wr_buf) bytes = WR_BUF_INIT(1 << 20);
+
+		sh_out(f, &bytes, "git -C src cat-file %s %s", parts[i][0], parts[i][1]);
+		assert_ok(wr_quarantine_add(&made, q, types[i], wr_buf_str(&bytes), NULL, &f->err));
+	}
+	assert_true(wr_oid_eq(&made, &b));
+	clock_ms += HOUR + GRACE / 8;
+	assert_true(checkpoint(f));
+	assert_false(has(f, &b));
+	u.new = b;
+	change.objects = q;
+	assert_ok(wr_git_append(f->repo, &change, &f->err));
+	assert_ok(u.result);
+	verify(f);
+}
+
 static void a_push_older_than_the_grace_is_refused(void **state)
 {
 	struct fx *f = *state;
@@ -480,34 +519,6 @@ static void in_threads(void **state)
 	verify(f);
 }
 
-/* Who looks at the repository after the time that is kept with it sets it going. */
-static void it_is_due_when_somebody_looks(void **state)
-{
-	struct fx *f = *state;
-	struct wr_oid a, b;
-	bool there = true;
-
-	fx_stop(f);
-	f->cfg.no_keeper = false;
-	f->cfg.now_ms = read_shared;
-	atomic_store(&shared_clock, clock_ms);
-	fx_start(f);
-	new_commit(f, &a, NULL, "a");
-	new_commit(f, &b, NULL, "b");
-	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
-	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
-	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
-	assert_true(checkpoint(f));
-	assert_true(has(f, &b));
-	atomic_fetch_add(&shared_clock, 2 * GRACE);
-	restart(f);
-	for (unsigned i = 0; i < 2000 && there; i++) {
-		there = has(f, &b);
-		nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
-	}
-	assert_false(there);
-}
-
 /* Nothing of a checkpoint that was broken off is there, and what it would have dropped is. */
 static bool stop_at(void *arg)
 {
@@ -545,6 +556,25 @@ static void one_that_is_broken_off_drops_nothing(void **state)
 	verify(f);
 }
 
+/* Also what was written after one that was broken off. */
+static void one_that_is_asked_for_covers_all(void **state)
+{
+	struct fx *f = *state;
+	unsigned at = 1;
+	const struct wr_cancel cancel = {stop_at, &at};
+	struct wr_oid a, b;
+	bool did;
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, NULL, "b");
+	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
+	assert_int_equal(wr_keeper_run(&did, f->repo, &cancel, &f->err), WR_E_CANCELLED);
+	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_true(checkpoint(f));
+	sh(f, "cd %s; git show-ref --verify -q refs/heads/a; git show-ref --verify -q refs/heads/b", folder());
+	verify(f);
+}
+
 /* Times that are lost are taken for now. */
 static void lost_times(void **state)
 {
@@ -577,23 +607,110 @@ static void lost_times(void **state)
 	verify(f);
 }
 
-/* A clock that was wrong for a while keeps nothing for ever. */
-static void a_time_ahead_of_the_clock(void **state)
+/* What nobody reaches and nobody can read goes, and keeps no checkpoint from being made. */
+static void damage_of_what_nobody_reaches(void **state)
 {
 	struct fx *f = *state;
-	struct wr_oid a, b;
+	struct wr_oid a, b, c, d;
 
 	new_commit(f, &a, NULL, "a");
 	new_commit(f, &b, NULL, "b");
+	new_commit(f, &c, NULL, "c");
+	new_commit(f, &d, NULL, "d");
+	new_commit(f, &d, &d, "more");
+	new_commit(f, &d, &d, "still more");
 	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
 	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_ok(push_commit(f, "refs/heads/c", &c, NULL));
 	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
+	assert_ok(push(f, WR_S(""), "refs/heads/c", &zero));
+	assert_true(checkpoint(f));
+	fx_stop(f);
+	sh(f, "cd %s/objects/pack; chmod u+w *.pack; m=$(echo *.mtimes); printf X | dd of=${m%%.mtimes}.pack bs=1 seek=20 "
+	      "conv=notrunc 2>/dev/null", folder());
+	fx_start(f);
+	assert_ok(push_commit(f, "refs/heads/d", &d, NULL));
+	assert_ok(push(f, WR_S(""), "refs/heads/d", &zero));
+	assert_true(checkpoint(f));
+	assert_true(has(f, &a) && has(f, &d));
+	/* One of the six went. */
+	assert_int_equal(role_objects(f, "cruft"), 5 + 9);
+	clock_ms += 2 * GRACE;
+	assert_true(checkpoint(f));
+	verify(f);
+}
+
+/* A clock that was wrong for a while keeps nothing for ever: no cruft, no dead entry of base or tails or of other packs. */
+static void a_time_ahead_of_the_clock(void **state)
+{
+	struct fx *f = *state;
+	struct wr_oid a, b, c, d, noise;
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, NULL, "b");
+	new_commit(f, &c, NULL, "c");
+	new_commit(f, &d, NULL, "d");
+	new_commit(f, &noise, NULL, "noise");
+	for (unsigned i = 0; i < 20; i++) {
+		char text[32];
+
+		snprintf(text, sizeof text, "more %u", i);
+		new_commit(f, &noise, &noise, text);
+	}
+	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
+	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_ok(push_commit(f, "refs/heads/c", &c, NULL));
+	assert_ok(push_commit(f, "refs/pull/noise", &noise, NULL));
+	assert_ok(push_commit(f, "refs/pull/d", &d, NULL));
+	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
+	assert_true(checkpoint(f));
 	clock_ms += 1000 * GRACE;
+	assert_ok(push(f, WR_S(""), "refs/heads/x", &b));
+	assert_true(checkpoint(f));
+	assert_ok(push(f, WR_S(""), "refs/heads/x", &zero));
+	assert_ok(push(f, WR_S(""), "refs/heads/c", &zero));
+	assert_ok(push(f, WR_S(""), "refs/pull/d", &zero));
 	assert_true(checkpoint(f));
 	clock_ms -= 1000 * GRACE;
 	assert_ok(push(f, WR_S(""), "refs/heads/x", &a));
 	assert_true(checkpoint(f));
-	assert_true(has(f, &b));
+	assert_true(has(f, &b) && has(f, &c) && has(f, &d));
+	verify(f);
+	clock_ms += 2 * GRACE;
+	assert_true(checkpoint(f));
+	assert_false(has(f, &b) || has(f, &c) || has(f, &d));
+	verify(f);
+}
+
+/* What is found after the clock went back is not dropped before what needs it, which lies in one pack with older things. */
+static void a_clock_that_goes_back_between_the_times_of_a_pack(void **state)
+{
+	struct fx *f = *state;
+	struct wr_maintained done;
+	struct wr_oid a, old, x, y;
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &old, NULL, "old");
+	new_commit(f, &x, NULL, "x");
+	new_commit(f, &y, &x, "y");
+	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
+	assert_ok(push_commit(f, "refs/heads/old", &old, NULL));
+	assert_ok(push_commit(f, "refs/heads/x", &x, NULL));
+	assert_ok(push_commit(f, "refs/heads/y", &y, &x));
+	assert_ok(push(f, WR_S(""), "refs/heads/old", &zero));
+	assert_true(checkpoint(f));
+	clock_ms += GRACE / 2;
+	assert_ok(push(f, WR_S(""), "refs/heads/y", &zero));
+	assert_ok(wr_git_repo_maintain(&done, f->repo, false, NULL, NULL, &f->err));
+	clock_ms -= GRACE / 4;
+	restart(f);
+	assert_ok(push(f, WR_S(""), "refs/heads/x", &zero));
+	assert_true(checkpoint(f));
+	verify(f);
+	clock_ms += GRACE + HOUR;
+	assert_true(checkpoint(f));
+	assert_false(has(f, &x) || has(f, &y));
+	verify(f);
 }
 
 /* The ref file in force as a program wrote it that knew no cruft. */
@@ -631,6 +748,58 @@ static void make_version_1(struct fx *f)
 	wr_put_le64(b + len - 8, XXH3_64bits(b, len - 8));
 	write_whole(f, "v1", wr_str_n(text.ptr, len));
 	sh(f, "mv v1 %s/warren/%s; rm -f %s/objects/pack/*.mtimes", folder(), name.ptr, folder());
+}
+
+/* The ref file in force, with another last position among its dead entries. */
+static void set_last_dead(struct fx *f, uint32_t pos)
+{
+	WR_AUTO_S(wr_buf) name = WR_BUF_INIT(4096);
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1 << 20);
+	uint8_t *b;
+
+	sh_out(f, &name, "ls %s/warren/*.refs", folder());
+	name.ptr[name.len - 1] = '\0';
+	read_whole(&text, f, name.ptr);
+	b = (uint8_t *)text.ptr;
+	wr_put_le32(b + 64 + 48 * ((size_t)wr_le32(b + 24) + (size_t)wr_le64(b + 32)) + 8 * (size_t)(wr_le64(b + 40) - 1), pos);
+	wr_put_le64(b + text.len - 8, XXH3_64bits(b, text.len - 8));
+	write_whole(f, name.ptr, wr_buf_str(&text));
+}
+
+/* A pack has no entries behind its last. */
+static void dead_entries_that_are_none(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_oid a, b;
+	uint32_t count;
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, NULL, "b");
+	for (unsigned i = 0; i < 20; i++) {
+		char text[32];
+
+		snprintf(text, sizeof text, "more %u", i);
+		new_commit(f, &a, &a, text);
+	}
+	assert_ok(push_commit(f, "refs/heads/a", &a, NULL));
+	assert_ok(push_commit(f, "refs/heads/b", &b, NULL));
+	assert_true(checkpoint(f));
+	assert_ok(push(f, WR_S(""), "refs/heads/b", &zero));
+	assert_true(checkpoint(f));
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	assert_int_equal(snap->member_count, 1);
+	count = snap->members[0].pack->count;
+	wr_snapshot_unref(snap);
+	snap = NULL;
+	fx_stop(f);
+	set_last_dead(f, count);
+	assert_ok(wr_git_open(&f->git, &f->cfg, &f->err));
+	assert_int_equal(wr_git_repo_open(&f->repo, f->git, REPO_ID, &f->err), WR_E_INTERNAL);
+	wr_git_close(f->git);
+	set_last_dead(f, count - 1);
+	fx_start(f);
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
 }
 
 static void what_an_older_program_left_is_sorted(void **state)
@@ -1139,6 +1308,83 @@ static void whatever_happens(void **state)
 	model_fini(&m);
 }
 
+/* ---- pushes that take long ---- */
+
+#define LONG 4
+
+struct long_push {
+	struct wr_quarantine *q; /* NULL: none */
+	size_t t;
+	int on;
+	int64_t began_ms;
+};
+
+static void long_begin(struct long_push *p, struct model *m)
+{
+	WR_AUTO_S(wr_buf) pack = WR_BUF_INIT(16u << 20);
+
+	*p = (struct long_push){.t = chance(m->f, (unsigned)m->tips), .on = NO_TIP, .began_ms = clock_ms};
+	if (chance(m->f, 4))
+		p->on = (int)chance(m->f, (unsigned)m->tips);
+	pack_of(m, &pack, p->t, p->on);
+	if (take_pack(&p->q, m->f, wr_buf_str(&pack)) != WR_OK)
+		assert_true(p->on != NO_TIP && !tip_stored(m, (size_t)p->on));
+}
+
+/* Whether the push may be refused: something that it has not brought is gone, or the push is too old. */
+static bool long_may_fail(const struct long_push *p, const struct model *m)
+{
+	for (size_t i = 0; p->on != NO_TIP && i < m->objects.len; i++)
+		if (m->below[p->on][i] && !m->stored[i])
+			return true;
+	return clock_ms - p->began_ms >= GRACE;
+}
+
+/* It is refused, or all that the new value reaches is there. */
+static void long_end(struct long_push *p, struct model *m)
+{
+	size_t r = 3 + chance(m->f, REFS - 3);
+	struct wr_ref_update u = {.name = wr_str(ref_names[r]), .new = m->tip[p->t], .any_old = true};
+	struct wr_change change = {.updates = &u, .count = 1, .objects = p->q};
+	enum wr_code code = wr_git_append(m->f->repo, &change, &m->f->err);
+
+	wr_quarantine_free(p->q);
+	p->q = NULL;
+	if (code != WR_OK || u.result != WR_OK) {
+		assert_true(long_may_fail(p, m));
+		m->refused++;
+		return;
+	}
+	now_stored(m, p->t);
+	m->refs[r] = (int)p->t;
+	m->shown[p->t] = true;
+	compare(m, false);
+}
+
+static void pushes_that_take_long(void **state)
+{
+	struct fx *f = *state;
+	struct long_push pushes[LONG] = {{.q = NULL}};
+	struct model m;
+
+	model_init(&m, f, 60);
+	for (unsigned i = 0; i < rounds(200); i++) {
+		struct long_push *p = &pushes[chance(f, LONG)];
+
+		p->q ? long_end(p, &m) : long_begin(p, &m);
+		chance(f, 3) ? model_delete(&m) : model_push(&m);
+		clock_ms += chance(f, 4) * (GRACE / 8) + chance(f, 5000);
+		if (chance(f, 3))
+			model_run(&m);
+		if (i % 16 == 15)
+			verify(f);
+	}
+	for (size_t k = 0; k < LONG; k++)
+		wr_quarantine_free(pushes[k].q);
+	assert_true(rounds(200) < 100 || (m.dropped > 50 && m.refused > 5));
+	model_fini(&m);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, fx_teardown)
 
 int main(void)
@@ -1149,17 +1395,22 @@ int main(void)
 		T(what_a_young_one_needs_stays),
 		T(a_push_beside_the_checkpoint_that_drops),
 		T(what_went_since_is_missing),
+		T(what_is_made_again_relies_on_nothing),
 		T(a_push_older_than_the_grace_is_refused),
 		T(in_threads),
-		T(it_is_due_when_somebody_looks),
+		T(one_that_is_asked_for_covers_all),
 		T(one_that_is_broken_off_drops_nothing),
 		T(lost_times),
+		T(damage_of_what_nobody_reaches),
 		T(a_time_ahead_of_the_clock),
+		T(a_clock_that_goes_back_between_the_times_of_a_pack),
 		T(what_an_older_program_left_is_sorted),
+		T(dead_entries_that_are_none),
 		T(maintenance_leaves_nothing_that_is_not_needed),
 		T(deltas_are_found_by_content),
 		T(one_that_is_told_to_stop_changes_nothing),
 		T(whatever_happens),
+		T(pushes_that_take_long),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/git/git_internal.h"
+#include "core/git/keeper.h"
 #include "core/store/db_internal.h"
 #include "server/journal_events.h"
 
@@ -131,12 +132,26 @@ void wr_repo_sweep_journals(struct wr_git_repo *repo)
 	atomic_fetch_add(&sweeps, 1);
 }
 
-static atomic_bool others;
+static atomic_bool others, due_known;
+static atomic_int settled;
 
 bool wr_git_others(struct wr_git *store)
 {
 	assert_ptr_equal(store, &git);
 	return atomic_load(&others);
+}
+
+bool wr_repo_due(struct wr_due *out, struct wr_git_repo *repo)
+{
+	*out = (struct wr_due){WR_DUE_CRUFT, 1000 + (int64_t)number(repo)};
+	return due_known;
+}
+
+void wr_keeper_settle(struct wr_keeper *keeper, struct wr_git_repo *repo, const struct wr_due *due)
+{
+	assert_null(keeper);
+	assert_int_equal(due->at_ms, 1000 + (int64_t)number(repo));
+	atomic_fetch_add(&settled, 1);
 }
 
 bool wr_repo_uncertain(struct wr_git_repo *repo)
@@ -217,13 +232,13 @@ static enum wr_code deliver(void *arg, struct wr_delivery *v, size_t n, struct w
 	return code;
 }
 
-static enum wr_code unmark(void *arg, const char *id, const char *token, struct wr_error *err)
+static enum wr_code unmark(void *arg, const char *id, const char *token, const struct wr_due *due, struct wr_error *err)
 {
 	enum wr_code code;
 
 	(void)arg;
 	step();
-	code = je.sink.unmark(&je, id, token, err);
+	code = je.sink.unmark(&je, id, token, due, err);
 	step();
 	atomic_fetch_add(&unmarks, 1);
 	return code;
@@ -547,6 +562,48 @@ static void killed_between_any_two_steps(void **state)
 	assert_true(k > 6 * 3 + 3 * 6);
 }
 
+/* ---- care that is due ---- */
+
+static int64_t due_of(size_t r)
+{
+	sqlite3 *sq = open_file();
+	int64_t ms = number_in(sq, "SELECT coalesce(due_ms, 0) FROM repo WHERE id = ?1", shared->books[r].id);
+
+	sqlite3_close(sq);
+	return ms;
+}
+
+static void what_is_due_is_written_when_the_mark_goes(void **state)
+{
+	int64_t deadline = 0;
+
+	(void)state;
+	atomic_store(&settled, 0);
+	atomic_store(&due_known, true);
+	begin(PATIENCE_MS, 0);
+	push(0);
+	until_delivered(0);
+	/* As long as there is a mark, a start looks anyway. */
+	assert_true(is_marked(0));
+	assert_int_equal(due_of(0), 0);
+	wr_events_set_times(events, 1, 0, 5);
+	push(1);
+	until_nothing_is_marked();
+	assert_int_equal(due_of(0), 1000);
+	assert_int_equal(due_of(1), 1001);
+	assert_int_equal(due_of(2), 0);
+	while (atomic_load(&settled) < 2)
+		patience(&deadline);
+	/* What is not known here leaves the row as it is. */
+	atomic_store(&due_known, false);
+	push(1);
+	until_nothing_is_marked();
+	assert_int_equal(due_of(1), 1001);
+	end();
+	assert_int_equal(atomic_load(&settled), 2);
+	check_jobs();
+}
+
 /* ---- what it costs ---- */
 
 static void waiting_marks_share_a_transaction(void **state)
@@ -863,7 +920,7 @@ static void elsewhere(size_t r, unsigned *seed)
 	v.events = list;
 	if (v.to > v.from)
 		assert_int_equal(je.sink.deliver(&je, &v, 1, NULL), WR_OK);
-	assert_int_equal(je.sink.unmark(&je, id, token[0], NULL), WR_OK);
+	assert_int_equal(je.sink.unmark(&je, id, token[0], NULL, NULL), WR_OK);
 	free(list);
 	free(text);
 }
@@ -963,6 +1020,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_PLACE(killed_between_any_two_steps),
+		IN_PLACE(what_is_due_is_written_when_the_mark_goes),
 		IN_PLACE(waiting_marks_share_a_transaction),
 		IN_PLACE(what_comes_meanwhile_is_one_transaction),
 		IN_PLACE(marks_and_deliveries_are_flushed_and_pushes_are_not),

@@ -8,6 +8,7 @@
 #include "core/git/git_internal.h"
 
 #define REPOS 3
+#define BIG_BLOB ((size_t)2 << 20) /* more than a record takes */
 #define WRITERS 3 /* in each store */
 #define EVENTS_MAX 4096
 #define PATIENCE_MS 60000
@@ -90,9 +91,10 @@ static enum wr_code deliver(void *arg, struct wr_delivery *v, size_t n, struct w
 	return WR_OK;
 }
 
-static enum wr_code unmark(void *arg, const char *id, const char *token, struct wr_error *err)
+static enum wr_code unmark(void *arg, const char *id, const char *token, const struct wr_due *due, struct wr_error *err)
 {
 	(void)arg;
+	(void)due;
 	(void)err;
 	pthread_mutex_lock(&rows_lock);
 	if (strcmp(row_of(id)->token, token) == 0)
@@ -342,6 +344,45 @@ static void who_is_not_asked_keeps_it(void **state)
 	side_close(&p->a);
 }
 
+static void until_nothing_is_owned(struct wr_git *git)
+{
+	int64_t deadline = wr_mono_ms() + PATIENCE_MS;
+
+	while (wr_git_owned(git)) {
+		assert_true(wr_mono_ms() < deadline);
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+}
+
+/* Long after the hand-over a request opens it again, while something keeps it from being given back at once. */
+static void what_is_opened_late_is_given_back(void **state)
+{
+	struct pair *p = pair_new(state);
+	WR_AUTO(wr_git_repo) *repo = NULL;
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_oid oid;
+
+	/* It asks: what was marked the other one opens by itself. */
+	side_open(p, &p->a, true);
+	side_open(p, &p->b, false);
+	assert_ok(step(&oid, p->a.git, rows[0].id, "refs/heads/a", "x", WR_S("a"), &p->f->err));
+	assert_ok(wr_git_repo_open(&repo, p->a.git, rows[0].id, &p->f->err));
+	assert_ok(wr_git_hand_over(p->a.git, &p->f->err));
+	until_nothing_is_owned(p->a.git);
+	/* So that what looks only while something is owned does not look any more. */
+	nanosleep(&(struct timespec){.tv_nsec = 100 * 1000000}, NULL);
+	pthread_mutex_lock(&repo->keeping);
+	assert_ok(wr_snapshot_take(&snap, repo, &p->f->err));
+	assert_int_equal(wr_git_owned(p->a.git), 1);
+	pthread_mutex_unlock(&repo->keeping);
+	until_nothing_is_owned(p->a.git);
+	assert_tip(p, p->b.git, rows[0].id, "refs/heads/a", &oid);
+	wr_snapshot_unref(WR_STEAL(snap));
+	wr_git_repo_unref(WR_STEAL(repo));
+	side_close(&p->a);
+	side_close(&p->b);
+}
+
 /* What could not be handed over before the repository went away is, by who has it next; once. */
 static void events_follow_their_repository(void **state)
 {
@@ -369,6 +410,7 @@ static void events_follow_their_repository(void **state)
 
 struct racing {
 	struct pair *p;
+	bool lost;
 	struct wr_oid theirs;
 	struct wr_ref_update update;
 };
@@ -378,15 +420,20 @@ static enum wr_code lose_the_race(void *arg, struct wr_snapshot *tips, struct wr
 	struct racing *r = arg;
 
 	(void)tips;
-	assert_ok(step(&r->theirs, r->p->b.git, rows[0].id, "refs/heads/b", "b", WR_S("b"), err));
 	change->updates = &r->update;
 	change->count = 1;
+	if (r->lost)
+		return WR_OK;
+	r->lost = true;
+	assert_ok(step(&r->theirs, r->p->b.git, rows[0].id, "refs/heads/b", "b", WR_S("b"), err));
 	return WR_OK;
 }
 
-static void of_two_first_pushes_one_is_there(void **state)
+/* big: its objects are a pack of their own, which lies in the loser's folder by then. */
+static void lose_a_first_push(void **state, bool big)
 {
 	struct pair *p = pair_new(state);
+	WR_AUTO_MEM char *blob = malloc(BIG_BLOB);
 	WR_AUTO(wr_quarantine) *q = NULL;
 	struct racing r = {.p = p, .update = {.name = WR_S("refs/heads/a")}};
 	struct wr_change change = {.fn = lose_the_race, .arg = &r};
@@ -396,18 +443,87 @@ static void of_two_first_pushes_one_is_there(void **state)
 	side_open(p, &p->a, true);
 	side_open(p, &p->b, true);
 	assert_ok(wr_git_repo_open(&repo, p->a.git, rows[0].id, &p->f->err));
-	assert_ok(commit(&q, &r.update.new, repo, NULL, "a", WR_S("a"), &p->f->err));
+	wr_random_bytes(blob, BIG_BLOB);
+	assert_ok(commit(&q, &r.update.new, repo, NULL, "a", wr_str_n(blob, big ? BIG_BLOB : 1), &p->f->err));
 	change.objects = q;
-	assert_int_equal(wr_git_append(repo, &change, &p->f->err), WR_E_UNAVAILABLE);
+	assert_ok(wr_git_append(repo, &change, &p->f->err));
+	assert_int_equal(r.update.result, WR_OK);
 	wr_git_repo_unref(repo);
-	assert_tip(p, p->a.git, rows[0].id, "refs/heads/b", &r.theirs);
-	assert_ok(step(&oid, p->a.git, rows[0].id, "refs/heads/a", "a", WR_S("a"), &p->f->err));
-	assert_tip(p, p->b.git, rows[0].id, "refs/heads/a", &oid);
+	assert_tip(p, p->a.git, rows[0].id, "refs/heads/a", &r.update.new);
+	assert_tip(p, p->b.git, rows[0].id, "refs/heads/b", &r.theirs);
+	assert_ok(step(&oid, p->a.git, rows[0].id, "refs/heads/c", "c", WR_S("c"), &p->f->err));
+	assert_tip(p, p->b.git, rows[0].id, "refs/heads/c", &oid);
 	sh(p->f, "test $(ls data/repos/01/23 | wc -l) = 1");
 	wr_quarantine_free(WR_STEAL(q));
 	side_close(&p->a);
 	assert_events(p, p->b.git);
 	side_close(&p->b);
+}
+
+static void of_two_first_pushes_both_are_there(void **state)
+{
+	lose_a_first_push(state, false);
+}
+
+static void of_two_large_first_pushes_both_are_there(void **state)
+{
+	lose_a_first_push(state, true);
+}
+
+/* ---- deletion ---- */
+
+static enum wr_code not_deleted(void *arg, char *out, size_t cap, const char *id, struct wr_error *err)
+{
+	(void)err;
+	(void)id;
+	snprintf(out, cap, "main");
+	return atomic_load((atomic_bool *)arg) ? WR_E_NOT_THERE : WR_OK;
+}
+
+struct deleting {
+	struct pair *p;
+	atomic_bool *gone;
+	struct wr_ref_update update;
+};
+
+/* The push has its mark; then another process deletes the repository, and finds nothing to remove. */
+static enum wr_code delete_it(void *arg, struct wr_snapshot *tips, struct wr_change *change, struct wr_error *err)
+{
+	struct deleting *d = arg;
+
+	(void)tips;
+	atomic_store(d->gone, true);
+	wr_git_kill(d->p->b.git, rows[0].id);
+	assert_ok(wr_git_remove(d->p->b.git, rows[0].id, err));
+	change->updates = &d->update;
+	change->count = 1;
+	return WR_OK;
+}
+
+static void a_first_push_brings_nothing_back(void **state)
+{
+	struct pair *p = pair_new(state);
+	WR_AUTO(wr_quarantine) *q = NULL;
+	atomic_bool gone = false;
+	struct deleting d = {.p = p, .gone = &gone, .update = {.name = WR_S("refs/heads/a")}};
+	struct wr_change change = {.fn = delete_it, .arg = &d};
+	struct wr_git_repo *repo;
+
+	p->f->cfg.default_branch = not_deleted;
+	p->f->cfg.default_branch_arg = &gone;
+	side_open(p, &p->a, false);
+	side_open(p, &p->b, false);
+	assert_ok(wr_git_repo_open(&repo, p->a.git, rows[0].id, &p->f->err));
+	assert_ok(commit(&q, &d.update.new, repo, NULL, "a", WR_S("a"), &p->f->err));
+	change.objects = q;
+	assert_int_equal(wr_git_append(repo, &change, &p->f->err), WR_E_NOT_THERE);
+	wr_error_fini(&p->f->err);
+	wr_git_repo_unref(repo);
+	sh(p->f, "test -z \"$(ls data/repos/01/23)\"");
+	wr_quarantine_free(WR_STEAL(q));
+	side_close(&p->a);
+	side_close(&p->b);
+	p->f->cfg.default_branch = NULL;
 }
 
 /* What another process builds is no leftover; and of a repository that it has nothing is removed. */
@@ -479,7 +595,7 @@ static void one_step(struct writer *w, unsigned i)
 	unsigned r = some(&w->seed, REPOS);
 	WR_AUTO_MEM char *noise = NULL;
 	struct wr_str blob = WR_S("small");
-	char ref[32] = "refs/heads/shared", message[32];
+	char ref[32] = "refs/heads/shared", message[64];
 	bool shared = some(&w->seed, 2);
 	struct wr_oid tip;
 	enum wr_code code;
@@ -492,7 +608,8 @@ static void one_step(struct writer *w, unsigned i)
 	}
 	if (!shared)
 		snprintf(ref, sizeof ref, "refs/heads/own%u", w->number);
-	snprintf(message, sizeof message, "%u %u", w->number, i);
+	/* No two commits are the same, not even the first ones of two branches. */
+	snprintf(message, sizeof message, "%u %u %s", w->number, i, ref);
 	do {
 		code = step(&tip, w->side->git, rows[r].id, ref, message, blob, NULL);
 		must(code == WR_OK || code == WR_E_UNAVAILABLE || code == WR_E_REF_CONFLICT);
@@ -511,11 +628,17 @@ static void one_look(struct writer *w)
 	WR_AUTO(wr_git_repo) *repo = NULL;
 	WR_AUTO(wr_snapshot) *snap = NULL;
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	WR_AUTO_S(wr_git_info) info = {.exists = false};
 	char name[32];
 	enum wr_code code;
 	bool did;
 
 	code = wr_git_repo_open(&repo, w->side->git, rows[r].id, NULL);
+	if (code == WR_OK && some(&w->seed, 3) == 0) {
+		code = wr_git_repo_info(&info, repo, NULL);
+		must(code == WR_OK || code == WR_E_UNAVAILABLE);
+		return;
+	}
 	if (code == WR_OK && some(&w->seed, 3) == 0) {
 		code = wr_git_repo_checkpoint(&did, repo, NULL);
 		must(code == WR_OK || code == WR_E_UNAVAILABLE || code == WR_E_CANCELLED);
@@ -630,8 +753,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(who_needs_it_is_given_it),
 		T(who_is_not_asked_keeps_it),
+		T(what_is_opened_late_is_given_back),
 		T(events_follow_their_repository),
-		T(of_two_first_pushes_one_is_there),
+		T(of_two_first_pushes_both_are_there),
+		T(of_two_large_first_pushes_both_are_there),
+		T(a_first_push_brings_nothing_back),
 		T(what_another_builds_stays),
 		T(spools_of_the_living_stay),
 		T(nothing_is_lost_or_doubled),

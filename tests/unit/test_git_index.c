@@ -1,6 +1,6 @@
 /*
- * What a pack from outside may hold, and above all what it may not. Every pack is taken in twice, in memory and as
- * files: both must say the same, and give the same objects.
+ * What a pack from outside may hold, and above all what it may not. Every pack is taken in three times, in memory, as
+ * files, and where little memory is granted: all must say the same, and give the same objects.
  */
 #include "tests/unit/git_fixture.h"
 
@@ -37,7 +37,7 @@ static int ix_setup(void **state)
 	t->dir = open(t->fx.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(t->dir >= 0);
 	t->limits = (struct wr_index_limits){
-		1u << 30, 1000000, 64u << 20, UINT64_C(1) << 41, ALL_IN_MEMORY, WR_DELTA_DEPTH};
+		1u << 30, 1000000, 64u << 20, UINT64_C(1) << 41, ALL_IN_MEMORY, WR_DELTA_DEPTH, NULL};
 	assert_ok(wr_fsck_rules_parse(&t->fsck, NULL, NULL));
 	t->rules.fsck = &t->fsck;
 	assert_ok(wr_snapshot_new(&t->store, 64u << 20, NULL));
@@ -237,14 +237,59 @@ static void rows_are_sound(struct ix *t, const struct wr_intake *in, bool files_
 	free(contents);
 }
 
-/* ---- both ways ---- */
+/* ---- memory that is counted ---- */
+
+/* So much is granted, and of what is spare nothing. */
+struct tight {
+	struct wr_room base;
+	uint64_t left, taken, most;
+};
+
+static bool tight_take(void *arg, uint64_t n, bool spare)
+{
+	struct tight *room = arg;
+
+	if (spare || n > room->left)
+		return false;
+	room->left -= n;
+	room->taken += n;
+	room->most = room->taken > room->most ? room->taken : room->most;
+	return true;
+}
+
+static void tight_give(void *arg, uint64_t n)
+{
+	struct tight *room = arg;
+
+	assert_true(n <= room->taken);
+	room->left += n;
+	room->taken -= n;
+}
+
+static enum wr_code take_tight(struct wr_intake *out, struct ix *t, struct wr_str pack, uint64_t left, uint64_t *most)
+{
+	struct tight room = {{tight_take, tight_give, &room}, left, 0, 0};
+	enum wr_code code;
+
+	t->limits.room = &room.base;
+	code = take_bytes(out, t, pack, ALL_IN_MEMORY);
+	t->limits.room = NULL;
+	/* After an error nothing is kept; else the intake is. */
+	assert_int_equal(code == WR_OK, room.taken > 0);
+	*most = room.most;
+	return code;
+}
+
+/* ---- all ways ---- */
 
 static enum wr_code try_pack(struct ix *t, struct wr_str pack)
 {
 	WR_AUTO_S(wr_intake) rows = {.count = 0};
 	WR_AUTO_S(wr_intake) files = {.count = 0};
+	WR_AUTO_S(wr_intake) tight = {.count = 0};
 	enum wr_code code = take_bytes(&rows, t, pack, ALL_IN_MEMORY);
 	char said[sizeof(t->fx.err.text)];
+	uint64_t most;
 
 	assert_int_equal(t->asked, 0);
 	memcpy(said, t->fx.err.text, sizeof(said));
@@ -258,6 +303,12 @@ static enum wr_code try_pack(struct ix *t, struct wr_str pack)
 			rows_are_sound(t, &rows, true);
 		assert_true(files.count > 0 || (rows.count == 0 && t->asked == 0));
 	}
+	remove_files(t);
+	if (take_tight(&tight, t, pack, UINT64_MAX, &most) != code ||
+	    (code != WR_OK && strcmp(said, t->fx.err.text) != 0))
+		fail_msg("in memory %d %s, with little %s %s", code, said, t->fx.err.text, t->fx.err.detail);
+	if (code == WR_OK && tight.count)
+		rows_are_sound(t, tight.in_files ? &rows : &tight, tight.in_files);
 	remove_files(t);
 	return code;
 }
@@ -1231,6 +1282,63 @@ static void packs_of_many_kinds(void **state)
 	}
 }
 
+/* What stays in memory is little where little is granted; and where that is too much, it is told. */
+static void memory_is_counted(void **state)
+{
+	struct ix *t = *state;
+	WR_AUTO_S(wr_buf) pack = WR_BUF_INIT(64u << 20);
+	WR_AUTO_S(wr_intake) in = {.count = 0};
+	uint64_t most, left = 0;
+	unsigned refused = 0;
+	enum wr_code code;
+
+	make_history(&t->fx, "work", 400);
+	sh_out(&t->fx, &pack, "git -C work pack-objects --all --stdout -q --delta-base-offset </dev/null");
+	while ((code = take_tight(&in, t, wr_buf_str(&pack), left, &most)) != WR_OK) {
+		assert_int_equal(code, WR_E_UNAVAILABLE);
+		assert_true(most <= left);
+		remove_files(t);
+		refused++;
+		left += 16 << 10;
+	}
+	assert_true(refused > 10 && left < 2 << 20);
+	assert_true(in.in_files);
+	sh(&t->fx, "test $(git show-index < %s.idx | wc -l) = %u", t->name, in.count);
+}
+
+/* Very many entries in few bytes: their tables lie in files, of which nothing is left over. */
+static void tiny_objects(void **state)
+{
+	struct ix *t = *state;
+	const unsigned n = 60000;
+	struct pb b;
+
+	pb_begin(&b, n);
+	for (unsigned i = 0; i < n; i++) {
+		char text[12];
+		int len = snprintf(text, sizeof text, "%u", i);
+
+		pb_object(&b, WR_BLOB, wr_str_n(text, (size_t)len));
+	}
+	pb_end(&b);
+	for (int little = 0; little < 2; little++) {
+		WR_AUTO_S(wr_intake) in = {.count = 0};
+		uint64_t most = 0;
+
+		assert_ok(little ? take_tight(&in, t, wr_buf_str(&b.out), UINT64_MAX, &most)
+				 : take_bytes(&in, t, wr_buf_str(&b.out), ALL_IN_MEMORY));
+		assert_int_equal(in.count, n);
+		assert_int_equal(in.in_files, little);
+		assert_int_equal(t->asked, 1);
+		assert_true(most < 1 << 20);
+		if (little)
+			sh(&t->fx, "test $(git show-index < %s.idx | wc -l) = %u", t->name, n);
+		remove_files(t);
+		sh(&t->fx, "test -z \"$(ls)\"");
+	}
+	wr_buf_fini(&b.out);
+}
+
 /* Every size that may stay in memory, around that of a pack: the objects are the same, and the folder is left alone. */
 static void from_memory_to_files(void **state)
 {
@@ -1596,6 +1704,8 @@ int main(void)
 		T(thin_pack_is_completed),
 		T(packs_of_many_kinds),
 		T(from_memory_to_files),
+		T(memory_is_counted),
+		T(tiny_objects),
 		T(chains_through_the_store),
 		T(a_base_that_comes_again_deeper),
 		T(added_bases_go_to_files),

@@ -337,9 +337,9 @@ static enum wr_code deliver(void *arg, struct wr_delivery *v, size_t n, struct w
 	return WR_OK;
 }
 
-static enum wr_code unmark(void *arg, const char *id, const char *token, struct wr_error *err)
+static enum wr_code unmark(void *arg, const char *id, const char *token, const struct wr_due *due, struct wr_error *err)
 {
-	(void)arg, (void)id, (void)token, (void)err;
+	(void)arg, (void)id, (void)token, (void)due, (void)err;
 	return WR_OK;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "core/base/id.h"
+#include "core/git/git_internal.h"
 
 #define REPO "data/repos/01/23/" REPO_ID ".git"
 
@@ -547,6 +548,34 @@ static void handles_come_and_go(void **state)
 		pthread_join(threads[i], NULL);
 }
 
+/* What is kept in memory of a deleted one goes when its row has gone, and its last user. */
+static void deleted_ones_are_forgotten(void **state)
+{
+	static const char never[] = "01234567-89ab-4def-8123-00000000000f";
+	struct fx *f = *state;
+	struct wr_oid a;
+	size_t n;
+
+	append_commit(f, &a, "refs/heads/main", "a");
+	n = f->git->count;
+	wr_git_forget(f->git, REPO_ID);
+	assert_ref(f, "refs/heads/main", &a);
+	wr_git_kill(f->git, REPO_ID);
+	wr_git_kill(f->git, never);
+	assert_ok(wr_git_remove(f->git, REPO_ID, &f->err));
+	assert_ok(wr_git_remove(f->git, never, &f->err));
+	assert_ok(wr_git_remove_flush(f->git, never, &f->err));
+	assert_int_equal(f->git->count, n + 1);
+	wr_git_forget(f->git, never);
+	wr_git_forget(f->git, never);
+	wr_git_forget(f->git, REPO_ID);
+	assert_int_equal(f->git->count, n);
+	wr_git_repo_unref(WR_STEAL(f->repo));
+	assert_int_equal(f->git->count, n - 1);
+	assert_ok(wr_git_repo_open(&f->repo, f->git, REPO_ID, &f->err));
+	assert_ref(f, "refs/heads/main", NULL);
+}
+
 static void snapshots_outlive_their_repository(void **state)
 {
 	struct fx *f = *state;
@@ -582,6 +611,13 @@ static void snapshots_outlive_their_repository(void **state)
 		assert_int_equal(n, 0);
 		assert_int_equal(wr_git_append(repo, &change, &f->err), WR_E_NOT_THERE);
 	}
+	{
+		/* A pack is nothing to complain of: it may build on what was there. */
+		WR_AUTO(wr_quarantine) *q = NULL;
+
+		assert_int_equal(take_pack(&q, f, WR_S("PACK\0\0\0\2\0\0\0\1")), WR_E_NOT_THERE);
+	}
+	assert_ok(wr_git_remove_flush(f->git, REPO_ID, &f->err));
 	/* One that this process never opened. */
 	wr_snapshot_unref(WR_STEAL(snap));
 	fx_stop(f);
@@ -849,6 +885,7 @@ int main(void)
 		T(a_function_of_the_tips),
 		T(writers_take_turns),
 		T(handles_come_and_go),
+		T(deleted_ones_are_forgotten),
 		T(snapshots_outlive_their_repository),
 		T(leftovers_are_swept),
 		T(damage_is_reported),

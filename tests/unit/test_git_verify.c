@@ -309,6 +309,29 @@ static void wrong_types_are_found(void **state)
 	wr_buf_fini(&tree);
 }
 
+/* The wrong one of two references comes behind the right one. */
+static void every_reference_has_a_type(void **state)
+{
+	struct ck *c = *state;
+	struct wr_oid empty, oid;
+	struct wr_buf tree = WR_BUF_INIT(100);
+	struct pb b;
+
+	oid_of(&empty, WR_TREE, WR_S(""));
+	wr_buf_add(&tree, "40000 a", 8);
+	wr_buf_add(&tree, empty.id, WR_OID_RAW);
+	wr_buf_add(&tree, "100644 b", 9);
+	wr_buf_add(&tree, empty.id, WR_OID_RAW);
+	oid_of(&oid, WR_TREE, wr_buf_str(&tree));
+	pb_begin(&b, 2);
+	pb_object(&b, WR_TREE, WR_S(""));
+	pb_object(&b, WR_TREE, wr_buf_str(&tree));
+	add_pack(c, &b, WR_ROLE_OTHER);
+	set_ref(c, "refs/heads/b0", &oid, NULL);
+	finds(c, "is a tree where a blob is needed");
+	wr_buf_fini(&tree);
+}
+
 static void what_libgit2_refuses_is_found(void **state)
 {
 	struct ck *c = *state;
@@ -440,6 +463,7 @@ int main(void)
 		T(what_goes_too_early_is_found),
 		T(what_is_missing_is_found),
 		T(wrong_types_are_found),
+		T(every_reference_has_a_type),
 		T(what_libgit2_refuses_is_found),
 		T(what_refs_say_of_tags_is_checked),
 		T(an_inexact_closure_is_found),

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <dlfcn.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
@@ -37,7 +38,24 @@ struct place {
 	enum wr_code with;
 	atomic_bool hold; /* handlers wait until this falls, or they are to stop */
 	atomic_bool stubborn; /* they do not stop */
+	atomic_bool hold_b; /* as hold, for the second account alone */
 };
+
+/* Called when a thread was made, before whoever made it knows. */
+static void (*made)(struct place *p);
+static struct place *made_in;
+
+int pthread_create(pthread_t *out, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+	int rc;
+
+	*(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+	rc = real(out, attr, fn, arg);
+	if (rc == 0 && made)
+		made(made_in);
+	return rc;
+}
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
@@ -87,7 +105,7 @@ static enum wr_code handle(void *arg, json_t **result, const struct wr_job_run *
 	pthread_mutex_unlock(&p->lock);
 	atomic_fetch_add(&p->runs, 1);
 	run->progress(run->arg, "counting", 3, 10);
-	while (atomic_load(&p->hold)) {
+	while (atomic_load(&p->hold) || (atomic_load(&p->hold_b) && strcmp(run->job->account_id, p->b.id) == 0)) {
 		if (run->stop(run->arg) && !atomic_load(&p->stubborn))
 			return wr_fail(err, WR_E_CANCELLED, "told to stop");
 		usleep(1000);
@@ -478,7 +496,7 @@ static void jobs_of_a_dead_process_are_taken_over(void **state)
 	add(p, id, p->a.id, "work");
 	add(p, once, p->b.id, "once");
 	/* A fork takes no thread along, so none may be at work. */
-	wr_db_close(p->db);
+	wr_db_close(WR_STEAL(p->db));
 	pid = other_process(p);
 	reopen(p);
 	start(p, 2);
@@ -506,7 +524,7 @@ static void what_was_cancelled_in_a_dead_process_is_not_repeated(void **state)
 
 	add(p, id, p->a.id, "work");
 	add(p, other, p->b.id, "work");
-	wr_db_close(p->db);
+	wr_db_close(WR_STEAL(p->db));
 	pid = other_process(p);
 	assert_int_equal(kill(pid, SIGSTOP), 0);
 	reopen(p);
@@ -537,16 +555,69 @@ static void what_nobody_runs_is_found(void **state)
 	assert_int_equal(atomic_load(&p->runs), 1);
 }
 
-static void what_crashes_again_and_again_fails(void **state)
+/* The name that a process had. */
+static void dead_name(struct place *p, char name[WR_ALIVE_NAME])
 {
-	struct place *p = *state;
 	struct wr_alive dead = WR_ALIVE_INIT;
-	char id[WR_UUID_LEN + 1], run[100], name[WR_ALIVE_NAME];
+	char run[100];
 
 	snprintf(run, sizeof run, "%s/run", p->root);
 	assert_int_equal(wr_alive_begin(&dead, run, "job-", NULL), WR_OK);
-	snprintf(name, sizeof name, "%s", dead.name);
+	snprintf(name, WR_ALIVE_NAME, "%s", dead.name);
 	wr_alive_end(&dead);
+}
+
+/* The second of two threads has a job when whoever started it does not know of it yet, and the first one recovers. */
+static void while_the_second_thread_is_started(struct place *p)
+{
+	char one[WR_UUID_LEN + 1], two[WR_UUID_LEN + 1], lost[WR_UUID_LEN + 1], name[WR_ALIVE_NAME];
+	unsigned runs = atomic_load(&p->runs);
+	bool got = false;
+	struct wr_job job;
+
+	if (runs == 0) {
+		add(p, one, p->a.id, "work");
+		until(&p->runs, 1);
+		return;
+	}
+	made = NULL;
+	add(p, two, p->b.id, "work");
+	until(&p->runs, 2);
+	atomic_store(&p->hold, false);
+	dead_name(p, name);
+	add(p, lost, p->a.id, "future");
+	assert_int_equal(wr_job_lease(&got, &job, p->db, lost, name, NULL), WR_OK);
+	if (got)
+		wr_job_fini(&job);
+	/* Now there was a recovery. */
+	until_state(p, lost, WR_JOB_FAILED);
+	WR_AUTO_S(wr_job) held = get(p, two);
+	assert_int_equal(held.state, WR_JOB_RUNNING);
+	assert_int_equal(held.attempts, 1);
+}
+
+static void what_a_new_thread_runs_is_not_repeated(void **state)
+{
+	struct place *p = *state;
+	struct wr_jobs_config cfg = config(p, 2);
+
+	atomic_store(&p->hold, true);
+	atomic_store(&p->hold_b, true);
+	cfg.recovery_ms = 1;
+	made_in = p;
+	made = while_the_second_thread_is_started;
+	assert_int_equal(wr_jobs_start(&p->jobs, &cfg, NULL), WR_OK);
+	assert_null(made);
+	assert_int_equal(atomic_load(&p->runs), 2);
+	atomic_store(&p->hold_b, false);
+}
+
+static void what_crashes_again_and_again_fails(void **state)
+{
+	struct place *p = *state;
+	char id[WR_UUID_LEN + 1], name[WR_ALIVE_NAME];
+
+	dead_name(p, name);
 	add(p, id, p->a.id, "work");
 	for (int i = 1; i <= WR_JOB_ATTEMPTS; i++) {
 		bool got = false;
@@ -826,6 +897,7 @@ int main(void)
 		IN_PLACE(jobs_of_a_dead_process_are_taken_over),
 		IN_PLACE(what_was_cancelled_in_a_dead_process_is_not_repeated),
 		IN_PLACE(what_nobody_runs_is_found),
+		IN_PLACE(what_a_new_thread_runs_is_not_repeated),
 		IN_PLACE(what_crashes_again_and_again_fails),
 		IN_PLACE(an_old_lease_ends_nothing),
 		IN_PLACE(progress_is_seen),

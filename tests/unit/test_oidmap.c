@@ -4,7 +4,11 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
 
+#include "core/git/hold.h"
 #include "core/git/oidmap.h"
 
 static void nth(struct wr_oid *oid, uint32_t n)
@@ -16,7 +20,7 @@ static void nth(struct wr_oid *oid, uint32_t n)
 
 static void keeps_what_is_added(void **state)
 {
-	WR_AUTO_S(wr_oidmap) map = {NULL, NULL, 0, 0};
+	WR_AUTO_S(wr_oidmap) map = {.cap = 0};
 	struct wr_oid oid;
 	bool added;
 
@@ -43,7 +47,7 @@ static void keeps_what_is_added(void **state)
 
 static void random_ids(void **state)
 {
-	WR_AUTO_S(wr_oidmap) map = {NULL, NULL, 0, 0};
+	WR_AUTO_S(wr_oidmap) map = {.cap = 0};
 	WR_AUTO_S(wr_oids) list = {NULL, 0, 0};
 	struct wr_oid oid;
 
@@ -75,7 +79,7 @@ static void picked_ids_do_not_collide(void **state)
 {
 	(void)state;
 	for (size_t at = 0; at + 4 <= WR_OID_RAW; at += 4) {
-		WR_AUTO_S(wr_oidmap) map = {NULL, NULL, 0, 0};
+		WR_AUTO_S(wr_oidmap) map = {.cap = 0};
 		struct wr_oid oid = {{0}};
 
 		for (uint32_t i = 0; i < 2500; i++) {
@@ -85,7 +89,7 @@ static void picked_ids_do_not_collide(void **state)
 		assert_true(longest_run(&map) < 1000);
 	}
 	for (unsigned shift = 0; shift < 52; shift += 4) {
-		WR_AUTO_S(wr_oidmap) map = {NULL, NULL, 0, 0};
+		WR_AUTO_S(wr_oidmap) map = {.cap = 0};
 		struct wr_oid oid = {{0}};
 
 		for (uint64_t i = 0; i < 2500; i++) {
@@ -98,12 +102,77 @@ static void picked_ids_do_not_collide(void **state)
 	}
 }
 
+/* ---- a map whose memory is counted ---- */
+
+static enum wr_code folder(int *fd, void *arg, struct wr_error *err)
+{
+	(void)err;
+	*fd = *(int *)arg;
+	return WR_OK;
+}
+
+static bool take(void *arg, uint64_t n, bool spare)
+{
+	uint64_t *taken = arg;
+
+	*taken += spare ? 0 : n;
+	return !spare;
+}
+
+static void give(void *arg, uint64_t n)
+{
+	uint64_t *taken = arg;
+
+	assert_true(n <= *taken);
+	*taken -= n;
+}
+
+/* Where nothing is spare it lies in a file from a small size on, and answers as before. */
+static void a_map_in_a_file(void **state)
+{
+	char path[] = "/tmp/warren-oidmap-XXXXXX";
+	uint64_t taken = 0;
+	const struct wr_room room = {take, give, &taken};
+	struct wr_hold hold = {.room = &room, .dir = folder};
+	struct wr_oidmap map = {.hold = &hold};
+	struct wr_oid oid = {{0}};
+	int dir;
+
+	(void)state;
+	assert_non_null(mkdtemp(path));
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(dir >= 0);
+	hold.arg = &dir;
+	for (uint32_t i = 0; i < 50000; i++) {
+		memcpy(oid.id + 7, &i, sizeof(i));
+		assert_int_equal(wr_oidmap_add(&map, &oid, i, NULL, NULL), WR_OK);
+		assert_true(map.mapped || map.cap <= 2048);
+	}
+	assert_true(map.mapped && map.len == 50000);
+	assert_in_range(taken, 1, 2 * WR_HOLD_SMALL);
+	for (uint32_t i = 0; i < 60000; i++) {
+		const uint32_t *slot;
+
+		memcpy(oid.id + 7, &i, sizeof(i));
+		slot = wr_oidmap_slot(&map, &oid);
+		assert_true(i < 50000 ? slot && *slot == i + 1 : !slot);
+	}
+	wr_oidmap_fini(&map);
+	assert_true(map.len == 0 && map.hold == &hold && hold.used == 0);
+	wr_hold_give(&hold);
+	assert_int_equal(taken, 0);
+	close(dir);
+	/* The files had no names. */
+	assert_int_equal(rmdir(path), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keeps_what_is_added),
 		cmocka_unit_test(random_ids),
 		cmocka_unit_test(picked_ids_do_not_collide),
+		cmocka_unit_test(a_map_in_a_file),
 	};
 
 	return cmocka_run_group_tests_name("oidmap", tests, NULL, NULL);

@@ -111,7 +111,7 @@ static enum wr_code permit_ask(void *arg, struct wr_error *err)
 
 static void push_with(struct done *d, const struct wr_buf *body, size_t step, enum wr_code fails, size_t max_commands)
 {
-	const struct wr_receive_limits limits = {max_commands, 3, 2};
+	const struct wr_receive_limits limits = {max_commands, 3, 2, NULL};
 	const struct wr_receive_permit permit = {permit_ask, &d->body};
 	WR_AUTO(wr_receive) *rx = NULL;
 	struct answer answer = {{.write = answer_write}, &d->body};
@@ -948,6 +948,62 @@ static void the_turn_is_waited_for_outside(void **state)
 	wr_gate_free(gate);
 }
 
+struct granted {
+	uint64_t left, taken;
+};
+
+static bool grant(void *arg, uint64_t n, bool spare)
+{
+	struct granted *g = arg;
+
+	if (spare || n > g->left)
+		return false;
+	g->left -= n;
+	g->taken += n;
+	return true;
+}
+
+static void take_back(void *arg, uint64_t n)
+{
+	struct granted *g = arg;
+
+	assert_true(n <= g->taken);
+	g->left += n;
+	g->taken -= n;
+}
+
+/* What stands before the pack is counted as it comes, and given back with the push, whatever becomes of it. */
+static void commands_are_counted(void **state)
+{
+	struct granted granted = {.left = 0};
+	const struct wr_room room = {grant, take_back, &granted};
+	const struct wr_receive_limits limits = {2000, 3, 2, &room};
+	WR_AUTO_S(wr_buf) body = WR_BUF_INIT(1 << 20);
+	unsigned refused = 0;
+	enum wr_code code = WR_E_UNAVAILABLE;
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++)
+		pkt(&body, "%040u %040u refs/heads/%0100u", 0, i + 1, i);
+	flush(&body);
+	while (code != WR_OK) {
+		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+		WR_AUTO(wr_receive) *rx = NULL;
+		struct wr_mem_source src;
+
+		wr_mem_source_init(&src, wr_buf_str(&body));
+		code = wr_receive_parse(&rx, &src.base, &limits, &err);
+		assert_true(code == WR_OK || code == WR_E_UNAVAILABLE);
+		assert_int_equal(granted.taken > 0, code == WR_OK);
+		refused += code != WR_OK;
+		granted.left += code != WR_OK ? 16384 : 0;
+	}
+	/* 1,000 names of 111 bytes, and two ids each: no less than that, and not many times as much. */
+	assert_in_range(granted.left, 151000, 700000);
+	assert_true(refused > 8);
+	assert_int_equal(granted.taken, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -963,6 +1019,7 @@ int main(void)
 		cmocka_unit_test(invalid_requests),
 		cmocka_unit_test(cut_before_the_pack),
 		cmocka_unit_test(limits),
+		cmocka_unit_test(commands_are_counted),
 		cmocka_unit_test(options_are_counted),
 		cmocka_unit_test(the_permission_is_asked_for_again),
 		cmocka_unit_test(from_a_shallow_clone),

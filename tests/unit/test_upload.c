@@ -535,6 +535,69 @@ static void too_much_v0(void **state)
 	}
 }
 
+#define CHAIN 60
+#define TIMES 100
+
+static bool count(void *arg)
+{
+	++*(unsigned *)arg;
+	return false;
+}
+
+/* A request may name the tags of one long chain again and again: each is read once, and looked up once a have. */
+static void haves_that_share_tags(void **state)
+{
+	static const struct wr_upload_limits wide = {
+		.max_wants = 10, .max_haves = CHAIN * TIMES, .max_prefixes = 5, .max_depth_lines = 10,
+		.max_preamble = 1000};
+	WR_AUTO_S(wr_buf) tags = WR_BUF_INIT(1 << 16);
+	struct world own;
+
+	(void)state;
+	world_init(&own);
+	commit(&own, "A", 1);
+	sh(&own, &tags,
+	   "cd work; o=$(git rev-parse HEAD); t=commit; for i in $(seq %u); do o=$(printf 'object %%s\ntype %%s\ntag "
+	   "t%%s\ntagger T <t@example.org> 1 +0000\n\nm\n' $o $t $i | git mktag); t=tag; echo $o; done; "
+	   "git update-ref refs/tags/last $o",
+	   CHAIN);
+	assert_int_equal(tags.len, CHAIN * 41 - 1);
+	fill(&own);
+	for (int version = 0; version <= 2; version += 2) {
+		WR_AUTO_S(wr_buf) out = WR_BUF_INIT(64u << 20);
+		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+		WR_AUTO(wr_upload) *up = NULL;
+		struct wr_buf_sink sink;
+		unsigned asked = 0, acks = 0;
+		const struct wr_cancel cancel = {count, &asked};
+		BODY;
+
+		if (version == 2) {
+			pkt(&body, "command=fetch");
+			delim(&body);
+		}
+		pkt(&body, "want %s%s\n", rev(&own, "main"), version == 0 ? " multi_ack_detailed" : "");
+		if (version == 0)
+			flush(&body);
+		/* From both ends of the chain. */
+		for (unsigned i = 0; i < CHAIN * TIMES; i++)
+			pkt(&body, "have %.40s\n", tags.ptr + (i % 2 ? i % CHAIN : CHAIN - 1 - i % CHAIN) * 41);
+		flush(&body);
+		wr_buf_sink_init(&sink, &out);
+		assert_int_equal(wr_upload_parse(&up, wr_buf_str(&body), version, &wide, &err), WR_OK);
+		assert_int_equal(wr_upload_answer(up, own.snap, WR_S("main"), &sink.base, &cancel, &err), WR_OK);
+		for (const char *p = out.ptr, *end = out.ptr + out.len; p && p < end; acks++)
+			if ((p = memmem(p, (size_t)(end - p), "ACK ", 4)) != NULL)
+				p++;
+			else
+				break;
+		assert_true(acks >= CHAIN * TIMES);
+		/* Once for each have, each tag that leads to it, and each of the chain where it is walked for refs. */
+		assert_in_range(asked, CHAIN * TIMES, CHAIN * TIMES + 2 * CHAIN + 50);
+	}
+	world_fini(&own);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -556,6 +619,7 @@ int main(void)
 		cmocka_unit_test(invalid_v0),
 		cmocka_unit_test(refused_v0),
 		cmocka_unit_test(too_much_v0),
+		cmocka_unit_test(haves_that_share_tags),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
