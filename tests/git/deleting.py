@@ -61,7 +61,7 @@ def refused(status, body):
     if status == 200:
         unpacked, results = report(body)
         why = unpacked + " ".join(results.values())
-        expect("deleted" in why or "withdrawn" in why, "why it was refused", unpacked, results)
+        expect(any(word in why for word in ("deleted", "withdrawn", "Not found")), "why it was refused", unpacked, results)
         expect("ok" not in results.values(), "nothing was accepted", results)
         return
     same(status, 404, "status of a push")

@@ -83,7 +83,7 @@ struct model {
 	bool done;
 };
 
-static int64_t model_clock;
+static _Atomic int64_t model_clock; /* the store's own threads read it too */
 
 static inline int64_t read_model_clock(void *arg)
 {
