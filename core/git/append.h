@@ -45,6 +45,14 @@ WR_MUST_CHECK enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr
 void wr_quarantine_shallow(struct wr_quarantine *q, const struct wr_oids *roots);
 
 /*
+ * The repository is being made, and its history shall end at these commits, whose parents it does not have
+ * (source.depth): the first append stores them with its record, walks stop there from then on (wr_snapshot_roots()), and
+ * clients hear of them as of a shallow repository's. Borrowed until the append. Before the pack; WR_E_INTERNAL from the
+ * append where the repository has a folder already.
+ */
+void wr_quarantine_roots(struct wr_quarantine *q, const struct wr_oids *roots);
+
+/*
  * Who counts the memory that the pack makes the server take (index.h); borrowed until the quarantine is freed. Before the
  * pack, which may then end with WR_E_UNAVAILABLE.
  */
@@ -84,6 +92,11 @@ struct wr_change {
 	struct wr_ref_update *updates;
 	size_t count;
 	bool atomic;		       /* all or none; else each alone */
+	/*
+	 * The objects are stored durably even where no update is accepted, or none is there: nothing reaches them, and
+	 * they go after the grace like everything that nothing reaches.
+	 */
+	bool keep;
 	struct wr_quarantine *objects; /* NULL: no new objects */
 	struct wr_str author;	       /* who asks for it, for events; at most 1024 bytes; may be empty */
 	uint8_t operation[16];	       /* the request's id, for events */
