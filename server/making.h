@@ -16,14 +16,18 @@
 #include "core/auth/repos.h"
 #include "core/base/cancel.h"
 #include "core/git/git.h"
+#include "core/net/call.h"
 #include "server/app.h"
+
+struct wr_progress;
+struct wr_request;
 
 enum wr_plan_kind { WR_PLAN_SOURCE, WR_PLAN_FILES, WR_PLAN_TAR, WR_PLAN_ZIP, WR_PLAN_GIT };
 
 /* The request's wish; every string is a part of body, ptr NULL where it is absent. */
-struct wr_plan {
+struct wr_making_plan {
 	enum wr_plan_kind kind;
-	json_t *body; /* own reference to the request's source or import object */
+	json_t *body; /* own reference to the request's source or import object, or to what counts of it */
 	struct wr_str url, rev;
 	struct wr_str dir;	   /* imports but FILES */
 	struct wr_str message;	   /* imports */
@@ -33,18 +37,29 @@ struct wr_plan {
 	bool all_branches;	   /* SOURCE */
 	char default_branch[WR_BRANCH_NAME_MAX + 1]; /* "": none was asked for */
 };
-void wr_plan_free(struct wr_plan *plan);
+void wr_making_plan_free(struct wr_making_plan *plan);
+WR_DEFINE_AUTO(wr_making_plan);
+
+/* A repository of this server that the URL of a SOURCE or GIT plan names, as whoever asks may see it. */
+struct wr_making_own {
+	struct wr_repo repo;
+	enum wr_level level; /* READ at least */
+};
 
 /* One repository being filled: in state "creating", without a folder yet. */
 struct wr_making {
 	const struct wr_app *app;
-	const struct wr_plan *plan;
-	const char *account_id;
-	struct wr_git_repo *repo;
+	const struct wr_making_plan *plan;
+	const struct wr_making_own *own; /* NULL: the plan's URL leads elsewhere */
+	const char *account_id, *repo_id;
+	struct wr_git_repo *repo; /* NULL for wr_make_from_own() */
 	const struct wr_progress *progress; /* told stages: "connecting", "receiving", "unpacking", "storing" */
 	const struct wr_cancel *cancel;	    /* deadline, client gone, job cancelled, process stops */
 	char default_branch[WR_BRANCH_NAME_MAX + 1]; /* out: what the row shall have */
 };
+
+/* [sources], for calls of core/net; max_bytes is the caller's to set. */
+struct wr_net_rules wr_making_rules(const struct wr_making *m);
 
 /*
  * Fill m->repo by appending to it once, at the end. After an error nothing was appended, and the caller removes the row.
@@ -52,6 +67,7 @@ struct wr_making {
  * WR_E_IMPORT_SUBDIR_NOT_FOUND (source, dir), WR_E_INVALID_FILE_PATH (path), those of core/net/call.h, sync/fetch.h,
  * core/content/unpack.h and append.h.
  */
+WR_MUST_CHECK enum wr_code wr_make_from_own(struct wr_making *m, struct wr_error *err);	   /* making_own.c */
 WR_MUST_CHECK enum wr_code wr_make_from_source(struct wr_making *m, struct wr_error *err); /* making_source.c */
 WR_MUST_CHECK enum wr_code wr_make_import(struct wr_making *m, struct wr_error *err);	   /* making_import.c */
 
