@@ -1,7 +1,7 @@
 #include "smart-http/advert.h"
 
+#include "core/git/pktline.h"
 #include "smart-http/names.h"
-#include "smart-http/pktline.h"
 
 static const struct {
 	enum wr_service service;

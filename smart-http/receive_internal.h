@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 
 #include "core/git/oidmap.h"
-#include "smart-http/pktline.h"
+#include "core/git/pktline.h"
 #include "smart-http/receive.h"
 #include "smart-http/sideband.h"
 

@@ -9,7 +9,7 @@
 #ifndef WR_SIDEBAND_H
 #define WR_SIDEBAND_H
 
-#include "smart-http/pktline.h"
+#include "core/git/pktline.h"
 
 /* Common proxies give up after 60 seconds of silence, careful clients sooner. */
 #define WR_SIDEBAND_ALIVE_MS 5000

@@ -9,8 +9,8 @@
 
 #include "core/git/filter.h"
 #include "core/git/parse.h"
+#include "core/git/pktline.h"
 #include "core/git/reach.h"
-#include "smart-http/pktline.h"
 #include "smart-http/sideband.h"
 #include "smart-http/upload.h"
 

@@ -20,9 +20,9 @@
 #include <stdatomic.h>
 
 #include "core/base/gate.h"
+#include "core/base/gunzip.h"
 #include "core/base/lane.h"
 #include "server/http/cors.h"
-#include "server/http/gunzip.h"
 #include "server/http/http.h"
 #include "server/http/pipe.h"
 #include "server/http/route.h"

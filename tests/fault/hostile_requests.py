@@ -25,7 +25,7 @@ max_pack = 256k
 """
 NONE = "1" * 40
 # What is wrong: the status, and what the sentence says.
-PACKET = 400, r"A packet (does not begin|cannot have)|The request ends in the middle of a packet"
+PACKET = 400, r"A packet (does not begin|cannot have)|It ends in the middle of a packet"
 FLUSHED = 400, r"not end with a flush|end with neither flush"
 BEHIND = 400, r"Something follows the end"
 ID = 400, r"An object id is 40"

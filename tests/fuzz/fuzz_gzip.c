@@ -1,7 +1,7 @@
 /* Zipped request bodies: bounded output, and the same verdict whether they come at once or in pieces. */
 #include <assert.h>
 
-#include "server/http/gunzip.h"
+#include "core/base/gunzip.h"
 
 #define MAX ((size_t)256 * 1024)
 

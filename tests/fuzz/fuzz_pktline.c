@@ -4,7 +4,7 @@
  */
 #include <assert.h>
 
-#include "smart-http/pktline.h"
+#include "core/git/pktline.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -17,7 +17,7 @@
 #include "core/base/buf.h"
 #include "core/base/stream.h"
 #include "core/git/append.h"
-#include "smart-http/pktline.h"
+#include "core/git/pktline.h"
 
 struct world {
 	char dir[64]; /* holds data/ (the store) and work/ (a real repository) */

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
+#include "core/base/gunzip.h"
 #include "core/base/threads.h"
-#include "server/http/gunzip.h"
 #include "server/http/pipe.h"
 
 #define CAP ((size_t)8192)

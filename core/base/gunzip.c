@@ -1,8 +1,8 @@
-#include "server/http/gunzip.h"
+#include "core/base/gunzip.h"
 
 static enum wr_code bad(struct wr_error *err, const char *what)
 {
-	return wr_fail(err, WR_E_INVALID_REQUEST, "The gzip encoding of the request's body %s", what);
+	return wr_fail(err, WR_E_INVALID_REQUEST, "The gzip encoding of the body %s", what);
 }
 
 static enum wr_code fill(struct wr_gunzip *gz, size_t *got, struct wr_error *err)
@@ -54,7 +54,7 @@ static enum wr_code gunzip_read(struct wr_source *base, void *buf, size_t cap, s
 		rc = inflate(&gz->z, Z_NO_FLUSH);
 		*got = room - gz->z.avail_out;
 		if (*got > gz->left)
-			return wr_fail(err, WR_E_TOO_LARGE, "The request's body unzips to more than %llu bytes",
+			return wr_fail(err, WR_E_TOO_LARGE, "The body unzips to more than %llu bytes",
 				       (unsigned long long)gz->max);
 		gz->left -= *got;
 		if (rc == Z_MEM_ERROR)

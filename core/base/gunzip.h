@@ -1,5 +1,5 @@
 /*
- * server/http/gunzip.h: a source that unzips another one (RFC 1952, one member), with a bound on what comes out.
+ * core/base/gunzip.h: a source that unzips another one (RFC 1952, one member), with a bound on what comes out.
  * Ownership: the struct is the caller's: init, fini; the inner source stays the caller's and outlives it.
  * Threads:   one at a time. Blocks on: the inner source.
  * Errors:    WR_E_INVALID_REQUEST for what is no gzip, ends early or has bytes behind it; WR_E_TOO_LARGE past max; what

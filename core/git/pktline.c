@@ -1,4 +1,4 @@
-#include "smart-http/pktline.h"
+#include "core/git/pktline.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -29,7 +29,7 @@ static enum wr_code header_parse(enum wr_pkt_kind *kind, size_t *len, const char
 
 static enum wr_code cut_short(struct wr_error *err)
 {
-	return wr_fail(err, WR_E_INVALID_REQUEST, "The request ends in the middle of a packet");
+	return wr_fail(err, WR_E_INVALID_REQUEST, "It ends in the middle of a packet");
 }
 
 struct wr_str wr_pkt_text(const struct wr_pkt *pkt)

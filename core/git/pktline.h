@@ -1,5 +1,5 @@
 /*
- * smart-http/pktline.h: pkt-lines, the framing of everything in the Git protocol (gitprotocol-common).
+ * core/git/pktline.h: pkt-lines, the framing of everything in the Git protocol (gitprotocol-common).
  *
  *   0009done\n    four hexadecimal digits: the length, themselves included; then the bytes
  *   0000          flush         0001  delimiter (version 2)      0002  end of a response (version 2)
