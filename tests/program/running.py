@@ -1,6 +1,7 @@
 """A server's life: HTTPS, the end by SIGTERM, the log."""
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -170,6 +171,25 @@ def other_signals_stop_it_too(t):
         server = t.own_server()
         server.process.send_signal(number)
         same(server.wait(), 0, f"exit status after {number.name}")
+
+
+@test
+def control_sockets_that_never_got_their_name_go(t):
+    """A process that dies between making its socket and renaming it leaves one; what is young may be another one's, and what is no socket is nobody's."""
+    server = t.own_server()
+    server.stop()
+    kept = [os.path.join(server.data, name) for name in ("control.sock.00000001", "control.sock.00000002", "control.sockets.old")]
+    gone = os.path.join(server.data, "control.sock.00000003")
+    for path in (kept[0], kept[2], gone):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
+    with open(kept[1], "wb"):
+        pass
+    for path in (kept[1], kept[2], gone):
+        os.utime(path, (time.time() - 3600,) * 2)
+    server.start()
+    same([os.path.exists(path) for path in [*kept, gone]], [True, True, True, False], "what is left")
+    server.account()
 
 
 @test
