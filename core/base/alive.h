@@ -34,4 +34,10 @@ void wr_alive_end(struct wr_alive *alive);
 /* Whether the process with the file of this name lives; true also where that cannot be told. */
 bool wr_alive_check(const char *folder, const char *name);
 
+/*
+ * Removes the files with this prefix that dead processes left. Whoever finds such a name written down learns the same from
+ * a file that is not there, so it may be done at any time; what cannot be removed stays for the next time.
+ */
+void wr_alive_sweep(const char *folder, const char *prefix);
+
 #endif

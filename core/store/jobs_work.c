@@ -7,6 +7,7 @@
 #include "core/base/threads.h"
 #include "core/store/jobs_internal.h"
 
+#define PREFIX "job-" /* of the files that say which processes live */
 #define NICENESS 10
 #define TICK_MS 1000	  /* an idle worker looks for what other processes queued or put off */
 #define RECOVERY_MS 3000  /* between two looks for dead processes */
@@ -354,8 +355,10 @@ static void one_ended(void *arg, const struct wr_job *job)
 static enum wr_code recover(struct wr_jobs *jobs, struct wr_error *err)
 {
 	const struct wr_job_recovery r = {jobs->cfg.db, jobs->run, jobs->alive.name, kind_of, is_mine, one_ended, jobs};
+	enum wr_code code = wr_jobs_recover(&r, err);
 
-	return wr_jobs_recover(&r, err);
+	wr_alive_sweep(jobs->run, PREFIX);
+	return code;
 }
 
 /* True for one worker at a time, and puts the next time off. */
@@ -451,7 +454,7 @@ static enum wr_code begin(struct wr_jobs *jobs, struct wr_error *err)
 
 	if (n < 0 || (size_t)n >= sizeof jobs->run)
 		return wr_fail(err, WR_E_INTERNAL, "path too long: %s", wr_db_folder(jobs->cfg.db));
-	if ((code = wr_alive_begin(&jobs->alive, jobs->run, "job-", err)) != WR_OK || jobs->only[0])
+	if ((code = wr_alive_begin(&jobs->alive, jobs->run, PREFIX, err)) != WR_OK || jobs->only[0])
 		return code;
 	jobs->recovery_at = wr_mono_ms() + jobs->cfg.recovery_ms;
 	return recover(jobs, err);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
@@ -612,6 +613,62 @@ static void what_a_new_thread_runs_is_not_repeated(void **state)
 	atomic_store(&p->hold_b, false);
 }
 
+/* What a process leaves that was killed: its file, which nobody has locked. */
+static void left_file(struct place *p, char name[WR_ALIVE_NAME], char path[200])
+{
+	int fd;
+
+	dead_name(p, name);
+	snprintf(path, 200, "%s/run/%s", p->root, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+static void until_gone(const char *path)
+{
+	for (int i = 0; access(path, F_OK) == 0; i++) {
+		assert_true(i < 60000);
+		usleep(1000);
+	}
+}
+
+static void files_of_the_dead_go_once_their_jobs_were_found(void **state)
+{
+	char id[WR_UUID_LEN + 1], name[WR_ALIVE_NAME], path[200], run[100], like[200];
+	struct place *p = *state;
+	struct wr_jobs_config cfg = config(p, 1);
+	struct wr_alive other = WR_ALIVE_INIT;
+	struct wr_job job;
+	bool got = false;
+	int fd;
+
+	snprintf(run, sizeof run, "%s/run", p->root);
+	assert_int_equal(wr_alive_begin(&other, run, "job-", NULL), WR_OK);
+	left_file(p, name, path);
+	/* Not one of these files. */
+	snprintf(like, sizeof like, "%s/job-0.lock", run);
+	fd = open(like, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	add(p, id, p->a.id, "work");
+	assert_int_equal(wr_job_lease(&got, &job, p->db, id, name, NULL), WR_OK);
+	assert_true(got);
+	wr_job_fini(&job);
+	cfg.recovery_ms = 1;
+	assert_int_equal(wr_jobs_start(&p->jobs, &cfg, NULL), WR_OK);
+	assert_int_equal(access(path, F_OK), -1);
+	until_state(p, id, WR_JOB_DONE);
+	/* And of those that die beside this one. */
+	left_file(p, name, path);
+	wr_jobs_poke(p->jobs);
+	until_gone(path);
+	assert_int_equal(access(other.path, F_OK), 0);
+	assert_int_equal(access(like, F_OK), 0);
+	assert_true(wr_alive_check(run, wr_jobs_process(p->jobs)));
+	wr_alive_end(&other);
+}
+
 static void what_crashes_again_and_again_fails(void **state)
 {
 	struct place *p = *state;
@@ -898,6 +955,7 @@ int main(void)
 		IN_PLACE(what_was_cancelled_in_a_dead_process_is_not_repeated),
 		IN_PLACE(what_nobody_runs_is_found),
 		IN_PLACE(what_a_new_thread_runs_is_not_repeated),
+		IN_PLACE(files_of_the_dead_go_once_their_jobs_were_found),
 		IN_PLACE(what_crashes_again_and_again_fails),
 		IN_PLACE(an_old_lease_ends_nothing),
 		IN_PLACE(progress_is_seen),
