@@ -23,11 +23,16 @@ static bool find_header(struct wr_str *out, struct wr_str bytes, struct wr_str k
 	return false;
 }
 
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r';
+}
+
 static struct wr_str trim(struct wr_str s)
 {
-	while (s.len > 0 && s.ptr[0] == ' ')
+	while (s.len > 0 && is_space(s.ptr[0]))
 		s = wr_str_skip(s, 1);
-	while (s.len > 0 && s.ptr[s.len - 1] == ' ')
+	while (s.len > 0 && is_space(s.ptr[s.len - 1]))
 		s.len--;
 	return s;
 }
@@ -43,20 +48,21 @@ static int64_t read_number(struct wr_str *s)
 	return n < SECONDS_MAX ? n : SECONDS_MAX;
 }
 
-/* "Name <mail> 1700000000 +0100" */
+/* "Name <mail> 1700000000 +0100". As for git the mail ends at the first ">", and the time stands behind the last. */
 static void read_person(struct wr_person *out, struct wr_str s)
 {
 	const char *open = s.len ? memchr(s.ptr, '<', s.len) : NULL, *close = s.len ? memrchr(s.ptr, '>', s.len) : NULL;
+	const char *mail_end = open ? memchr(open, '>', s.len - (size_t)(open - s.ptr)) : NULL;
 	struct wr_str rest;
 	int sign;
 
 	*out = (struct wr_person){.name = WR_S(""), .mail = WR_S("")};
-	if (!open || !close || close < open) {
+	if (!mail_end) {
 		out->name = trim(s);
 		return;
 	}
 	out->name = trim(wr_str_n(s.ptr, (size_t)(open - s.ptr)));
-	out->mail = wr_str_n(open + 1, (size_t)(close - open - 1));
+	out->mail = wr_str_n(open + 1, (size_t)(mail_end - open - 1));
 	rest = trim(wr_str_skip(s, (size_t)(close + 1 - s.ptr)));
 	sign = rest.len > 0 && rest.ptr[0] == '-' ? -1 : 1;
 	if (sign < 0)

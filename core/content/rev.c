@@ -47,6 +47,8 @@ static enum wr_code candidates(struct wr_oids *out, struct wr_view *v, struct wr
 	enum wr_code code = wr_snapshot_prefix(out, v->snap, digits, CANDIDATES_MAX, err);
 	size_t kept = 0;
 
+	if (code == WR_OK && out->len == CANDIDATES_MAX)
+		return ambiguous(digits, err);
 	for (size_t i = 0; i < out->len && code == WR_OK; i++) {
 		enum wr_type type;
 
