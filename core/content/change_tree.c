@@ -1,5 +1,7 @@
 #include "core/content/change_tree.h"
 
+#include <search.h>
+
 #include "core/base/buf.h"
 #include "core/content/path.h"
 
@@ -13,6 +15,7 @@ struct node {
 	struct wr_change_dir *dir; /* of a folder that was gone into */
 	size_t at, len;		   /* its entry in the folder as it was; len 0: there was none */
 	bool changed;
+	struct node *next; /* the one asked for before */
 };
 
 struct wr_change_dir {
@@ -21,19 +24,31 @@ struct wr_change_dir {
 	uint32_t *at; /* where its entries begin */
 	size_t count;
 	bool sorted; /* as git has it; an old tree may be otherwise */
-	struct node *nodes; /* what was asked for, by name */
-	size_t len, cap;
+	void *by_name;	    /* what was asked for, as tsearch() has it: a change may name 100,000 files in any order */
+	struct node *nodes; /* the same, that asked for last first */
+	size_t len;
+	size_t left; /* how many entries it has with all changes so far */
 };
 
 /* ---- trees as they were ---- */
+
+static void leave(void *node)
+{
+	(void)node;
+}
 
 static void dir_free(struct wr_change_dir *dir)
 {
 	if (!dir)
 		return;
-	for (size_t i = 0; i < dir->len; i++)
-		dir_free(dir->nodes[i].dir);
-	free(dir->nodes);
+	tdestroy(dir->by_name, leave);
+	while (dir->nodes) {
+		struct node *n = dir->nodes;
+
+		dir->nodes = n->next;
+		dir_free(n->dir);
+		free(n);
+	}
 	free(dir->at);
 	wr_object_fini(&dir->old);
 	free(dir);
@@ -113,6 +128,7 @@ static enum wr_code dir_open(struct wr_change_dir **out, const struct wr_snapsho
 			code = wr_fail(err, WR_E_INTERNAL, "a tree is missing");
 		if (code == WR_OK)
 			code = index_entries(dir, err);
+		dir->left = dir->count;
 	}
 	if (code == WR_OK)
 		*out = dir;
@@ -166,74 +182,57 @@ static bool find_entry(size_t *i, const struct wr_change_dir *dir, struct wr_str
 
 /* ---- nodes ---- */
 
-static int name_cmp(struct wr_str a, struct wr_str b)
+static int name_cmp(const void *a, const void *b)
 {
-	return entry_cmp(a, false, b, false);
+	const struct node *x = a, *y = b;
+
+	return entry_cmp(x->name, false, y->name, false);
 }
 
-static enum wr_code add_node(struct node **out, struct wr_change_dir *dir, size_t place, struct wr_str name,
-			     struct wr_error *err)
+static enum wr_code add_node(struct node **out, struct wr_change_dir *dir, struct wr_str name, struct wr_error *err)
 {
-	struct node new = {.name = name};
+	struct node *new = calloc(1, sizeof *new);
 	size_t i;
 
-	if (dir->len == dir->cap) {
-		size_t cap = dir->cap ? dir->cap * 2 : 4;
-		struct node *v = reallocarray(dir->nodes, cap, sizeof *v);
-
-		if (!v)
-			return wr_fail_nomem(err);
-		dir->nodes = v;
-		dir->cap = cap;
+	if (!new)
+		return wr_fail_nomem(err);
+	new->name = name;
+	if (!tsearch(new, &dir->by_name, name_cmp)) {
+		free(new);
+		return wr_fail_nomem(err);
 	}
 	if (find_entry(&i, dir, name)) {
 		struct wr_tree_entry e;
 
-		new.at = dir->at[i];
-		new.len = entry_at(&e, dir, new.at);
-		new.mode = e.mode;
-		new.oid = e.oid;
+		new->at = dir->at[i];
+		new->len = entry_at(&e, dir, new->at);
+		new->mode = e.mode;
+		new->oid = e.oid;
 	}
-	memmove(dir->nodes + place + 1, dir->nodes + place, (dir->len - place) * sizeof *dir->nodes);
-	dir->nodes[place] = new;
+	new->next = dir->nodes;
+	dir->nodes = new;
 	dir->len++;
-	*out = &dir->nodes[place];
+	*out = new;
 	return WR_OK;
 }
 
-/* The node of a name, which may stand for nothing. It moves when another is made. */
+/* The node of a name, which may stand for nothing. */
 static enum wr_code get_node(struct node **out, struct wr_change_dir *dir, struct wr_str name, struct wr_error *err)
 {
-	size_t lo = 0, hi = dir->len;
+	const struct node key = {.name = name};
+	void *found = tfind(&key, &dir->by_name, name_cmp);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		int c = name_cmp(dir->nodes[mid].name, name);
-
-		if (c == 0) {
-			*out = &dir->nodes[mid];
-			return WR_OK;
-		}
-		if (c < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return add_node(out, dir, lo, name, err);
+	if (!found)
+		return add_node(out, dir, name, err);
+	*out = *(struct node **)found;
+	return WR_OK;
 }
 
-/* Whether nothing is in it any more. */
-static bool is_empty(const struct wr_change_dir *dir)
+static void set_mode(struct wr_change_dir *dir, struct node *n, unsigned mode)
 {
-	size_t left = dir->count;
-
-	for (size_t i = 0; i < dir->len; i++) {
-		const struct node *n = &dir->nodes[i];
-
-		left -= n->len != 0;
-		left += n->mode != 0;
-	}
-	return left == 0;
+	dir->left -= n->mode != 0;
+	dir->left += mode != 0;
+	n->mode = mode;
 }
 
 /* ---- paths ---- */
@@ -252,8 +251,8 @@ static enum wr_code in_the_way(struct wr_str path, const char *what, struct wr_e
 	return WR_E_INVALID_FILE_PATH;
 }
 
-/* Goes into the folder that a node stands for; make: also where there is nothing yet. *out NULL: it is no folder. */
-static enum wr_code enter(struct wr_change_dir **out, const struct wr_change_tree *t, struct node *n, bool make,
+/* Goes into the folder that a node of *dir stands for; make: also where there is nothing yet. *dir NULL then: it is no folder. */
+static enum wr_code enter(struct wr_change_dir **dir, const struct wr_change_tree *t, struct node *n, bool make,
 			  struct wr_error *err)
 {
 	enum wr_code code = WR_OK;
@@ -261,9 +260,9 @@ static enum wr_code enter(struct wr_change_dir **out, const struct wr_change_tre
 	if (!n->dir && (n->mode == WR_MODE_TREE || (n->mode == 0 && make))) {
 		code = dir_open(&n->dir, t->snap, n->mode ? &n->oid : NULL, err);
 		if (code == WR_OK)
-			n->mode = WR_MODE_TREE;
+			set_mode(*dir, n, WR_MODE_TREE);
 	}
-	*out = n->mode == WR_MODE_TREE ? n->dir : NULL;
+	*dir = n->mode == WR_MODE_TREE ? n->dir : NULL;
 	return code;
 }
 
@@ -277,11 +276,10 @@ static bool next_part(struct wr_str *part, struct wr_str *rest)
 }
 
 /* The folder of a path's last part, and that part. *dir NULL: a file stands in the way, or (make) nothing. */
-static enum wr_code descend(struct wr_change_dir **dir, struct wr_str *last, bool *file, struct wr_change_tree *t,
-			    struct wr_str path, bool make, struct wr_error *err)
+static enum wr_code descend(struct wr_change_dir **dir, struct wr_str *last, struct wr_change_tree *t, struct wr_str path,
+			    bool make, struct wr_error *err)
 {
 	*dir = t->root;
-	*file = false;
 	while (*dir && next_part(last, &path)) {
 		struct node *n;
 		enum wr_code code = get_node(&n, *dir, *last, err);
@@ -291,7 +289,6 @@ static enum wr_code descend(struct wr_change_dir **dir, struct wr_str *last, boo
 		if (code != WR_OK)
 			return code;
 		n->changed |= make;
-		*file = !*dir && n->mode != 0;
 	}
 	return WR_OK;
 }
@@ -315,8 +312,7 @@ enum wr_code wr_change_tree_file(bool *found, struct wr_oid *oid, unsigned *mode
 	struct wr_change_dir *dir;
 	struct wr_str last;
 	struct node *n;
-	bool file;
-	enum wr_code code = descend(&dir, &last, &file, t, path, false, err);
+	enum wr_code code = descend(&dir, &last, t, path, false, err);
 
 	*found = false;
 	if (code != WR_OK || !dir || (code = get_node(&n, dir, last, err)) != WR_OK)
@@ -327,14 +323,30 @@ enum wr_code wr_change_tree_file(bool *found, struct wr_oid *oid, unsigned *mode
 	return WR_OK;
 }
 
+/* A folder that has nothing in it, as some tools make them, goes for a file. */
+static enum wr_code give_way(const struct wr_change_tree *t, struct wr_change_dir *dir, struct node *n, struct wr_str path,
+			     struct wr_error *err)
+{
+	struct wr_change_dir *folder = dir;
+	enum wr_code code = n->mode == WR_MODE_TREE ? enter(&folder, t, n, false, err) : WR_OK;
+
+	if (n->mode != WR_MODE_TREE || code != WR_OK)
+		return code;
+	if (folder->left > 0)
+		return in_the_way(path, "A folder stands at the path", err);
+	dir_free(n->dir);
+	n->dir = NULL;
+	set_mode(dir, n, 0);
+	return WR_OK;
+}
+
 enum wr_code wr_change_tree_put(struct wr_change_tree *t, struct wr_str path, const struct wr_oid *blob, unsigned mode,
 				struct wr_error *err)
 {
 	struct wr_change_dir *dir;
 	struct wr_str last;
 	struct node *n;
-	bool file;
-	enum wr_code code = descend(&dir, &last, &file, t, path, true, err);
+	enum wr_code code = descend(&dir, &last, t, path, true, err);
 
 	if (code != WR_OK)
 		return code;
@@ -342,13 +354,11 @@ enum wr_code wr_change_tree_put(struct wr_change_tree *t, struct wr_str path, co
 		return in_the_way(path, "A file stands where the path needs a folder", err);
 	if ((code = get_node(&n, dir, last, err)) != WR_OK)
 		return code;
-	if (n->mode == WR_MODE_TREE && !(n->dir && is_empty(n->dir)))
-		return in_the_way(path, "A folder stands at the path", err);
-	dir_free(n->dir);
-	n->dir = NULL;
+	if ((code = give_way(t, dir, n, path, err)) != WR_OK)
+		return code;
 	if (mode == 0)
-		mode = n->mode == 0 || n->mode == WR_MODE_TREE || n->mode == WR_MODE_LINK ? WR_MODE_FILE | 0644 : n->mode;
-	n->mode = mode;
+		mode = n->mode == 0 || n->mode == WR_MODE_LINK ? WR_MODE_FILE | 0644 : n->mode;
+	set_mode(dir, n, mode);
 	n->oid = *blob;
 	n->changed = true;
 	return WR_OK;
@@ -366,10 +376,10 @@ static enum wr_code touch(struct wr_change_dir *dir, struct wr_str rest, struct 
 	if ((code = get_node(&n, dir, part, err)) != WR_OK || (code = touch(n->dir, rest, err)) != WR_OK)
 		return code;
 	n->changed = true;
-	if (is_empty(n->dir)) {
+	if (n->dir->left == 0) {
 		dir_free(n->dir);
 		n->dir = NULL;
-		n->mode = 0;
+		set_mode(dir, n, 0);
 	}
 	return WR_OK;
 }
@@ -379,8 +389,7 @@ enum wr_code wr_change_tree_remove(struct wr_change_tree *t, struct wr_str path,
 	struct wr_change_dir *dir;
 	struct wr_str last;
 	struct node *n;
-	bool file;
-	enum wr_code code = descend(&dir, &last, &file, t, path, false, err);
+	enum wr_code code = descend(&dir, &last, t, path, false, err);
 
 	if (code != WR_OK)
 		return code;
@@ -390,7 +399,7 @@ enum wr_code wr_change_tree_remove(struct wr_change_tree *t, struct wr_str path,
 		return code;
 	if (n->mode == 0 || n->mode == WR_MODE_TREE)
 		return absent(path, err);
-	n->mode = 0;
+	set_mode(dir, n, 0);
 	n->changed = true;
 	return touch(t->root, path, err);
 }
@@ -430,8 +439,7 @@ static size_t plan_edits(struct edit *edits, const struct wr_change_dir *dir)
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < dir->len; i++) {
-		const struct node *n = &dir->nodes[i];
+	for (const struct node *n = dir->nodes; n; n = n->next) {
 		bool folder = n->mode == WR_MODE_TREE, stays = n->len && n->mode && was_folder(dir, n) == folder;
 
 		if (!n->changed)
@@ -484,9 +492,9 @@ static enum wr_code write_dir(struct wr_oid *out, struct wr_change_dir *dir, str
 	const struct wr_like like = {dir->oid, bytes_of(dir)};
 	enum wr_code code = WR_OK;
 
-	for (size_t i = 0; i < dir->len && code == WR_OK; i++)
-		if (dir->nodes[i].changed && dir->nodes[i].dir)
-			code = write_dir(&dir->nodes[i].oid, dir->nodes[i].dir, q, err);
+	for (struct node *n = dir->nodes; n && code == WR_OK; n = n->next)
+		if (n->changed && n->dir)
+			code = write_dir(&n->oid, n->dir, q, err);
 	if (code == WR_OK)
 		code = write_bytes(&bytes, dir, err);
 	if (code == WR_OK)
