@@ -83,11 +83,17 @@ $(LIBGIT2_CLIENT): tests/clients/libgit2_client.c
 	@mkdir -p $(@D)
 	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE $(shell pkg-config --cflags libgit2) -o $@ $< $(shell pkg-config --libs libgit2)
 
+# Warren's own client of other servers, on a command line.
+REMOTE_CLIENT := $(B)/tests/remote_client
+$(REMOTE_CLIENT): tests/clients/remote_client.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
+
 .PHONY: all unit fuzzers run test test-one test-real test-browsers test-fresh asan tsan fuzz-smoke fuzz-long crash-long \
 	powerloss-long model-long requests-long lint example bench bench-store clean help setup
 
 all: $(B)/warren
-unit: $(UNIT) $(FAULTS) $(LIBGIT2_CLIENT)
+unit: $(UNIT) $(FAULTS) $(LIBGIT2_CLIENT) $(REMOTE_CLIENT)
 fuzzers: $(FUZZ)
 
 run:

@@ -4,9 +4,10 @@
  * Ownership: a wr_remote is the caller's, wr_remote_free(); its refs live as long. The pack's source is the call's.
  * Threads:   one per remote.
  * Blocks on: the network, by the rules' deadlines; cancel is asked.
- * Errors:    WR_E_SOURCE_NOT_FOUND, WR_E_SOURCE_UNAUTHORIZED (both with field url, without its user name and password),
- *            those of core/net/call.h, WR_E_INVALID_REQUEST with what the other server said in an ERR packet or why its
- *            answer makes no sense, WR_E_TOO_LARGE.
+ * Errors:    WR_E_SOURCE_NOT_FOUND, WR_E_SOURCE_UNAUTHORIZED (both with field url, without its user name, password and
+ *            query), WR_E_INVALID_REVISION (field revision: an id that the other server has not, or does not give),
+ *            those of core/net/call.h, WR_E_INVALID_REQUEST with what is wrong with the URL, what the other server said in
+ *            an ERR packet or why its answer makes no sense, WR_E_TOO_LARGE.
  */
 #ifndef WR_FETCH_H
 #define WR_FETCH_H
@@ -14,7 +15,7 @@
 #include "core/git/oidmap.h"
 #include "core/net/call.h"
 
-/* More than this no server's advertisement may have, nor more bytes. */
+/* More refs than this no server may have. */
 #define WR_REMOTE_REFS_MAX 1000000
 
 struct wr_remote_ref {
@@ -23,13 +24,16 @@ struct wr_remote_ref {
 };
 struct wr_remote;
 
-/* url: http or https; a user name and a password in it are used for its host alone, and are nowhere else. */
+/*
+ * url: http or https, without a query; a user name and a password in it are used for its host alone, and are nowhere else.
+ * deadline_ms of the rules is for all that is done with this remote, max_bytes for each pack.
+ */
 WR_MUST_CHECK enum wr_code wr_remote_open(struct wr_remote **out, struct wr_str url, const struct wr_net_rules *rules,
 					  const struct wr_cancel *cancel, struct wr_error *err);
 void wr_remote_free(struct wr_remote *remote);
 WR_DEFINE_AUTO_AS(wr_remote, struct wr_remote, wr_remote_free);
 
-/* In byte order of their names; only those that wr_refname_ok() takes. */
+/* Branches and tags, in byte order of their names; only those that wr_refname_ok() takes. */
 const struct wr_remote_ref *wr_remote_refs(const struct wr_remote *remote, size_t *n);
 /* The branch that its HEAD leads to (full name), "" where it leads to none; and HEAD's id, zero for an unborn one. */
 struct wr_str wr_remote_head(const struct wr_remote *remote, struct wr_oid *oid);
@@ -38,7 +42,8 @@ struct wr_fetch {
 	const struct wr_oid *wants;
 	size_t want_count;
 	uint32_t depth;		/* 0: all of it */
-	struct wr_oids shallow; /* out: where the history ends that was sent */
+	/* out, the caller's to release: where the history ends that was sent, which may be so without a depth, too */
+	struct wr_oids shallow;
 };
 /*
  * Asks for what wants reach. *pack: the pack's bytes, to be read to their end before the next call with this remote;
