@@ -64,6 +64,26 @@ void wr_buf_addc(struct wr_buf *b, char c)
 	wr_buf_add(b, &c, 1);
 }
 
+void wr_buf_add_utf8(struct wr_buf *b, struct wr_str s)
+{
+	size_t i = 0;
+
+	while (i < s.len) {
+		size_t n = 1;
+
+		/* The longest well-formed sequence that begins here has at most four bytes. */
+		while (n < 4 && i + n < s.len && !wr_str_utf8(wr_str_n(s.ptr + i, n)))
+			n++;
+		if (wr_str_utf8(wr_str_n(s.ptr + i, n))) {
+			wr_buf_add(b, s.ptr + i, n);
+			i += n;
+		} else {
+			wr_buf_addz(b, "\xef\xbf\xbd");
+			i++;
+		}
+	}
+}
+
 void wr_buf_printf(struct wr_buf *b, const char *fmt, ...)
 {
 	va_list ap, again;

@@ -31,6 +31,8 @@ void wr_buf_add(struct wr_buf *b, const void *data, size_t len);
 void wr_buf_adds(struct wr_buf *b, struct wr_str s);
 void wr_buf_addz(struct wr_buf *b, const char *z);
 void wr_buf_addc(struct wr_buf *b, char c);
+/* With U+FFFD in the place of each byte that is no UTF-8. */
+void wr_buf_add_utf8(struct wr_buf *b, struct wr_str s);
 void wr_buf_printf(struct wr_buf *b, const char *fmt, ...) WR_PRINTF(2, 3);
 
 /*

@@ -102,24 +102,10 @@ enum wr_code wr_fail_errno_at(struct wr_error *err, const char *file, int line, 
 json_t *wr_json_str(struct wr_str s)
 {
 	WR_AUTO_S(wr_buf) out = WR_BUF_INIT(SIZE_MAX / 2);
-	size_t i = 0;
 
 	if (wr_str_utf8(s))
 		return json_stringn(s.ptr ? s.ptr : "", s.len);
-	while (i < s.len) {
-		size_t n = 1;
-
-		/* The longest well-formed sequence that begins here has at most four bytes. */
-		while (n < 4 && i + n < s.len && !wr_str_utf8(wr_str_n(s.ptr + i, n)))
-			n++;
-		if (wr_str_utf8(wr_str_n(s.ptr + i, n))) {
-			wr_buf_add(&out, s.ptr + i, n);
-			i += n;
-		} else {
-			wr_buf_addz(&out, "\xef\xbf\xbd");
-			i++;
-		}
-	}
+	wr_buf_add_utf8(&out, s);
 	return wr_buf_ok(&out) ? json_stringn(out.ptr, out.len) : NULL;
 }
 

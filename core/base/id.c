@@ -117,10 +117,16 @@ void wr_random_text(char *out, size_t n)
 void wr_trace_new(char out[WR_TRACE_LEN + 1])
 {
 	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz235678";
-	unsigned char b[WR_TRACE_LEN];
+	/* A trace is no secret, so a thread may fetch the bytes of many at once. */
+	static _Thread_local unsigned char pool[64 * WR_TRACE_LEN];
+	static _Thread_local size_t left;
 
-	wr_random_bytes(b, sizeof b);
+	if (left == 0) {
+		wr_random_bytes(pool, sizeof pool);
+		left = sizeof pool;
+	}
+	left -= WR_TRACE_LEN;
 	for (size_t i = 0; i < WR_TRACE_LEN; i++)
-		out[i] = alphabet[b[i] & 31];
+		out[i] = alphabet[pool[left + i] & 31];
 	out[WR_TRACE_LEN] = '\0';
 }

@@ -12,6 +12,7 @@
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/id.h"
+#include "core/base/json.h"
 
 static void numbers(void **state)
 {
@@ -129,11 +130,56 @@ static void errors(void **state)
 	assert_int_equal(wr_fail(NULL, WR_E_INTERNAL, "nobody listens"), WR_E_INTERNAL);
 }
 
+static void expect_same_json(struct wr_str text)
+{
+	WR_AUTO_S(wr_buf) b = WR_BUF_INIT(4096);
+	json_t *value = wr_json_str(text);
+	char *dumped = json_dumps(value, JSON_ENCODE_ANY);
+
+	wr_json_text(&b, text);
+	assert_string_equal(b.ptr, dumped);
+	free(dumped);
+	json_decref(value);
+}
+
+static void json_as_text(void **state)
+{
+	WR_AUTO_S(wr_buf) b = WR_BUF_INIT(4096), small = WR_BUF_INIT(8);
+	char every[255];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof every; i++)
+		every[i] = (char)(i + 1);
+	expect_same_json(wr_str_n(every, sizeof every));
+	expect_same_json(wr_str_n(every, 127));
+	expect_same_json(wr_str_n("a\0b", 3));
+	expect_same_json(WR_S(""));
+	expect_same_json(WR_S("\xc3\xa9 \xf0\x9f\x98\x80 \xe2\x80\xa8 \"\\/"));
+	expect_same_json(WR_S("\xed\xa0\x80\xc0\x80\xf4\x90\x80\x80\xe2\x82"));
+	wr_buf_addc(&b, '{');
+	wr_json_member(&b, "a", WR_S("x,"));
+	wr_json_key(&b, "n");
+	wr_buf_addc(&b, '[');
+	for (int i = 0; i < 2; i++) {
+		wr_json_item(&b);
+		wr_json_int(&b, i ? INT64_MIN : INT64_MAX);
+	}
+	wr_buf_addc(&b, ']');
+	wr_json_bytes(&b, "p", WR_S("ok"));
+	wr_json_bytes(&b, "q", WR_S("\xff"));
+	wr_buf_addc(&b, '}');
+	assert_string_equal(b.ptr, "{\"a\":\"x,\",\"n\":[9223372036854775807,-9223372036854775808],\"p\":\"ok\","
+				   "\"q\":\"\xef\xbf\xbd\",\"qBase64\":\"/w==\"}");
+	wr_json_text(&small, WR_S("12345678"));
+	assert_false(wr_buf_ok(&small));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers), cmocka_unit_test(utf8),  cmocka_unit_test(buffer_stops_at_its_maximum),
 		cmocka_unit_test(ids),	   cmocka_unit_test(times), cmocka_unit_test(errors),
+		cmocka_unit_test(json_as_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
