@@ -2,8 +2,8 @@
  * core/auth/access.h: the one place that decides "who is this, and may they?".
  * Ownership: all by value; nothing to release.
  * Threads:   any; reads go through the calling thread's own database connection.
- * Blocks on: SQLite reads from memory (microseconds). Nothing is cached, so that a revocation, an expiry or a changed
- *            grant holds on the very next request.
+ * Blocks on: SQLite reads from memory (microseconds), or none where nothing was written since the last one (lately.h): a
+ *            revocation, an expiry or a changed grant holds on the very next request.
  * Errors:    WR_E_UNAUTHORIZED; WR_E_INTERNAL for the database.
  */
 #ifndef WR_ACCESS_H

@@ -19,6 +19,8 @@
 #define CHECKPOINT_PAGES 1000	/* in the log, from which on it is copied into the database */
 #define TRUNCATE_PAGES 16384	/* from which on the writer waits for the readers to let it begin anew */
 
+static _Atomic uint64_t opened; /* databases, since this process began */
+
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE };
 
 /* A closure in the queue: on its caller's stack, or malloc'ed when posted. */
@@ -37,6 +39,7 @@ struct job {
 
 struct wr_db {
 	char *folder, *path;
+	uint64_t number;
 	pthread_key_t key; /* each thread's reader */
 	int64_t begin_timeout_ms;
 
@@ -447,6 +450,14 @@ static void drop(struct wr_db *db)
 	free(db);
 }
 
+bool wr_db_stamp(struct wr_db_stamp *out, struct wr_db *db)
+{
+	struct wr_tx *conn = pthread_getspecific(db->key);
+
+	out->db = db->number;
+	return conn && wr_conn_stamp(out->words, conn);
+}
+
 enum wr_code wr_db_open(struct wr_db **out, const char *data, struct wr_error *err)
 {
 	struct wr_db *db = calloc(1, sizeof *db);
@@ -457,6 +468,7 @@ enum wr_code wr_db_open(struct wr_db **out, const char *data, struct wr_error *e
 		return wr_fail_nomem(err);
 	}
 	db->begin_timeout_ms = BEGIN_TIMEOUT_MS;
+	db->number = atomic_fetch_add(&opened, 1) + 1;
 	pthread_mutex_init(&db->lock, NULL);
 	pthread_cond_init(&db->work, NULL);
 	if (!(db->folder = strdup(data)) || asprintf(&db->path, "%s/warren.db", data) < 0) {

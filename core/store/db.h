@@ -57,6 +57,21 @@ struct wr_row {
 void wr_row_fini(struct wr_row *row);
 WR_DEFINE_AUTO_S(wr_row);
 
+/*
+ * What stands for all that the database holds: as long as the stamp stays the same nothing was committed, by whatever
+ * process, and what was read between two equal stamps is still so. Costs some loads from memory and no call to the system.
+ * False while it is not known (nothing was read on this thread, somebody commits just now): then ask the database.
+ */
+struct wr_db_stamp {
+	uint64_t db; /* each opening of a database has a number of its own */
+	uint64_t words[6];
+};
+bool wr_db_stamp(struct wr_db_stamp *out, struct wr_db *db);
+static inline bool wr_db_stamp_eq(const struct wr_db_stamp *a, const struct wr_db_stamp *b)
+{
+	return memcmp(a, b, sizeof *a) == 0;
+}
+
 /* Columns by name; a name that the statement does not have is a bug. Text lives until the row moves on or goes. */
 bool wr_row_null(const struct wr_row *row, const char *column);
 int64_t wr_row_int(const struct wr_row *row, const char *column);	  /* 0 for NULL */

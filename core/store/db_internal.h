@@ -7,6 +7,7 @@
 
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 
 #include "core/store/db.h"
 
@@ -17,6 +18,8 @@ struct wr_tx {
 	bool held[WR_SQL_COUNT];	   /* by a struct wr_row */
 	struct wr_tx *prev, *next;	   /* db.c's registry of readers */
 	struct wr_db *db;
+	bool has_read;			/* so that SQLite has the log's index open */
+	const _Atomic uint64_t *header; /* of the log's index, once it is known; conn.c */
 };
 
 enum wr_conn_kind { WR_CONN_WRITER, WR_CONN_READER };
@@ -31,6 +34,8 @@ WR_MUST_CHECK enum wr_code wr_conn_query(struct wr_tx *conn, enum wr_sql sql, st
 					 const char *types, va_list ap);
 WR_MUST_CHECK enum wr_code wr_conn_one(struct wr_tx *conn, enum wr_sql sql, struct wr_error *err, struct wr_row *row,
 				       const char *types, va_list ap);
+/* As wr_db_stamp(), but for the database's number. */
+bool wr_conn_stamp(uint64_t words[6], struct wr_tx *conn);
 /* How long a closure waits for its turn, and how many wait; for tests. */
 void wr_db_set_begin_timeout(struct wr_db *db, int64_t ms);
 size_t wr_db_queued(struct wr_db *db);

@@ -15,6 +15,7 @@
 #include "core/auth/accounts.h"
 #include "core/auth/identities.h"
 #include "core/auth/label.h"
+#include "core/auth/lately.h"
 #include "core/auth/marks.h"
 #include "core/auth/repos.h"
 #include "core/base/clock.h"
@@ -429,6 +430,58 @@ static void a_token_expires(void **state)
 	assert_int_equal(call_any(&c, p, t.secret), WR_E_UNAUTHORIZED);
 	assert_int_equal(wr_token_revoke(p->db, p->owner.id, wr_str(identity.id), wr_str(t.id), NULL), WR_E_NOT_FOUND);
 	assert_int_equal(call_any(&c, p, kept.secret), WR_OK);
+}
+
+/* Another process as far as this one can tell: a connection of its own. */
+static void write_beside(struct place *p, const char *sql)
+{
+	char path[128];
+	sqlite3 *sq;
+
+	snprintf(path, sizeof path, "%s/warren.db", p->dir);
+	assert_int_equal(sqlite3_open(path, &sq), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(sq, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(sq), SQLITE_OK);
+}
+
+static void what_was_found_is_kept_until_somebody_writes(void **state)
+{
+	struct place *p = *state;
+	struct wr_repo repo = make_repo(p, &p->owner, "kept", false);
+	struct wr_identity identity = make_identity(p, &p->owner);
+	struct token token = make_token(p, &p->owner, identity.id, false, 200);
+	int64_t deadline = wr_mono_ms() + 30000;
+	struct wr_db_stamp first, then;
+	struct wr_caller by_key, by_token, c;
+	enum wr_level level;
+	struct wr_repo got;
+
+	assert_int_equal(call_any(&by_token, p, token.secret), WR_OK);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(call_any(&by_key, p, p->owner_key.z), WR_OK);
+	assert_int_equal(wr_access_repo(&got, &level, p->db, &by_key, wr_str(repo.id), false, NULL), WR_OK);
+	assert_true(wr_db_stamp(&first, p->db));
+	assert_non_null(wr_lately_caller(&first, by_key.hash));
+	assert_non_null(wr_lately_repo(&first, &by_key, repo.id, false));
+	assert_null(wr_lately_repo(&first, &by_token, repo.id, false));
+	assert_null(wr_lately_repo(&first, &by_key, repo.id, true));
+	/* A token ends without anything being written: what is kept of it does not outlive it. */
+	while (call_any(&c, p, token.secret) == WR_OK) {
+		assert_true(wr_mono_ms() < deadline);
+		sched_yield();
+	}
+	write_beside(p, "UPDATE repo SET visibility = 'public'");
+	assert_true(wr_db_stamp(&then, p->db));
+	assert_false(wr_db_stamp_eq(&first, &then));
+	assert_null(wr_lately_caller(&then, by_key.hash));
+	assert_int_equal(wr_access_repo(&got, &level, p->db, &by_key, wr_str(repo.id), false, NULL), WR_OK);
+	assert_true(got.public_);
+	assert_int_equal(call_any(&c, p, p->owner_key.z), WR_OK);
+	write_beside(p, "DELETE FROM api_key");
+	assert_int_equal(call_any(&c, p, p->owner_key.z), WR_E_UNAUTHORIZED);
+	write_beside(p, "UPDATE repo SET state = 'deleting'");
+	assert_int_equal(wr_access_repo(&got, &level, p->db, &by_key, wr_str(repo.id), false, NULL),
+			 WR_E_REPO_NOT_FOUND);
 }
 
 struct seen {
@@ -960,6 +1013,7 @@ int main(void)
 		IN_PLACE(what_is_taken_away_is_gone_at_once),
 		IN_PLACE(a_long_request_is_asked_again),
 		IN_PLACE(a_token_expires),
+		IN_PLACE(what_was_found_is_kept_until_somebody_writes),
 		IN_PLACE(a_use_is_noted_off_the_path),
 		IN_PLACE(tokens_are_listed_oldest_first),
 		IN_PLACE(grants_stay_within_an_account),
