@@ -63,6 +63,12 @@ $(B)/gen/migrations.inc: $(sort $(wildcard core/store/migrations/*.sql)) tests/t
 	bash tests/tools/embed-sql.sh $(filter %.sql,$^) > $@
 $(B)/core/store/migrate.o: $(B)/gen/migrations.inc
 
+# The reference as JSON and as a page. Debian's own python, for its yaml is a package of Debian.
+$(B)/gen/reference.inc: docs/openapi.yaml $(wildcard docs/page/*.*)
+	@mkdir -p $(@D)
+	/usr/bin/python3 -B docs/page/build.py $@
+$(B)/server/api/reference.o: $(B)/gen/reference.inc
+
 $(B)/tests/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lcmocka

@@ -5,11 +5,12 @@ set -euo pipefail
 
 # One word a need: a package, or command:package where any provider of the command will do.
 run="gcc:gcc libc6-dev make:make pkg-config:pkg-config libgit2-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev
-	libssl-dev zlib1g-dev libdeflate-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev git:git curl:curl"
-test="$run libcmocka-dev python3:python3 python3-dulwich node:nodejs npm:npm openssl:openssl procps"
+	libssl-dev zlib1g-dev libdeflate-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev git:git curl:curl
+	python3 python3-yaml"
+test="$run libcmocka-dev python3-dulwich node:nodejs npm:npm openssl:openssl procps"
 ci="$test clang:clang libclang-rt-14-dev"
 browsers="$test chromium:chromium javac:default-jdk-headless libjgit-java"
-bench="$run python3:python3 nginx:nginx-light fcgiwrap:fcgiwrap"
+bench="$run nginx:nginx-light fcgiwrap:fcgiwrap"
 
 what=${1:-run}
 missing=()

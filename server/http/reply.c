@@ -10,6 +10,16 @@ void wr_reply_json(struct wr_request *req, json_t *body)
 	req->reply.json = body;
 }
 
+void wr_reply_status(struct wr_request *req, int status)
+{
+	req->reply.status = status;
+}
+
+void wr_reply_status(struct wr_request *req, int status)
+{
+	req->reply.status = status;
+}
+
 /* A value with a line end in it would be a header of its own. */
 static bool is_header_value(const char *value)
 {
