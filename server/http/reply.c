@@ -42,6 +42,14 @@ void wr_reply_header(struct wr_request *req, const char *name, const char *value
 	reply->headers[reply->n_headers++].value = copy;
 }
 
+void wr_reply_json_text(struct wr_request *req, struct wr_buf *text)
+{
+	wr_buf_fini(&req->reply.body);
+	req->reply.body = *text;
+	*text = (struct wr_buf)WR_BUF_INIT(0);
+	snprintf(req->reply.type, sizeof req->reply.type, "application/json");
+}
+
 enum wr_code wr_reply_stream(struct wr_sink **out, struct wr_request *req, const char *content_type,
 			     struct wr_error *err)
 {
@@ -188,8 +196,10 @@ static enum wr_code complete(struct wr_request *req, struct wr_error *err)
 {
 	struct wr_reply *reply = &req->reply;
 
-	if (reply->stream || reply->type[0])
+	if (reply->stream)
 		return WR_OK;
+	if (reply->type[0])
+		return wr_buf_ok(&reply->body) ? WR_OK : wr_fail_nomem(err);
 	if (!reply->json)
 		reply->json = json_object();
 	to_json(req);

@@ -9,6 +9,7 @@
 #define WR_REQUEST_H
 
 #include "core/auth/access.h"
+#include "core/base/buf.h"
 #include "core/base/room.h"
 #include "core/base/stream.h"
 #include "core/git/walk.h"
@@ -66,6 +67,9 @@ void wr_reply_status(struct wr_request *req, int status);
 
 /* A header of the answer; name is a literal, value is copied. Before the answer's first byte. */
 void wr_reply_header(struct wr_request *req, const char *name, const char *value);
+
+/* As wr_reply_json(), as text (core/base/json.h), taken over; a buffer that has failed becomes a 500. */
+void wr_reply_json_text(struct wr_request *req, struct wr_buf *text);
 
 /*
  * Begins a streamed answer, status 200, and gives its sink, which stays the request's. The header goes out with the first
