@@ -3,6 +3,8 @@
 #include "core/auth/label.h"
 #include "core/auth/repos.h"
 #include "core/base/buf.h"
+#include "core/base/clock.h"
+#include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/suspects.h"
 #include "core/git/parse.h"
@@ -25,11 +27,24 @@ static json_t *name_json(const struct wr_repo *repo)
 	return repo->has_name ? wr_json_str(wr_str(repo->name)) : json_null();
 }
 
-static json_t *wr_repo_json(const struct wr_repo *repo)
+/* Text, since this is asked for often. */
+static void wr_repo_json(struct wr_buf *out, const struct wr_repo *repo)
 {
-	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:o}", "id", repo->id, "name", name_json(repo), "accountId",
-			 repo->account_id, "visibility", wr_visibility_text(repo->public_), "defaultBranch",
-			 repo->default_branch, "createdAt", wr_time_json(repo->created_ms));
+	char created[WR_TIME_LEN + 1];
+
+	wr_time_text(created, repo->created_ms);
+	wr_buf_addc(out, '{');
+	wr_json_member(out, "id", wr_str(repo->id));
+	wr_json_key(out, "name");
+	if (repo->has_name)
+		wr_json_text(out, wr_str(repo->name));
+	else
+		wr_buf_addz(out, "null");
+	wr_json_member(out, "accountId", wr_str(repo->account_id));
+	wr_json_member(out, "visibility", wr_str(wr_visibility_text(repo->public_)));
+	wr_json_member(out, "defaultBranch", wr_str(repo->default_branch));
+	wr_json_member(out, "createdAt", wr_str(created));
+	wr_buf_addc(out, '}');
 }
 
 /* Takes both maps over. */
@@ -300,8 +315,13 @@ enum wr_code wr_api_repo_list(struct wr_app *app, struct wr_request *req, struct
 
 enum wr_code wr_api_repo_get(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
+	struct wr_buf text = WR_BUF_INIT(16 * 1024);
+
 	(void)app;
-	return wr_reply(req, wr_repo_json(wr_request_repo(req)), err);
+	(void)err;
+	wr_repo_json(&text, wr_request_repo(req));
+	wr_reply_json_text(req, &text);
+	return WR_OK;
 }
 
 enum wr_code wr_api_repo_delete(struct wr_app *app, struct wr_request *req, struct wr_error *err)
