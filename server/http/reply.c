@@ -15,11 +15,6 @@ void wr_reply_status(struct wr_request *req, int status)
 	req->reply.status = status;
 }
 
-void wr_reply_status(struct wr_request *req, int status)
-{
-	req->reply.status = status;
-}
-
 /* A value with a line end in it would be a header of its own. */
 static bool is_header_value(const char *value)
 {

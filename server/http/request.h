@@ -59,10 +59,7 @@ void wr_request_log_int(struct wr_request *req, const char *key, int64_t value);
 /* The whole answer, status 200: takes over the reference to body. A handler that sets none answers `{}`. */
 void wr_reply_json(struct wr_request *req, json_t *body);
 
-/* Another status than 200. An answer of 304 needs a wr_reply_stream() without bytes: it has no body. */
-void wr_reply_status(struct wr_request *req, int status);
-
-/* Another status than 200 for a success: 202. */
+/* Another status than 200 for a success: 202, or 304, which needs a wr_reply_stream() without bytes: it has no body. */
 void wr_reply_status(struct wr_request *req, int status);
 
 /* A header of the answer; name is a literal, value is copied. Before the answer's first byte. */
