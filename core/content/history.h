@@ -1,7 +1,7 @@
 /*
- * core/content/history.h: lists of commits in one fixed order: children before parents, and of those that may come next
- * the one with the newest committer date; of equal dates the one met first (parents in their order). Ascending is the
- * exact reverse.
+ * core/content/history.h: lists of commits in one fixed order, that of `git rev-list --date-order`: children before
+ * parents, and of those that may come next the one with the newest committer date; of equal dates the one that could
+ * come first (parents in their order). Ascending is the exact reverse.
  *
  * The order of all that a tip reaches is made once (an id per commit) and kept for who asks next, as long as memory
  * allows: the next page is an array's next part, the total its length. A new commit on top of a known tip costs one step.

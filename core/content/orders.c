@@ -73,7 +73,6 @@ static uint32_t parent_count(const struct wr_graph *g, uint32_t node)
 	return g->nodes[node].flags & ROOT ? 0 : g->nodes[node].parent_count;
 }
 
-/* Nodes are met in the order in which they get their numbers. */
 static enum wr_code load_all(struct walk *w, const struct wr_oid *tip)
 {
 	uint32_t node;
@@ -113,27 +112,75 @@ static void count_children(uint32_t *children, uint32_t *commits, uint32_t *edge
 	}
 }
 
+/* A commit all of whose children have come. */
+struct ready {
+	int64_t date;
+	uint32_t turn; /* how many became ready before it */
+	uint32_t node;
+};
+
+/* A heap with room for all. */
+struct queue {
+	struct ready *v;
+	uint32_t len, turns;
+};
+
+static bool before(const struct ready *a, const struct ready *b)
+{
+	return a->date != b->date ? a->date > b->date : a->turn < b->turn;
+}
+
+static void queue_put(struct queue *q, const struct wr_graph *g, uint32_t node)
+{
+	const struct ready new = {g->nodes[node].date, q->turns++, node};
+	uint32_t i = q->len++;
+
+	for (; i > 0 && before(&new, &q->v[(i - 1) / 2]); i = (i - 1) / 2)
+		q->v[i] = q->v[(i - 1) / 2];
+	q->v[i] = new;
+}
+
+static uint32_t queue_take(struct queue *q)
+{
+	uint32_t node = q->v[0].node, i = 0, child;
+	const struct ready last = q->v[--q->len];
+
+	while ((child = 2 * i + 1) < q->len) {
+		if (child + 1 < q->len && before(&q->v[child + 1], &q->v[child]))
+			child++;
+		if (!before(&q->v[child], &last))
+			break;
+		q->v[i] = q->v[child];
+		i = child;
+	}
+	q->v[i] = last;
+	return node;
+}
+
 /* place: of each node in the order. */
 static enum wr_code sort(uint32_t *place, struct wr_order *o, uint32_t *children, const struct wr_graph *g, uint32_t tip,
 			 struct wr_error *err)
 {
-	WR_AUTO_S(wr_heap) heap = {NULL, 0, 0};
-	enum wr_code code = wr_heap_push(&heap, g, tip, err);
+	WR_AUTO_MEM struct ready *room = calloc((size_t)o->count + 1, sizeof *room);
+	struct queue q = {.v = room};
 	uint32_t n = 0;
 
-	while (code == WR_OK && heap.len > 0) {
-		uint32_t node = wr_heap_pop(&heap, g);
+	if (!room)
+		return wr_fail_nomem(err);
+	queue_put(&q, g, tip);
+	while (q.len > 0) {
+		uint32_t node = queue_take(&q);
 
 		place[node] = n;
 		o->commits[n++] = g->nodes[node].oid;
-		for (uint32_t i = 0; i < parent_count(g, node) && code == WR_OK; i++) {
+		for (uint32_t i = 0; i < parent_count(g, node); i++) {
 			uint32_t parent = g->edges[g->nodes[node].parents + i];
 
 			if (--children[parent] == 0)
-				code = wr_heap_push(&heap, g, parent, err);
+				queue_put(&q, g, parent);
 		}
 	}
-	return code;
+	return WR_OK;
 }
 
 static enum wr_code put_parents(struct wr_order *o, const uint32_t *place, struct wr_graph *g, struct wr_error *err)

@@ -178,19 +178,18 @@ static void every_kind_of_name(void **state)
 static void what_names_nothing(void **state)
 {
 	static const char *const absent[] = {
-		"no", "refs/heads/no", "refs/heads", "refs/", "heads/main", "main/", "xdeadbeef", "0000", "main^9", "main~100000",
+		"no", "refs/heads/no", "refs/heads", "heads/main", "xdeadbeef", "0000", "main^9", "main~100000",
 		"main~1000000000", "0000000000000000000000000000000000000000", "refs/heads/gone", "gone", "main^00000000009",
 	};
 	static const char *const invalid[] = {
-		"main:", "main:f0", ":/m", "main^{commit}", "main^{}", "main@{0}", "@{-1}", "a..b", "^main", "~", "^", "~1",
+		"main:", "main/", "refs/", "main:f0", ":/m", "main^{commit}", "main^{}", "main@{0}", "@{-1}", "a..b", "^main", "~", "^", "~1",
 		"main~1x", "main~-1", "main^+1", "main ~1", "main~ 1", "main~99999999999999999999", "ma in", "a//b",
 		"/main", "a\\b", "a*", "a?", "[a]", "a.lock", ".a", "a.", "main~1~x", "main^1main", "\x7f", "a\nb", "-x\t",
 		"bare^", "bare^0", "oftree~0", "ofblob~",
 	};
 
 	for (size_t i = 0; i < WR_ARRAY_LEN(absent); i++)
-		if (strcmp(absent[i], "main/") != 0 && strcmp(absent[i], "refs/") != 0)
-			refused(*state, true, wr_str(absent[i]), WR_E_REFERENCE_NOT_FOUND);
+		refused(*state, true, wr_str(absent[i]), WR_E_REFERENCE_NOT_FOUND);
 	for (size_t i = 0; i < WR_ARRAY_LEN(invalid); i++)
 		refused(*state, true, wr_str(invalid[i]), WR_E_INVALID_REVISION);
 	refused(*state, true, wr_str_n("main\0", 5), WR_E_INVALID_REVISION);
