@@ -296,5 +296,7 @@ const struct wr_job_kind wr_repo_job_kinds[] = {
 	{"repo.adopt", false, run_adopt},
 	{"repo.export", false, run_export},
 	{"repo.maintain", false, run_maintain},
+	/* server/making.h */
+	{"repo.create", true, NULL},
 };
 const size_t wr_repo_job_kind_count = WR_ARRAY_LEN(wr_repo_job_kinds);

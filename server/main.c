@@ -25,6 +25,7 @@
 #include "server/http/http.h"
 #include "server/jobs_repo.h"
 #include "server/journal_events.h"
+#include "server/making.h"
 #include "server/reaper.h"
 #include "server/supervisor.h"
 
@@ -123,6 +124,8 @@ static enum wr_code check_config(const struct wr_config *cfg, struct wr_error *e
 {
 	enum wr_code code = set_log_level(cfg->server_log_level, err);
 
+	if (code == WR_OK)
+		code = wr_making_check_public_url(cfg->server_public_url, err);
 	return code == WR_OK ? check_grace(cfg, err) : code;
 }
 
@@ -154,6 +157,7 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 	enum wr_code code;
 
 	p->app.cfg = cfg;
+	p->app.url = listener->url;
 	code = wr_db_open(&p->app.db, cfg->server_data, err);
 	if (!code)
 		code = open_git(&p->app.git, cfg, p->app.db, &p->events, &p->due, err);
@@ -163,6 +167,8 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 		code = wr_reaper_start(&p->app.reaper, p->app.db, p->app.git, err);
 	if (!code)
 		code = wr_repo_jobs_start(&p->app.jobs, &p->app, NULL, err);
+	if (!code)
+		code = wr_makers_start(&p->app.makers, &p->app, err);
 	if (!code)
 		code = wr_control_start(&p->control, cfg->server_data, &p->app, err);
 	if (!code)
@@ -178,6 +184,9 @@ static void stop(struct parts *p)
 		_exit(0);
 	if (p->control)
 		wr_control_stop(p->control);
+	/* A maker may be waiting for somebody else's server, where nothing can wake it. */
+	if (!wr_makers_stop(p->app.makers))
+		_exit(0);
 	wr_jobs_stop(p->app.jobs);
 	if (p->app.reaper)
 		wr_reaper_stop(p->app.reaper);
@@ -193,6 +202,12 @@ struct service {
 	const struct wr_config *cfg;
 	struct wr_listener listener;
 };
+
+/* Creations get most of the time that there is: so that who waits for one still hears what became of it. */
+static void retire_makers(struct parts *p, const struct wr_config *cfg)
+{
+	wr_makers_retire(p->app.makers, (int64_t)(cfg->server_stop_timeout - cfg->server_stop_timeout / 8));
+}
 
 /*
  * Another worker accepts, and takes over one repository after the other. What comes on open connections is served; those
@@ -214,6 +229,7 @@ static int hand_over(struct parts *p, const struct wr_config *cfg)
 	wr_http_hand_over(p->http);
 	/* They go on there, where they wait for what they need until it is given back here. */
 	wr_jobs_retire(p->app.jobs);
+	retire_makers(p, cfg);
 	/* Without its thread a repository is given back when it is used next, or asked for by the process's end. */
 	if (wr_git_hand_over(p->app.git, &err) != WR_OK)
 		wr_log_error(NULL, WR_EV_SERVER_WARNING, &err);
@@ -221,7 +237,8 @@ static int hand_over(struct parts *p, const struct wr_config *cfg)
 	sigaddset(&stops, SIGTERM);
 	sigaddset(&stops, SIGINT);
 	sigaddset(&stops, SIGHUP);
-	while (wr_http_open(p->http, &running) && (running || wr_mono_ms() - began < linger)) {
+	while ((wr_http_open(p->http, &running) && (running || wr_mono_ms() - began < linger)) ||
+	       wr_makers_running(p->app.makers)) {
 		int sig = sigtimedwait(&stops, NULL, &tick);
 
 		if (sig > 0)
@@ -266,6 +283,7 @@ static int work(void *arg, const struct wr_worker_link *link)
 								 : sig == SIGINT ? "INT"
 								 : sig == SIGHUP ? "HUP"
 										 : "USR1"));
+	retire_makers(&p, service->cfg);
 	wr_http_drain(p.http);
 	stop(&p);
 	WR_LOG(WR_INFO, NULL, SERVER_STOPPED);

@@ -260,14 +260,23 @@ struct finishing {
 	struct wr_str default_branch;
 };
 
+enum wr_code wr_repo_finish_in(struct wr_tx *tx, const char *account_id, const char *repo_id, const char *maker,
+			       struct wr_str default_branch, struct wr_error *err)
+{
+	int64_t changed = 0;
+	enum wr_code code;
+
+	if (default_branch.len > WR_BRANCH_NAME_MAX)
+		return wr_fail(err, WR_E_INTERNAL, "a name that was not checked");
+	code = wr_tx_run(tx, SQL_REPO_FINISH, err, &changed, "ssst", account_id, repo_id, maker, default_branch);
+	return code == WR_OK && changed == 0 ? not_found(repo_id, err) : code;
+}
+
 static enum wr_code finish(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
 	const struct finishing *f = arg;
-	int64_t changed = 0;
-	enum wr_code code = wr_tx_run(tx, SQL_REPO_FINISH, err, &changed, "ssst", f->account_id, f->repo_id, f->maker,
-				      f->default_branch);
 
-	return code == WR_OK && changed == 0 ? not_found(f->repo_id, err) : code;
+	return wr_repo_finish_in(tx, f->account_id, f->repo_id, f->maker, f->default_branch, err);
 }
 
 enum wr_code wr_repo_finish(struct wr_db *db, const char *account_id, const char *repo_id, const char *maker,
@@ -275,8 +284,6 @@ enum wr_code wr_repo_finish(struct wr_db *db, const char *account_id, const char
 {
 	struct finishing f = {account_id, repo_id, maker, default_branch};
 
-	if (default_branch.len > WR_BRANCH_NAME_MAX)
-		return wr_fail(err, WR_E_INTERNAL, "a name that was not checked");
 	return wr_db_write(db, WR_DB_FULL, finish, &f, err);
 }
 

@@ -58,6 +58,9 @@ WR_MUST_CHECK enum wr_code wr_repo_begin(struct wr_tx *tx, const char *id, const
  */
 WR_MUST_CHECK enum wr_code wr_repo_finish(struct wr_db *db, const char *account_id, const char *repo_id,
 					  const char *maker, struct wr_str default_branch, struct wr_error *err);
+/* The same inside a transaction of the caller's. */
+WR_MUST_CHECK enum wr_code wr_repo_finish_in(struct wr_tx *tx, const char *account_id, const char *repo_id,
+					     const char *maker, struct wr_str default_branch, struct wr_error *err);
 /* Whether it is still to be made by this maker; false: it is live. WR_E_REPO_NOT_FOUND as above. */
 WR_MUST_CHECK enum wr_code wr_repo_making(bool *making, struct wr_db *db, const char *account_id, const char *repo_id,
 					  const char *maker, struct wr_error *err);

@@ -46,7 +46,8 @@ struct wr_job {
 	int64_t created_ms, started_ms, ended_ms; /* 0: not yet */
 	char stage[80];				  /* progress: of what it does now */
 	uint64_t done, total;			  /* total 0: not known */
-	json_t *args, *result;			  /* result NULL until done */
+	json_t *args;
+	json_t *result; /* NULL until it ended; of one that did not succeed, NULL or the members that go with its code */
 	char code[40], message[256];		  /* of a failed one, or why it is tried again */
 };
 void wr_job_fini(struct wr_job *job);
@@ -81,6 +82,7 @@ struct wr_job_kind {
 	const char *name;
 	bool once; /* not repeated after a crash: it fails */
 	/*
+	 * NULL: whoever makes such a job runs it himself (struct wr_job_own).
 	 * *result: a new reference, or NULL. WR_E_UNAVAILABLE, WR_E_STORAGE_FULL and a WR_E_CANCELLED that nobody asked
 	 * for are tried again for some minutes; every other error is the job's end, with the client's words for it.
 	 */
@@ -112,6 +114,43 @@ void wr_jobs_stop(struct wr_jobs *jobs);
 void wr_jobs_poke(struct wr_jobs *jobs);
 /* The name of this process's file in run/, for rows of what it makes outside of jobs. */
 const char *wr_jobs_process(const struct wr_jobs *jobs);
+/* ---- jobs that need what is in this process's memory alone ---- */
+
+/*
+ * A job that this process runs from its birth, on a thread of the caller's: nothing of what it needs is stored. Its kind is
+ * one of cfg.kinds, once, and without a run; so it fails when the process ends.
+ */
+struct wr_job_own {
+	struct wr_job_own *prev, *next; /* in jobs; under its lock */
+	struct wr_jobs *jobs;
+	struct wr_job job; /* id, account_id, repo_id, kind and attempts */
+	_Atomic int64_t look_at, note_at;
+	_Atomic bool cancelled; /* seen by wr_job_own_stop() */
+	int64_t began_ms;
+	char stage[80]; /* last told; the running thread's */
+};
+/* Before its row is added. id: a new one of the caller's; repo_id may be NULL. The struct stays where it is until fini. */
+void wr_job_own_init(struct wr_job_own *own, struct wr_jobs *jobs, const char *id, const char *account_id,
+		     const char *repo_id, const char *kind);
+/* After its end, and before wr_jobs_stop(). A row that was not ended then is failed by the next look at all jobs. */
+void wr_job_own_fini(struct wr_job_own *own);
+/* Its row, already running, inside the caller's transaction. args is borrowed. */
+WR_MUST_CHECK enum wr_code wr_job_own_add(struct wr_tx *tx, const struct wr_job_own *own, json_t *args,
+					  struct wr_error *err);
+/* Whether somebody wants it to end: as wr_cancel's fn, from any thread. */
+bool wr_job_own_stop(struct wr_job_own *own);
+/* Progress, stored now and then, and whenever the stage is another. */
+void wr_job_own_note(struct wr_job_own *own, const char *stage, uint64_t done, uint64_t total);
+/*
+ * It is done, and also(tx, arg) in the same transaction. result is borrowed, or NULL. An error (also's, too; or the job is
+ * this process's no more, WR_E_CANCELLED): nothing has changed, and the job has to be failed.
+ */
+WR_MUST_CHECK enum wr_code wr_job_own_done(struct wr_job_own *own, json_t *result,
+					   enum wr_code (*also)(struct wr_tx *tx, void *arg, struct wr_error *err),
+					   void *arg, struct wr_error *err);
+/* It failed with *why, or was cancelled. Insists, for some seconds; then recovery does it. */
+void wr_job_own_fail(struct wr_job_own *own, bool cancelled, const struct wr_error *why);
+
 /*
  * Waits until the job has ended, timeout_ms at most; *ended says whether it has. Any process may be running it.
  */

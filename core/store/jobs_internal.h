@@ -29,6 +29,9 @@ struct wr_job_outcome {
 /* *changed false: the lease is another's by now, or the row is gone. */
 WR_MUST_CHECK enum wr_code wr_job_leave(bool *changed, struct wr_db *db, const struct wr_job *job, const char *lease,
 					const struct wr_job_outcome *outcome, struct wr_error *err);
+/* The same inside a transaction of the caller's; outcome->state is not QUEUED. */
+WR_MUST_CHECK enum wr_code wr_job_leave_in(bool *changed, struct wr_tx *tx, const struct wr_job *job, const char *lease,
+					   const struct wr_job_outcome *outcome, struct wr_error *err);
 /* Without waiting. */
 void wr_job_note(struct wr_db *db, const char *id, const char *lease, const char *stage, uint64_t done, uint64_t total);
 /* Whether it is this lease's, and nobody wants it to end. True where that cannot be read just now. */
@@ -53,6 +56,21 @@ struct wr_job_recovery {
 };
 WR_MUST_CHECK enum wr_code wr_jobs_recover(const struct wr_job_recovery *r, struct wr_error *err);
 
+/* ---- jobs_work.c, for jobs_own.c ---- */
+
+struct wr_db *wr_jobs_db(const struct wr_jobs *jobs);
+/* From now on, and no more, this process runs it: recovery leaves it alone. */
+void wr_jobs_own_link(struct wr_jobs *jobs, struct wr_job_own *own);
+void wr_jobs_own_unlink(struct wr_jobs *jobs, struct wr_job_own *own);
+/* One of its jobs has ended: whoever waits looks again, and old ones are forgotten. */
+void wr_jobs_own_ended(struct wr_jobs *jobs, const struct wr_job *job);
+/* True for one caller in so many milliseconds. */
+bool wr_jobs_due(_Atomic int64_t *at, int64_t every_ms);
+/* The fields of an error as text for the row; NULL where it has none, and without memory. */
+char *wr_jobs_fields_text(const struct wr_error *err);
+
+#define WR_JOB_LOOK_MS 500   /* between two looks whether a running job was cancelled */
+#define WR_JOB_NOTE_MS 1000  /* between two notes of progress */
 #define WR_JOB_ATTEMPTS 8 /* and then it fails */
 
 #endif

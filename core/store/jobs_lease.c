@@ -67,6 +67,23 @@ struct leaving {
 	int64_t changed;
 };
 
+static enum wr_code end_in(int64_t *changed, struct wr_tx *tx, const struct wr_job *job, const char *lease,
+			   const struct wr_job_outcome *o, struct wr_error *err)
+{
+	return wr_tx_run(tx, SQL_JOB_END, err, changed, "ssisisss", job->id, lease, (int64_t)job->attempts,
+			 wr_job_state_name(o->state), wr_now_ms(), o->result, o->code, o->message);
+}
+
+enum wr_code wr_job_leave_in(bool *changed, struct wr_tx *tx, const struct wr_job *job, const char *lease,
+			     const struct wr_job_outcome *outcome, struct wr_error *err)
+{
+	int64_t n = 0;
+	enum wr_code code = end_in(&n, tx, job, lease, outcome, err);
+
+	*changed = n > 0;
+	return code;
+}
+
 static enum wr_code leave(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
 	struct leaving *l = arg;
@@ -76,8 +93,7 @@ static enum wr_code leave(struct wr_tx *tx, void *arg, struct wr_error *err)
 		return wr_tx_run(tx, SQL_JOB_GIVE_BACK, err, &l->changed, "ssiiiss", l->job->id, l->lease,
 				 (int64_t)l->job->attempts, (int64_t)o->attempts, o->not_before_ms, o->code,
 				 o->message);
-	return wr_tx_run(tx, SQL_JOB_END, err, &l->changed, "ssisisss", l->job->id, l->lease, (int64_t)l->job->attempts,
-			 wr_job_state_name(o->state), wr_now_ms(), o->result, o->code, o->message);
+	return end_in(&l->changed, tx, l->job, l->lease, o, err);
 }
 
 enum wr_code wr_job_leave(bool *changed, struct wr_db *db, const struct wr_job *job, const char *lease,

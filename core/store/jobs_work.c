@@ -12,8 +12,6 @@
 #define TICK_MS 1000	  /* an idle worker looks for what other processes queued or put off */
 #define RECOVERY_MS 3000  /* between two looks for dead processes */
 #define FORGET_MS 600000
-#define LOOK_MS 500	  /* between two looks whether a running job was cancelled */
-#define NOTE_MS 1000	  /* between two notes of progress */
 #define WAIT_TICK_MS 100  /* for the end of what another process runs */
 #define RETRY_MS 1000
 #define RETRY_MAX_MS 300000
@@ -41,6 +39,7 @@ struct wr_jobs {
 	/* cfg.threads of them, all there before the first thread is: what one has taken, the others see. */
 	struct worker *workers;
 	size_t started; /* of whoever starts and stops */
+	struct wr_job_own *owns;
 };
 
 /* ---- one job ---- */
@@ -50,11 +49,10 @@ struct running {
 	const struct wr_job *job;
 	int64_t began;
 	atomic_bool cancelled;
-	atomic_int_least64_t look_at, note_at;
+	_Atomic int64_t look_at, note_at;
 };
 
-/* True for one caller in so many milliseconds. */
-static bool due(atomic_int_least64_t *at, int64_t every_ms)
+bool wr_jobs_due(_Atomic int64_t *at, int64_t every_ms)
 {
 	int64_t now = wr_mono_ms(), was = atomic_load(at);
 
@@ -66,7 +64,7 @@ static bool run_stop(void *arg)
 	struct running *r = arg;
 	struct wr_jobs *jobs = r->jobs;
 
-	if (due(&r->look_at, LOOK_MS) && !wr_job_wanted(jobs->cfg.db, r->job->id, jobs->alive.name))
+	if (wr_jobs_due(&r->look_at, WR_JOB_LOOK_MS) && !wr_job_wanted(jobs->cfg.db, r->job->id, jobs->alive.name))
 		atomic_store(&r->cancelled, true);
 	return atomic_load(&r->cancelled) || atomic_load(&jobs->stopping);
 }
@@ -75,7 +73,7 @@ static void run_progress(void *arg, const char *stage, uint64_t done, uint64_t t
 {
 	struct running *r = arg;
 
-	if (due(&r->note_at, NOTE_MS))
+	if (wr_jobs_due(&r->note_at, WR_JOB_NOTE_MS))
 		wr_job_note(r->jobs->cfg.db, r->job->id, r->jobs->alive.name, stage, done, total);
 }
 
@@ -120,6 +118,9 @@ static enum wr_code run_handler(json_t **result, struct running *r, struct wr_er
 	/* Of a newer program, which runs beside this one, or will. */
 	if (!kind)
 		return wr_fail(err, WR_E_UNAVAILABLE, "this program knows no jobs of kind %s", r->job->kind);
+	/* Of its maker's own; a program that did not know the kind put it back into the queue. */
+	if (!kind->run)
+		return wr_fail(err, WR_E_INTERNAL, "a %s cannot be repeated", r->job->kind);
 	return kind->run(r->jobs->cfg.arg, result, &run, err);
 }
 
@@ -230,6 +231,8 @@ static void run(struct wr_jobs *jobs, const struct wr_job *job)
 		code = result_text(&text, result, &err);
 	json_decref(result);
 	judge(&o, &r, code, &err);
+	if (o.code)
+		text = wr_jobs_fields_text(&err);
 	o.result = text;
 	if (!leave(&r, &o))
 		return;
@@ -340,6 +343,8 @@ static bool is_mine(void *arg, const char *id)
 	pthread_mutex_lock(&jobs->lock);
 	for (size_t i = 0; i < jobs->cfg.threads; i++)
 		mine = mine || strcmp(jobs->workers[i].id, id) == 0;
+	for (const struct wr_job_own *own = jobs->owns; own && !mine; own = own->next)
+		mine = strcmp(own->job.id, id) == 0;
 	pthread_mutex_unlock(&jobs->lock);
 	return mine;
 }
@@ -527,6 +532,38 @@ void wr_jobs_stop(struct wr_jobs *jobs)
 const char *wr_jobs_process(const struct wr_jobs *jobs)
 {
 	return jobs->alive.name;
+}
+
+struct wr_db *wr_jobs_db(const struct wr_jobs *jobs)
+{
+	return jobs->cfg.db;
+}
+
+void wr_jobs_own_link(struct wr_jobs *jobs, struct wr_job_own *own)
+{
+	pthread_mutex_lock(&jobs->lock);
+	own->next = jobs->owns;
+	if (own->next)
+		own->next->prev = own;
+	jobs->owns = own;
+	pthread_mutex_unlock(&jobs->lock);
+}
+
+void wr_jobs_own_unlink(struct wr_jobs *jobs, struct wr_job_own *own)
+{
+	pthread_mutex_lock(&jobs->lock);
+	*(own->prev ? &own->prev->next : &jobs->owns) = own->next;
+	if (own->next)
+		own->next->prev = own->prev;
+	pthread_mutex_unlock(&jobs->lock);
+}
+
+void wr_jobs_own_ended(struct wr_jobs *jobs, const struct wr_job *job)
+{
+	pthread_mutex_lock(&jobs->lock);
+	pthread_cond_broadcast(&jobs->ended);
+	pthread_mutex_unlock(&jobs->lock);
+	forget_of(jobs, job->account_id);
 }
 
 enum wr_code wr_jobs_wait(bool *ended, struct wr_jobs *jobs, const char *id, int64_t timeout_ms, struct wr_error *err)

@@ -21,6 +21,9 @@ const char *wr_visibility_text(bool public_);
 /* "read" or "write"; NULL for none. */
 const char *wr_level_text(enum wr_level level);
 
+/* The field defaultBranch of a request. */
+WR_MUST_CHECK enum wr_code wr_api_check_default_branch(struct wr_str branch, struct wr_error *err);
+
 /* The query's limit (fallback when absent, lowered to max) and offset. */
 WR_MUST_CHECK enum wr_code wr_page_read(struct wr_page *page, const struct wr_request *req, uint64_t fallback,
 					uint64_t max, struct wr_error *err);

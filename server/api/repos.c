@@ -1,6 +1,5 @@
 #include <openssl/evp.h>
 
-#include "core/auth/label.h"
 #include "core/auth/repos.h"
 #include "core/base/buf.h"
 #include "core/base/clock.h"
@@ -55,23 +54,9 @@ static json_t *wr_repo_item_json(const struct wr_repo *repo, json_t *branches, j
 			 "defaultBranch", repo->default_branch, "branches", branches, "tags", tags);
 }
 
-/* Creating. */
+/* ---- what names a branch ---- */
 
-struct create_body {
-	struct wr_str name, default_branch;
-	bool public_;
-	json_t *source, *import;
-};
-
-static const struct wr_field create_fields[] = {
-	WR_FIELD(struct create_body, name, "name", STRING, false),
-	WR_FIELD(struct create_body, default_branch, "defaultBranch", STRING, false),
-	WR_FIELD(struct create_body, public_, "public", BOOL, false),
-	WR_FIELD(struct create_body, source, "source", ANY, false),
-	WR_FIELD(struct create_body, import, "import", ANY, false),
-};
-
-static enum wr_code check_branch_name(struct wr_str branch, struct wr_error *err)
+enum wr_code wr_api_check_default_branch(struct wr_str branch, struct wr_error *err)
 {
 	if (branch.len > WR_BRANCH_NAME_MAX)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "The field defaultBranch has at most %d bytes",
@@ -79,46 +64,6 @@ static enum wr_code check_branch_name(struct wr_str branch, struct wr_error *err
 	if (!wr_branchname_ok(branch))
 		return wr_fail(err, WR_E_INVALID_REQUEST, "The field defaultBranch is no legal branch name");
 	return WR_OK;
-}
-
-static enum wr_code read_create_body(struct wr_repo_new *out, struct wr_request *req, struct wr_error *err)
-{
-	struct create_body body = {.public_ = false};
-	enum wr_code code =
-		wr_fields_read(&body, create_fields, WR_ARRAY_LEN(create_fields), wr_request_json(req), err);
-
-	if (code != WR_OK)
-		return code;
-	if (body.source && body.import)
-		return wr_fail(err, WR_E_SOURCE_IMPORT_CONFLICT, "%s", wr_code_text(WR_E_SOURCE_IMPORT_CONFLICT));
-	if (body.source || body.import)
-		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "The field %s is not served: this version does not import yet. Create the repository "
-			       "empty and push to it",
-			       body.source ? "source" : "import");
-	if (body.name.len == 0)
-		body.name.ptr = NULL;
-	if (body.name.ptr && !wr_label_ok(body.name, WR_REPO_NAME_MAX, WR_REPO_NAME_MAX))
-		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "The field name has at most %d bytes, none of them control characters",
-			       WR_REPO_NAME_MAX);
-	if (!body.default_branch.ptr)
-		body.default_branch = WR_S("main");
-	if ((code = check_branch_name(body.default_branch, err)) != WR_OK)
-		return code;
-	*out = (struct wr_repo_new){body.name, body.public_, body.default_branch};
-	return WR_OK;
-}
-
-enum wr_code wr_api_repo_create(struct wr_app *app, struct wr_request *req, struct wr_error *err)
-{
-	struct wr_repo_new new;
-	struct wr_repo repo;
-	enum wr_code code = read_create_body(&new, req, err);
-
-	if (code == WR_OK)
-		code = wr_repo_create(&repo, app->db, wr_request_caller(req)->account_id, &new, err);
-	return code == WR_OK ? wr_reply(req, json_pack("{s:s}", "repoId", repo.id), err) : code;
 }
 
 /* Listing. */
@@ -390,7 +335,7 @@ enum wr_code wr_api_default_branch_put(struct wr_app *app, struct wr_request *re
 					   wr_request_json(req), err);
 
 	if (code == WR_OK)
-		code = check_branch_name(body.default_branch, err);
+		code = wr_api_check_default_branch(body.default_branch, err);
 	if (code == WR_OK)
 		code = check_branch_exists(app, repo->id, body.default_branch, err);
 	if (code == WR_OK)
