@@ -99,6 +99,7 @@ static enum wr_code call(struct wr_exchange *x, const struct wr_exchange_ask *as
 				  .headers = headers,
 				  .body = ask->request ? *ask->request : WR_S(""),
 				  .rules = ask->rules,
+				  .patient = ask->patient,
 				  .cancel = ask->cancel};
 
 	if (ask->version2)

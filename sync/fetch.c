@@ -68,7 +68,7 @@ static enum wr_code left(struct wr_net_rules *rules, const struct wr_remote *r, 
 	return rules->deadline_ms > 0 ? WR_OK : wr_fail(err, WR_E_NET_SLOW, "The other server took too long");
 }
 
-static enum wr_code post(struct wr_exchange *x, struct wr_remote *r, const struct wr_net_rules *rules,
+static enum wr_code post(struct wr_exchange *x, struct wr_remote *r, const struct wr_net_rules *rules, bool patient,
 			 struct wr_error *err)
 {
 	struct wr_str body = wr_buf_str(&r->request);
@@ -77,6 +77,7 @@ static enum wr_code post(struct wr_exchange *x, struct wr_remote *r, const struc
 				      .password = r->same_origin ? r->url.password : NULL,
 				      .request = &body,
 				      .version2 = r->advert.version == 2,
+				      .patient = patient,
 				      .rules = rules,
 				      .cancel = r->cancel};
 
@@ -126,7 +127,7 @@ static enum wr_code ask_refs_v2(struct wr_remote *r, struct wr_net_rules *rules,
 	line(b, "ref-prefix refs/tags/\n");
 	wr_buf_addz(b, "0000");
 	if ((code = left(rules, r, err)) == WR_OK)
-		code = post(&x, r, rules, err);
+		code = post(&x, r, rules, false, err);
 	if (code == WR_OK)
 		code = wr_pkt_reader_new(&reader, x.body, err);
 	if (code == WR_OK)
@@ -290,6 +291,8 @@ static enum wr_code read_pack(struct wr_source *src, void *buf, size_t cap, size
 {
 	struct wr_remote *r = (struct wr_remote *)((char *)src - offsetof(struct wr_remote, pack));
 
+	/* A server counts and compresses before the first byte, and has said only that it lives. */
+	wr_net_patient(r->exchange.call, !r->answer.began);
 	return failed(r, wr_source_read(&r->answer.base, buf, cap, got, err), err);
 }
 
@@ -307,7 +310,7 @@ static enum wr_code begin(struct wr_remote *r, struct wr_fetch *f, struct wr_err
 		request_v2(&r->request, f, &r->advert);
 	else
 		request_v0(&r->request, f, &r->advert);
-	if ((code = post(&r->exchange, r, &rules, err)) != WR_OK ||
+	if ((code = post(&r->exchange, r, &rules, true, err)) != WR_OK ||
 	    (code = wr_answer_init(&r->answer, r->exchange.body, err)) != WR_OK)
 		return code;
 	for (size_t i = 0; i < r->advert.roots.len; i++)

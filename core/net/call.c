@@ -21,15 +21,19 @@ struct wr_net_call {
 	CURLM *multi;
 	CURL *easy;
 	struct curl_slist *headers;
-	struct wr_buf waiting;
-	struct wr_buf head; /* of the last answer, "name: value" lines */
-	char why[CURL_ERROR_SIZE];
+	struct wr_buf waiting; /* filled only when all of it was read */
+	size_t at;	       /* up to here waiting was read */
+	struct wr_buf head;    /* of the last answer, "name: value" lines */
 	uint64_t received;
-	int64_t began_ms, window_ms; /* the minimum rate is looked at from window_ms on */
+	int64_t began_ms;
+	/* The minimum rate is measured from window_ms on; the time that the reader takes between two reads is left out. */
+	int64_t window_ms, left_ms;
 	uint64_t window_bytes;
+	bool patient;
 	bool refused; /* an address was */
 	bool paused, has_head, done;
 	CURLcode result;
+	enum wr_code failed; /* what the body's reader was told; every later read says the same */
 };
 
 /* ---- what libcurl calls ---- */
@@ -59,6 +63,7 @@ static size_t on_body(char *data, size_t one, size_t len, void *arg)
 		return CURL_WRITEFUNC_PAUSE;
 	}
 	c->has_head = true;
+	c->received += len;
 	wr_buf_add(&c->waiting, data, len);
 	return wr_buf_ok(&c->waiting) ? len : 0;
 }
@@ -98,20 +103,27 @@ static void init_library(void)
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+static bool set_certificates(CURL *e, const char *ca_file)
+{
+	/* Instead of the system's, which stand in a file and in a folder. */
+	return !ca_file || !*ca_file ||
+	       (curl_easy_setopt(e, CURLOPT_CAINFO, ca_file) == CURLE_OK &&
+		curl_easy_setopt(e, CURLOPT_CAPATH, NULL) == CURLE_OK);
+}
+
 static bool set_safety(CURL *e, struct wr_net_call *c)
 {
-	const char *ca = c->rules.ca_file;
-
 	return curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, "http,https") == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_socket) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, c) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_PROXY, "") == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, c->rules.redirects ? 1L : 0L) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_MAXREDIRS, (long)c->rules.redirects) == CURLE_OK &&
-	       (!ca || !*ca || curl_easy_setopt(e, CURLOPT_CAINFO, ca) == CURLE_OK);
+	       set_certificates(e, c->rules.ca_file);
 }
 
 static bool set_request(CURL *e, struct wr_net_call *c, const struct wr_net_ask *ask)
@@ -119,7 +131,10 @@ static bool set_request(CURL *e, struct wr_net_call *c, const struct wr_net_ask 
 	bool ok = curl_easy_setopt(e, CURLOPT_URL, ask->url) == CURLE_OK &&
 		  curl_easy_setopt(e, CURLOPT_USERAGENT, "warren") == CURLE_OK &&
 		  curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->rules.connect_ms) == CURLE_OK &&
-		  curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->why) == CURLE_OK &&
+		  /* One request has no use for version 2, and pausing is simpler without. */
+		  curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
+		  /* A call that is given up does not wait for the name's server: the thread that asks it ends by itself. */
+		  curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
 		  curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
 		  curl_easy_setopt(e, CURLOPT_WRITEDATA, c) == CURLE_OK &&
 		  curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
@@ -146,10 +161,23 @@ static bool set_request(CURL *e, struct wr_net_call *c, const struct wr_net_ask 
 
 /* ---- waiting ---- */
 
+static enum wr_code unsupported(const struct wr_net_call *c, struct wr_error *err)
+{
+	int status = wr_net_status(c);
+
+	/* Before any answer the scheme is known to be right, so that it is the answer which is none. */
+	if (status >= 300 && status < 400)
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "The other server redirects to a URL that is neither http nor https");
+	return wr_fail(err, WR_E_NET_UNREACHABLE, "The other server does not speak HTTP");
+}
+
 static enum wr_code failure(struct wr_net_call *c, struct wr_error *err)
 {
 	if (c->refused)
 		return wr_fail(err, WR_E_NET_REFUSED, "%s", wr_code_text(WR_E_NET_REFUSED));
+	if (!wr_buf_ok(&c->head))
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "The head of the other server's answer has more than %zu bytes",
+			       HEAD_MAX);
 	switch (c->result) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return wr_fail(err, WR_E_NET_UNREACHABLE, "The host's name cannot be resolved");
@@ -161,11 +189,16 @@ static enum wr_code failure(struct wr_net_call *c, struct wr_error *err)
 	case CURLE_TOO_MANY_REDIRECTS:
 		return wr_fail(err, WR_E_NET_UNREACHABLE, "Too many redirects");
 	case CURLE_UNSUPPORTED_PROTOCOL:
-		return wr_fail(err, WR_E_NET_UNREACHABLE, "Only http and https URLs are followed");
+		return unsupported(c, err);
+	case CURLE_LOGIN_DENIED:
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "The other server redirects to a URL with a user name");
+	case CURLE_SSL_CACERT_BADFILE:
+		return wr_fail(err, WR_E_INTERNAL, "the file of certificates cannot be used: %s", c->rules.ca_file);
 	case CURLE_PARTIAL_FILE:
 	case CURLE_RECV_ERROR:
 	case CURLE_GOT_NOTHING:
 		return wr_fail(err, WR_E_NET_UNREACHABLE, "The answer broke off");
+	case CURLE_WRITE_ERROR:
 	case CURLE_OUT_OF_MEMORY:
 		return wr_fail_nomem(err);
 	default:
@@ -181,11 +214,10 @@ static enum wr_code look_at_clock(struct wr_net_call *c, struct wr_error *err)
 	if (code != WR_OK)
 		return code;
 	if (c->rules.deadline_ms && now - c->began_ms > c->rules.deadline_ms)
-		return wr_fail(err, WR_E_NET_SLOW, "The other server took longer than %lld s",
-			       (long long)c->rules.deadline_ms / 1000);
-	if (!c->rules.min_rate || now - c->window_ms < c->rules.min_rate_ms)
+		return wr_fail(err, WR_E_NET_SLOW, "The other server takes too long");
+	if (!c->patient && c->rules.min_rate && now - c->window_ms < c->rules.min_rate_ms)
 		return WR_OK;
-	if (c->received - c->window_bytes < c->rules.min_rate * (uint64_t)(now - c->window_ms) / 1000)
+	if (!c->patient && c->received - c->window_bytes < c->rules.min_rate * (uint64_t)(now - c->window_ms) / 1000)
 		return wr_fail(err, WR_E_NET_SLOW, "The other server sends too slowly");
 	c->window_ms = now;
 	c->window_bytes = c->received;
@@ -195,7 +227,6 @@ static enum wr_code look_at_clock(struct wr_net_call *c, struct wr_error *err)
 /* Goes on until something may have come. */
 static enum wr_code step(struct wr_net_call *c, struct wr_error *err)
 {
-	size_t before = c->waiting.len;
 	int running = 0, queued;
 	const CURLMsg *m;
 	enum wr_code code = look_at_clock(c, err);
@@ -204,7 +235,6 @@ static enum wr_code step(struct wr_net_call *c, struct wr_error *err)
 		return code;
 	if (curl_multi_perform(c->multi, &running) != CURLM_OK)
 		return wr_fail(err, WR_E_INTERNAL, "curl_multi_perform");
-	c->received += c->waiting.len - before;
 	while ((m = curl_multi_info_read(c->multi, &queued))) {
 		if (m->msg != CURLMSG_DONE)
 			continue;
@@ -213,35 +243,53 @@ static enum wr_code step(struct wr_net_call *c, struct wr_error *err)
 	}
 	if (c->done && c->result != CURLE_OK)
 		return failure(c, err);
-	if (!c->done && c->waiting.len == before && !c->has_head)
-		curl_multi_poll(c->multi, NULL, 0, TICK_MS, NULL);
 	return WR_OK;
+}
+
+static void wait_for_more(struct wr_net_call *c)
+{
+	curl_multi_poll(c->multi, NULL, 0, TICK_MS, NULL);
+}
+
+/* Waits for the body's next bytes, or its end. */
+static enum wr_code fill(struct wr_net_call *c, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	c->window_ms += wr_mono_ms() - c->left_ms;
+	wr_buf_clear(&c->waiting);
+	c->at = 0;
+	if (c->paused) {
+		c->paused = false;
+		curl_easy_pause(c->easy, CURLPAUSE_CONT);
+	}
+	while (c->waiting.len == 0 && !c->done && (code = step(c, err)) == WR_OK)
+		if (c->waiting.len == 0 && !c->done)
+			wait_for_more(c);
+	c->left_ms = wr_mono_ms();
+	return code;
 }
 
 static enum wr_code read_body(struct wr_source *src, void *buf, size_t cap, size_t *got, struct wr_error *err)
 {
 	struct wr_net_call *c = (struct wr_net_call *)src;
-	enum wr_code code = WR_OK;
 	size_t n;
 
-	while (c->waiting.len == 0 && !c->done && code == WR_OK) {
-		if (c->paused) {
-			c->paused = false;
-			curl_easy_pause(c->easy, CURLPAUSE_CONT);
-		}
-		code = step(c, err);
-		if (code == WR_OK && c->waiting.len == 0 && !c->done)
-			curl_multi_poll(c->multi, NULL, 0, TICK_MS, NULL);
-	}
-	if (code == WR_OK && c->received > c->rules.max_bytes)
-		code = wr_fail(err, WR_E_TOO_LARGE, "The answer has more than %llu bytes",
-			       (unsigned long long)c->rules.max_bytes);
-	if (code != WR_OK)
-		return code;
-	n = c->waiting.len < cap ? c->waiting.len : cap;
+	if (c->failed != WR_OK)
+		return wr_fail(err, c->failed, "%s", wr_code_text(c->failed));
+	if (c->at == c->waiting.len && !c->done)
+		c->failed = fill(c, err);
+	if (c->failed == WR_OK && c->received > c->rules.max_bytes)
+		c->failed = wr_fail(err, WR_E_TOO_LARGE, "The answer has more than %llu bytes",
+				    (unsigned long long)c->rules.max_bytes);
+	if (c->failed != WR_OK)
+		return c->failed;
+	n = c->waiting.len - c->at;
+	if (n > cap)
+		n = cap;
 	if (n)
-		memcpy(buf, c->waiting.ptr, n);
-	wr_buf_consume(&c->waiting, n);
+		memcpy(buf, c->waiting.ptr + c->at, n);
+	c->at += n;
 	*got = n;
 	return WR_OK;
 }
@@ -276,16 +324,19 @@ enum wr_code wr_net_open(struct wr_net_call **out, const struct wr_net_ask *ask,
 	c->cancel = ask->cancel;
 	c->waiting = (struct wr_buf)WR_BUF_INIT(2 * WAITING_MAX);
 	c->head = (struct wr_buf)WR_BUF_INIT(HEAD_MAX);
+	c->patient = ask->patient;
 	c->began_ms = c->window_ms = wr_mono_ms();
 	c->multi = curl_multi_init();
 	c->easy = curl_easy_init();
 	if (!c->multi || !c->easy || !set_safety(c->easy, c) || !set_request(c->easy, c, ask) ||
 	    curl_multi_add_handle(c->multi, c->easy) != CURLM_OK)
 		return wr_fail(err, WR_E_UNAVAILABLE, "curl: no memory, or an option that it does not know");
-	while (!c->has_head && !c->done && code == WR_OK)
-		code = step(c, err);
+	while (!c->has_head && !c->done && (code = step(c, err)) == WR_OK)
+		if (!c->has_head && !c->done)
+			wait_for_more(c);
 	if (code != WR_OK)
 		return code;
+	c->left_ms = wr_mono_ms();
 	*out = WR_STEAL(c);
 	return WR_OK;
 }
@@ -326,6 +377,11 @@ const char *wr_net_url(const struct wr_net_call *call)
 
 	curl_easy_getinfo(call->easy, CURLINFO_EFFECTIVE_URL, &url);
 	return url ? url : "";
+}
+
+void wr_net_patient(struct wr_net_call *call, bool patient)
+{
+	call->patient = patient;
 }
 
 struct wr_source *wr_net_body(struct wr_net_call *call)

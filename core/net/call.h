@@ -23,7 +23,7 @@ struct wr_net_rules {
 	unsigned redirects;	/* at most so many; 0: an answer that redirects is the answer */
 	int64_t connect_ms;	/* for name and connection */
 	int64_t deadline_ms;	/* for all of it; 0: none */
-	uint64_t min_rate;	/* bytes a second, over min_rate_ms; 0: none */
+	uint64_t min_rate;	/* bytes a second, over min_rate_ms of waiting for them; 0: none */
 	int64_t min_rate_ms;
 	uint64_t max_bytes;	/* of the answer's body */
 };
@@ -36,6 +36,7 @@ struct wr_net_ask {
 	struct wr_str body;		 /* of a POST */
 	const struct wr_net_rules *rules;
 	const struct wr_cancel *cancel;	 /* may be NULL */
+	bool patient;			 /* see wr_net_patient() */
 };
 
 struct wr_net_call;
@@ -49,7 +50,9 @@ int wr_net_status(const struct wr_net_call *call);
 struct wr_str wr_net_header(const struct wr_net_call *call, const char *name);
 /* Where the answer came from in the end. */
 const char *wr_net_url(const struct wr_net_call *call);
-/* The body as it was sent (identity encoding). */
+/* While so, there is no minimum rate but only the deadline: the other server has to work before it can send. */
+void wr_net_patient(struct wr_net_call *call, bool patient);
+/* The body as it was sent (identity encoding). A failed read fails again. */
 struct wr_source *wr_net_body(struct wr_net_call *call);
 
 #endif
