@@ -77,6 +77,21 @@ struct wr_like {
 WR_MUST_CHECK enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum wr_type type,
 					     struct wr_str bytes, const struct wr_like *like, struct wr_error *err);
 
+/*
+ * The same for a blob that comes in pieces: begun, put, ended, and nothing else is added between. However large it is, it
+ * is never in memory as a whole.
+ */
+WR_MUST_CHECK enum wr_code wr_quarantine_blob_begin(struct wr_quarantine *q, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_quarantine_blob_put(struct wr_quarantine *q, struct wr_str bytes, struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_quarantine_blob_end(struct wr_oid *out, struct wr_quarantine *q, struct wr_error *err);
+
+/*
+ * Of the objects that were added so far only those of this set stay: for who learns late what is of use. Trees and commits
+ * may only go together with what refers to them.
+ */
+WR_MUST_CHECK enum wr_code wr_quarantine_only(struct wr_quarantine *q, const struct wr_oidmap *wanted,
+					      struct wr_error *err);
+
 struct wr_ref_update {
 	struct wr_str name; /* full name, borrowed */
 	struct wr_oid old;  /* the expected id; zero: must not exist */

@@ -7,11 +7,13 @@
 
 #include "core/base/file.h"
 #include "core/git/append_internal.h"
+#include "core/git/blob_in.h"
 #include "core/git/delta.h"
 #include "core/git/delta_make.h"
 #include "core/git/index.h"
 #include "core/git/pack.h"
 #include "core/git/refs_check.h"
+#include "core/git/spool.h"
 
 #define SHA1_LEN 20
 /* An object of this server's is a delta on another one only while the chain stays as short as this. */
@@ -29,9 +31,11 @@ struct wr_quarantine {
 	struct wr_intake intake;
 	struct wr_pack *pack; /* of an intake in files */
 	struct wr_oidmap rows; /* of intake.objects */
-	/* While objects are added; raw of each is an offset in bytes until the end. */
+	/* While objects are added; raw of each is an offset in the spool until the end. */
 	uint32_t cap;
-	size_t len, bytes_cap;
+	struct wr_spool spool;
+	struct wr_blob_in blob;
+	bool unproven; /* an id of an added object was made without collision detection, which reading a pack has */
 	struct wr_refs_check check;
 	const struct wr_oids *shallow; /* NULL: the pusher's history is whole */
 	const struct wr_room *room;    /* NULL: nobody counts */
@@ -79,7 +83,7 @@ static enum wr_code quarantine_new(struct wr_quarantine **out, struct wr_git_rep
 	q->rules = repo->git->fsck;
 	q->snap = wr_snapshot_ref_more(tips);
 	q->since_ms = since_ms;
-	q->dir = -1;
+	q->dir = q->spool.fd = -1;
 	/* The name says nothing of the content: equal packs may come twice, and never replace each other. */
 	wr_random_bytes(id, sizeof id);
 	memcpy(q->name, "pack-", 5);
@@ -121,6 +125,8 @@ void wr_quarantine_free(struct wr_quarantine *q)
 		return;
 	wr_pack_unref(q->pack);
 	wr_intake_fini(&q->intake);
+	wr_spool_fini(&q->spool);
+	wr_blob_in_fini(&q->blob);
 	wr_refs_check_fini(&q->check);
 	wr_oidmap_fini(&q->rows);
 	if (q->dir >= 0)
@@ -299,7 +305,7 @@ enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src, 
 
 /* ---- objects of this server ---- */
 
-static enum wr_code grow(struct wr_quarantine *q, size_t more, struct wr_error *err)
+static enum wr_code grow(struct wr_quarantine *q, struct wr_error *err)
 {
 	if (q->intake.count == q->cap) {
 		uint32_t cap = q->cap ? q->cap * 2 : 8;
@@ -309,15 +315,6 @@ static enum wr_code grow(struct wr_quarantine *q, size_t more, struct wr_error *
 			return wr_fail_nomem(err);
 		q->intake.objects = v;
 		q->cap = cap;
-	}
-	if (q->bytes_cap - q->len < more) {
-		size_t cap = (q->bytes_cap + more) * 2;
-		uint8_t *p = realloc(q->intake.bytes, cap);
-
-		if (!p)
-			return wr_fail_nomem(err);
-		q->intake.bytes = p;
-		q->bytes_cap = cap;
 	}
 	return WR_OK;
 }
@@ -382,6 +379,8 @@ static enum wr_code put_entry(struct wr_quarantine *q, struct wr_record_object *
 {
 	WR_AUTO_MEM uint8_t *delta = NULL;
 	WR_AUTO_MEM uint8_t *zip = NULL;
+	const struct wr_index_folder folder = {open_folder, q};
+	uint64_t at = wr_spool_len(&q->spool);
 	size_t delta_len, zip_len, head_len;
 	uint8_t head[16 + WR_OID_RAW];
 	enum wr_code code;
@@ -397,16 +396,25 @@ static enum wr_code put_entry(struct wr_quarantine *q, struct wr_record_object *
 		memcpy(head + head_len, like->oid.id, WR_OID_RAW);
 		head_len += WR_OID_RAW;
 	}
-	if ((code = grow(q, head_len + zip_len, err)) != WR_OK)
+	if ((code = grow(q, err)) != WR_OK ||
+	    (code = wr_spool_add(&q->spool, &folder, wr_str_n(head, head_len), err)) != WR_OK ||
+	    (code = wr_spool_add(&q->spool, &folder, wr_str_n(zip, zip_len), err)) != WR_OK)
 		return code;
-	memcpy(q->intake.bytes + q->len, head, head_len);
-	memcpy(q->intake.bytes + q->len + head_len, zip, zip_len);
-	o->raw = (const uint8_t *)(uintptr_t)q->len;
+	o->raw = (const uint8_t *)(uintptr_t)at;
 	o->raw_len = (uint32_t)(head_len + zip_len);
 	o->depth = (uint16_t)(delta ? base->depth + 1 : 0);
 	o->base = WR_NO_ROW;
-	q->len += o->raw_len;
 	return WR_OK;
+}
+
+static void begin_adding(struct wr_quarantine *q)
+{
+	if (q->adding)
+		return;
+	q->adding = true;
+	q->check.snap = q->snap;
+	q->check.rules = &q->rules;
+	q->check.limit = SIZE_MAX;
 }
 
 static enum wr_code add_new(struct wr_quarantine *q, struct wr_record_object *o, struct wr_str bytes,
@@ -417,12 +425,7 @@ static enum wr_code add_new(struct wr_quarantine *q, struct wr_record_object *o,
 	enum wr_code code;
 	bool sound;
 
-	if (!q->adding) {
-		q->adding = true;
-		q->check.snap = q->snap;
-		q->check.rules = &q->rules;
-		q->check.limit = SIZE_MAX;
-	}
+	begin_adding(q);
 	if ((code = find_base(&base, q, o->type, like, err)) != WR_OK)
 		return code;
 	/* Under which rules it once came nobody knows. */
@@ -469,49 +472,153 @@ enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum
 	return WR_OK;
 }
 
+enum wr_code wr_quarantine_blob_begin(struct wr_quarantine *q, struct wr_error *err)
+{
+	if (q->used)
+		return wr_fail(err, WR_E_INTERNAL, "a quarantine takes one pack, or single objects");
+	begin_adding(q);
+	wr_blob_in_begin(&q->blob);
+	return WR_OK;
+}
+
+static struct wr_blob_in_to blob_to(struct wr_quarantine *q, const struct wr_index_folder *folder)
+{
+	return (struct wr_blob_in_to){&q->spool, folder, q->repo->git->cfg.max_object_bytes};
+}
+
+enum wr_code wr_quarantine_blob_put(struct wr_quarantine *q, struct wr_str bytes, struct wr_error *err)
+{
+	const struct wr_index_folder folder = {open_folder, q};
+	const struct wr_blob_in_to to = blob_to(q, &folder);
+
+	return wr_blob_in_put(&q->blob, &to, bytes, err);
+}
+
+/* One that is there already was written for nothing; it is left in the spool, where no object leads to it. */
+static enum wr_code end_large(struct wr_oid *out, struct wr_quarantine *q, struct wr_error *err)
+{
+	const struct wr_index_folder folder = {open_folder, q};
+	const struct wr_blob_in_to to = blob_to(q, &folder);
+	struct wr_record_object o = {.type = WR_BLOB, .size = q->blob.size, .base = WR_NO_ROW};
+	uint64_t at;
+	enum wr_code code = wr_blob_in_end(&o.oid, &at, &o.raw_len, &q->blob, &to, err);
+
+	o.raw = (const uint8_t *)(uintptr_t)at;
+	q->unproven = true;
+	if (code == WR_OK && q->rows.len >= q->repo->git->cfg.max_pack_objects)
+		code = wr_fail(err, WR_E_TOO_LARGE, "More than %zu objects", q->rows.len);
+	if (code == WR_OK && !stays(q, &o.oid) && !wr_oidmap_has(&q->rows, &o.oid)) {
+		if ((code = grow(q, err)) == WR_OK)
+			code = wr_oidmap_add(&q->rows, &o.oid, q->intake.count, NULL, err);
+		if (code == WR_OK)
+			q->intake.objects[q->intake.count++] = o;
+	}
+	*out = o.oid;
+	return code;
+}
+
+enum wr_code wr_quarantine_blob_end(struct wr_oid *out, struct wr_quarantine *q, struct wr_error *err)
+{
+	enum wr_code code = q->blob.large ? end_large(out, q, err)
+					  : wr_quarantine_add(out, q, WR_BLOB, wr_buf_str(&q->blob.held), NULL, err);
+
+	wr_blob_in_begin(&q->blob);
+	return code;
+}
+
+enum wr_code wr_quarantine_only(struct wr_quarantine *q, const struct wr_oidmap *wanted, struct wr_error *err)
+{
+	uint32_t n = 0;
+
+	wr_oidmap_fini(&q->rows);
+	q->rows = (struct wr_oidmap){.cap = 0};
+	for (uint32_t i = 0; i < q->intake.count; i++)
+		if (wr_oidmap_has(wanted, &q->intake.objects[i].oid))
+			q->intake.objects[n++] = q->intake.objects[i];
+	q->intake.count = n;
+	return map_rows(q, err);
+}
+
 /* What was collected, as the pack that it would be on the wire. */
-struct memory_source {
+struct added_source {
 	struct wr_source base;
-	uint8_t head[WR_PACK_HEADER], sum[SHA1_LEN];
-	struct wr_str parts[3];
-	unsigned part;
+	const struct wr_spool *spool;
+	const struct wr_record_object *objects;
+	uint32_t count, next;
+	uint64_t at; /* of what is left of an object's entry */
+	size_t left;
+	uint8_t edge[WR_PACK_HEADER + SHA1_LEN]; /* what is left of the header, or of the sum behind all */
+	struct wr_str edge_left;
+	EVP_MD_CTX *sha; /* NULL once the sum was made */
 };
 
-static enum wr_code memory_read(struct wr_source *base, void *buf, size_t cap, size_t *got, struct wr_error *err)
+static enum wr_code end_sum(struct added_source *a, struct wr_error *err)
 {
-	struct memory_source *m = (struct memory_source *)base;
-	size_t n;
-
-	(void)err;
-	while (m->part < WR_ARRAY_LEN(m->parts) && m->parts[m->part].len == 0)
-		m->part++;
-	*got = 0;
-	if (m->part == WR_ARRAY_LEN(m->parts))
-		return WR_OK;
-	n = m->parts[m->part].len < cap ? m->parts[m->part].len : cap;
-	memcpy(buf, m->parts[m->part].ptr, n);
-	m->parts[m->part] = wr_str_skip(m->parts[m->part], n);
-	*got = n;
-	return WR_OK;
-}
-
-static enum wr_code sum_parts(struct memory_source *m, struct wr_error *err)
-{
-	EVP_MD_CTX *sha = EVP_MD_CTX_new();
 	unsigned char sum[EVP_MAX_MD_SIZE];
-	bool ok = sha && EVP_DigestInit_ex(sha, EVP_sha1(), NULL) == 1;
+	bool ok = EVP_DigestFinal_ex(a->sha, sum, NULL) == 1;
 
-	for (size_t i = 0; i < 2 && ok; i++)
-		ok = EVP_DigestUpdate(sha, m->parts[i].ptr, m->parts[i].len) == 1;
-	ok = ok && EVP_DigestFinal_ex(sha, sum, NULL) == 1;
-	EVP_MD_CTX_free(sha);
-	if (!ok)
-		return wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
-	memcpy(m->sum, sum, SHA1_LEN);
+	EVP_MD_CTX_free(a->sha);
+	a->sha = NULL;
+	memcpy(a->edge, sum, SHA1_LEN);
+	a->edge_left = wr_str_n(a->edge, ok ? SHA1_LEN : 0);
+	return ok ? WR_OK : wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
+}
+
+/* Some bytes of the pack but for its sum; 0: that is all. */
+static enum wr_code next_bytes(struct added_source *a, uint8_t *buf, size_t cap, size_t *got, struct wr_error *err)
+{
+	enum wr_code code;
+
+	if (a->edge_left.len == 0 && a->left == 0 && a->next < a->count) {
+		a->at = (uint64_t)(uintptr_t)a->objects[a->next].raw;
+		a->left = a->objects[a->next++].raw_len;
+	}
+	if (a->edge_left.len) {
+		*got = a->edge_left.len < cap ? a->edge_left.len : cap;
+		memcpy(buf, a->edge_left.ptr, *got);
+		a->edge_left = wr_str_skip(a->edge_left, *got);
+		return WR_OK;
+	}
+	*got = a->left < cap ? a->left : cap;
+	if ((code = wr_spool_get(buf, a->spool, a->at, *got, err)) != WR_OK)
+		return code;
+	a->at += *got;
+	a->left -= *got;
 	return WR_OK;
 }
 
-/* Too much for a record: becomes a pack of its own. */
+static enum wr_code added_read(struct wr_source *base, void *buf, size_t cap, size_t *got, struct wr_error *err)
+{
+	struct added_source *a = (struct added_source *)base;
+	size_t n = 1;
+	enum wr_code code = WR_OK;
+
+	for (*got = 0; *got < cap && n && code == WR_OK; *got += n) {
+		if ((code = next_bytes(a, (uint8_t *)buf + *got, cap - *got, &n, err)) != WR_OK)
+			break;
+		if (n && a->sha && EVP_DigestUpdate(a->sha, (uint8_t *)buf + *got, n) != 1)
+			return wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
+		if (n == 0 && a->sha && (code = end_sum(a, err)) == WR_OK)
+			code = next_bytes(a, (uint8_t *)buf + *got, cap - *got, &n, err);
+	}
+	return code;
+}
+
+static enum wr_code added_open(struct added_source *a, const struct wr_quarantine *q, struct wr_error *err)
+{
+	*a = (struct added_source){.base = {added_read},
+				   .spool = &q->spool,
+				   .objects = q->intake.objects,
+				   .count = q->intake.count,
+				   .edge = "PACK\0\0\0\2",
+				   .sha = EVP_MD_CTX_new()};
+	wr_put_be32(a->edge + 8, q->intake.count);
+	a->edge_left = wr_str_n(a->edge, WR_PACK_HEADER);
+	return a->sha && EVP_DigestInit_ex(a->sha, EVP_sha1(), NULL) == 1 ? WR_OK
+									 : wr_fail(err, WR_E_INTERNAL, "SHA-1 failed");
+}
+
+/* Too much for a record: becomes a pack of its own, as it is where that says whether ids are sound. */
 static enum wr_code spill(struct wr_quarantine *q, struct wr_error *err)
 {
 	const struct wr_index_limits limits = {.max_bytes = UINT64_MAX,
@@ -521,22 +628,19 @@ static enum wr_code spill(struct wr_quarantine *q, struct wr_error *err)
 					       .max_memory = WR_INTAKE_MEMORY,
 					       .max_depth = WR_DELTA_DEPTH};
 	const struct wr_index_rules checked = {.fsck = NULL};
-	WR_AUTO_MEM uint8_t *bytes = q->intake.bytes;
 	WR_AUTO_MEM struct wr_record_object *objects = q->intake.objects;
-	struct memory_source m = {.base = {memory_read}, .head = "PACK\0\0\0\2"};
-	enum wr_code code;
+	struct added_source src;
+	enum wr_code code = added_open(&src, q, err);
 
 	(void)objects; /* only to be released */
-	wr_put_be32(m.head + 8, q->intake.count);
-	m.parts[0] = wr_str_n(m.head, sizeof m.head);
-	m.parts[1] = wr_str_n(bytes, q->len);
-	m.parts[2] = wr_str_n(m.sum, sizeof m.sum);
 	q->intake = (struct wr_intake){.count = 0};
 	wr_oidmap_fini(&q->rows);
 	q->rows = (struct wr_oidmap){.cap = 0};
-	if ((code = sum_parts(&m, err)) != WR_OK)
-		return code;
-	return take_in(q, &m.base, &limits, &checked, NULL, NULL, err);
+	if (code == WR_OK)
+		code = take_in(q, &src.base, &limits, &checked, NULL, NULL, err);
+	EVP_MD_CTX_free(src.sha);
+	wr_spool_fini(&q->spool);
+	return code;
 }
 
 static enum wr_code seal_added(struct wr_quarantine *q, struct wr_error *err)
@@ -548,9 +652,10 @@ static enum wr_code seal_added(struct wr_quarantine *q, struct wr_error *err)
 		code = wr_refs_check_found(&q->check, &q->intake.objects[i].oid, q->intake.objects[i].type, err);
 	if (code != WR_OK || (code = wr_refs_check_end(&q->check, false, err)) != WR_OK)
 		return code;
-	if (q->len > WR_INTAKE_MEMORY) {
+	if (wr_spool_len(&q->spool) > WR_INTAKE_MEMORY || q->unproven) {
 		code = spill(q, err);
 	} else {
+		q->intake.bytes = WR_STEAL(q->spool.bytes);
 		for (uint32_t i = 0; i < q->intake.count; i++)
 			q->intake.objects[i].raw = q->intake.bytes + (uintptr_t)q->intake.objects[i].raw;
 	}
