@@ -3,6 +3,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <locale.h>
 
 #include "core/base/buf.h"
 #include "core/content/path.h"
@@ -18,6 +19,7 @@ struct writer {
 	struct archive_entry *entry; /* used again for each */
 	struct wr_buf path;
 	int64_t when;
+	locale_t utf8;
 	unsigned depth, entries;
 	struct wr_error *err;
 	enum wr_code failed; /* of the sink, inside a call of the library */
@@ -47,6 +49,7 @@ static enum wr_code begin(struct writer *w, enum wr_archive_format format)
 {
 	int rc;
 
+	w->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
 	w->archive = archive_write_new();
 	w->entry = archive_entry_new();
 	if (!w->archive || !w->entry)
@@ -60,6 +63,20 @@ static enum wr_code begin(struct writer *w, enum wr_archive_format format)
 	    archive_write_open(w->archive, w, NULL, on_bytes, NULL) != ARCHIVE_OK)
 		return failed(w, "begin");
 	return WR_OK;
+}
+
+/*
+ * A zip says of a name whether it is UTF-8, and readers take what is not said to be for code page 437. The library asks
+ * the thread's locale, once for each header.
+ */
+static int write_header(struct writer *w)
+{
+	bool known = w->utf8 != (locale_t)0 && wr_str_utf8(wr_buf_str(&w->path));
+	locale_t before = uselocale(known ? w->utf8 : (locale_t)0);
+	int rc = archive_write_header(w->archive, w->entry);
+
+	uselocale(before);
+	return rc;
 }
 
 static enum wr_code put_header(struct writer *w, unsigned mode, const struct wr_object *obj)
@@ -77,7 +94,7 @@ static enum wr_code put_header(struct writer *w, unsigned mode, const struct wr_
 		archive_entry_set_perm(w->entry, mode & 0100 ? 0755 : 0644);
 		archive_entry_set_size(w->entry, (la_int64_t)obj->size);
 	}
-	return archive_write_header(w->archive, w->entry) == ARCHIVE_OK ? WR_OK : failed(w, "header");
+	return write_header(w) == ARCHIVE_OK ? WR_OK : failed(w, "header");
 }
 
 static enum wr_code put_file(struct writer *w, const struct wr_item *item)
@@ -137,6 +154,8 @@ enum wr_code wr_archive_write(struct wr_sink *sink, const struct wr_view *v, con
 		archive_write_fail(w.archive);
 	archive_entry_free(w.entry);
 	archive_write_free(w.archive);
+	if (w.utf8 != (locale_t)0)
+		freelocale(w.utf8);
 	wr_buf_fini(&w.path);
 	return code;
 }
