@@ -41,7 +41,7 @@ def constant(name, data):
 
 
 def main(out):
-    document = yaml.safe_load(read("../openapi.yaml"))
+    document = yaml.load(read("../openapi.yaml"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     style, script = read("page.css"), read("page.js")
     page = html_page.page(document, style, script)
     policy = ("default-src 'none'; img-src data:; style-src " + checksum(style) + "; script-src " + checksum(script) +

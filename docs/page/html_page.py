@@ -132,8 +132,8 @@ class Page:
         for tag, operations in self.tags.items():
             rows = "".join(f'<li><a href="#{o["operationId"]}"><b class="m {m}">{m.upper()}</b>{e(o["summary"])}'
                            f'<span class=hidden> {e(p)} {e(o["operationId"])}</span></a></li>' for m, p, o in operations)
-            out.append(f'<li><a href="#{tag}" class=tag>{e(words.title(tag))}</a><ul>{rows}</ul></li>')
-        return ('<ul id=contents><li><a href="#top" class=tag>Basics</a></li>' + "".join(out) +
+            out.append(f'<li><a href="#tag-{tag}" class=tag>{e(words.title(tag))}</a><ul>{rows}</ul></li>')
+        return ('<ul id=list><li><a href="#top" class=tag>Basics</a></li>' + "".join(out) +
                 '<li><a href="#errors" class=tag>Error codes</a></li></ul>')
 
     def errors(self):
@@ -153,7 +153,7 @@ class Page:
         sections = []
         for tag in self.document["tags"]:
             operations = "".join(self.operation(*o) for o in self.tags[tag["name"]])
-            sections.append(f'<section id="{tag["name"]}"><h2>{e(words.title(tag["name"]))}</h2>'
+            sections.append(f'<section id="tag-{tag["name"]}"><h2>{e(words.title(tag["name"]))}</h2>'
                             f'<p>{words.line(tag["description"])}</p>{operations}</section>')
         return ("<!doctype html><html lang=en><head><meta charset=utf-8>"
                 '<meta name=viewport content="width=device-width, initial-scale=1">'

@@ -1,6 +1,6 @@
 (() => {
   const menu = document.getElementById("menu"), filter = document.getElementById("filter");
-  const rows = [...document.querySelectorAll("#contents > li")];
+  const rows = [...document.querySelectorAll("#list > li")];
   const narrow = matchMedia("(max-width: 50rem)");
   const fold = () => { menu.open = !narrow.matches; };
   fold();
@@ -45,7 +45,7 @@
     caption.append(button);
   }
 
-  const links = new Map([...document.querySelectorAll("#contents a")].map((a) => [a.hash.slice(1), a]));
+  const links = new Map([...document.querySelectorAll("#list a")].map((a) => [a.hash.slice(1), a]));
   let here = null;
   // The list alone is moved: scrollIntoView() would move the page too.
   const show = (link) => {
