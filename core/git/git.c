@@ -400,6 +400,42 @@ enum wr_code wr_git_repo_open(struct wr_git_repo **out, struct wr_git *git, cons
 	return WR_OK;
 }
 
+/* Under both mutexes, so that nothing of it goes meanwhile: what goes may be large, and not for this thread to release. */
+static bool find_now(struct wr_ref *out, bool *exists, const struct wr_git_repo *repo, struct wr_str name)
+{
+	const struct wr_snapshot *snap = repo->snap;
+
+	if (!snap || (repo->folder && repo->folder->to_copy) || (snap->stored && !wr_refsfile_in_memory(snap->stored)))
+		return false;
+	*exists = wr_snapshot_find_ref(out, snap, name);
+	return true;
+}
+
+bool wr_git_ref_now(struct wr_oid *out, bool *exists, struct wr_git *git, const char *id, struct wr_str name)
+{
+	struct wr_git_repo *repo;
+	struct wr_ref ref = {.name = {NULL, 0}};
+	bool known = false;
+
+	if (wr_suspect_parked(id))
+		return false;
+	pthread_mutex_lock(&git->mutex);
+	repo = table_find(git, id);
+	if (repo && !atomic_load(&repo->dead)) {
+		pthread_mutex_lock(&repo->mutex);
+		known = find_now(&ref, exists, repo, name);
+		pthread_mutex_unlock(&repo->mutex);
+		/* It is the one used last now. */
+		if (known && is_idle(git, repo)) {
+			idle_drop(git, repo);
+			idle_add(git, repo);
+		}
+	}
+	pthread_mutex_unlock(&git->mutex);
+	*out = ref.oid;
+	return known;
+}
+
 enum wr_code wr_git_remove(struct wr_git *git, const char *id, struct wr_error *err)
 {
 	WR_AUTO(wr_git_repo) *repo = handle(git, id);

@@ -77,6 +77,12 @@ WR_MUST_CHECK enum wr_code wr_git_repo_open(struct wr_git_repo **out, struct wr_
 void wr_git_repo_unref(struct wr_git_repo *repo);
 WR_DEFINE_AUTO_AS(wr_git_repo, struct wr_git_repo, wr_git_repo_unref);
 
+/*
+ * One ref of a repository, by its whole name, where that is known without a wait: for threads that may not wait for a disk.
+ * False: it is not, so ask wr_git_repo_open() on another thread. *exists false: there is no such ref.
+ */
+bool wr_git_ref_now(struct wr_oid *out, bool *exists, struct wr_git *git, const char *id, struct wr_str name);
+
 const char *wr_git_repo_id(const struct wr_git_repo *repo);
 
 /*

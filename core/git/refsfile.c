@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "core/base/file.h"
@@ -27,6 +28,7 @@
 #define DEAD_ROW_1 4u
 #define SUM 8u
 #define NAME_ROOM 32
+#define RESIDENT_MAX 128 /* pages that are asked for whether they are in memory */
 #define PACK_PREFIX WR_S("pack-")
 
 struct wr_refsfile {
@@ -512,6 +514,21 @@ void wr_refsfile_ref_at(struct wr_ref *out, const struct wr_refsfile *f, size_t 
 	out->name = wr_str_n(f->names + wr_le32(p + 40), wr_le32(p + 44));
 	memcpy(out->oid.id, p, WR_OID_RAW);
 	memcpy(out->peeled.id, p + 20, WR_OID_RAW);
+}
+
+bool wr_refsfile_in_memory(const struct wr_refsfile *f)
+{
+	unsigned char pages[RESIDENT_MAX];
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), n = (f->size + page - 1) / page;
+
+	if (!f->guard)
+		return true;
+	if (n > sizeof pages || mincore((void *)(uintptr_t)f->bytes, f->size, pages) != 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!(pages[i] & 1))
+			return false;
+	return true;
 }
 
 size_t wr_refsfile_lower(const struct wr_refsfile *f, struct wr_str name, bool *exact)

@@ -1,5 +1,5 @@
 /* Branches and tags. */
-#include "core/base/buf.h"
+#include "core/base/json.h"
 #include "core/git/append.h"
 #include "core/git/graph.h"
 #include "server/api/fields.h"
@@ -79,25 +79,57 @@ enum wr_code wr_api_branch_list(struct wr_app *app, struct wr_request *req, stru
 	return code == WR_OK ? wr_reply(req, json_pack("{s:o}", "branches", WR_STEAL(rows)), err) : code;
 }
 
-static json_t *ref_json(struct wr_str name, const struct wr_oid *oid)
+static enum wr_code reply_ref(struct wr_request *req, struct wr_str name, const struct wr_oid *oid)
 {
-	WR_AUTO(json_t) *row = wr_sha_json(oid);
+	struct wr_buf text = WR_BUF_INIT(SIZE_MAX / 2);
+	char hex[WR_OID_HEX + 1];
 
-	return row && wr_json_set_bytes(row, "name", name) ? WR_STEAL(row) : NULL;
+	wr_oid_hex(hex, oid);
+	wr_buf_addc(&text, '{');
+	wr_json_member(&text, "sha", wr_str(hex));
+	wr_json_bytes(&text, "name", name);
+	wr_buf_addc(&text, '}');
+	wr_reply_json_text(req, &text);
+	return WR_OK;
+}
+
+/* As find(), of the repository as it is; false where it would take a wait to know. */
+static bool find_now(struct wr_oid *oid, bool *found, struct wr_buf *full, struct wr_app *app, const struct wr_request *req,
+		     struct wr_str branch)
+{
+	wr_buf_addz(full, HEADS);
+	wr_buf_adds(full, branch);
+	*found = false;
+	return !wr_buf_ok(full) || wr_git_ref_now(oid, found, app->git, wr_request_repo(req)->id, wr_buf_str(full));
+}
+
+static enum wr_code find_later(struct wr_oid *oid, bool *found, struct wr_app *app, struct wr_request *req,
+			       struct wr_str branch, struct wr_error *err)
+{
+	WR_AUTO_S(wr_view) v = {.snap = NULL};
+	struct wr_ref ref;
+	enum wr_code code = wr_api_view(&v, app, req, err);
+
+	if (code == WR_OK && (*found = find(&ref, &v, HEADS, branch)))
+		*oid = ref.oid;
+	return code;
 }
 
 enum wr_code wr_api_branch_get(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
-	WR_AUTO_S(wr_view) v = {.snap = NULL};
+	WR_AUTO_S(wr_buf) full = WR_BUF_INIT(WR_REFNAME_MAX);
 	struct wr_str branch = wr_request_param(req, "branch");
-	struct wr_ref ref;
-	enum wr_code code = wr_api_view(&v, app, req, err);
+	struct wr_oid oid;
+	bool found = false;
+	enum wr_code code;
 
-	if (code != WR_OK)
-		return code;
-	if (!find(&ref, &v, HEADS, branch))
-		return branch_not_found(branch, err);
-	return wr_reply(req, ref_json(ref.name, &ref.oid), err);
+	if (!find_now(&oid, &found, &full, app, req, branch)) {
+		if (!wr_request_may_wait(req))
+			return wr_request_later(req);
+		if ((code = find_later(&oid, &found, app, req, branch, err)) != WR_OK)
+			return code;
+	}
+	return found ? reply_ref(req, wr_buf_str(&full), &oid) : branch_not_found(branch, err);
 }
 
 struct create_body {
@@ -175,7 +207,7 @@ enum wr_code wr_api_branch_create(struct wr_app *app, struct wr_request *req, st
 		code = find_start(&oid, &v, body.sha, err);
 	if (code == WR_OK)
 		code = create(branch, &oid, app, req, err);
-	return code == WR_OK ? wr_reply(req, ref_json(branch, &oid), err) : code;
+	return code == WR_OK ? reply_ref(req, branch, &oid) : code;
 }
 
 /* ---- tags ---- */

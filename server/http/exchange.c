@@ -182,10 +182,8 @@ static void start_work(struct wr_request *req)
 			(void)submit_stream(req, &err);
 		return;
 	}
-	if (req->match.route->lane == WR_LANE_INLINE) {
-		wr_work_run(req);
+	if ((req->match.route->lane == WR_LANE_INLINE || req->match.route->lane == WR_LANE_QUICK) && wr_work_at_once(req))
 		return;
-	}
 	code = submit(req, &err);
 	if (code) {
 		refuse(req, code, &err);

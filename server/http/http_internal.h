@@ -147,6 +147,8 @@ struct wr_request {
 	struct wr_pipe in;
 	bool has_in;
 	bool submitted; /* of a streamed body: a lane has the request */
+	bool at_once;	/* the event thread runs the handler */
+	bool later;	/* which found that it would have to wait */
 	struct wr_pipe_source in_source;
 	struct wr_mem_source mem_source;
 	struct wr_gunzip *gunzip;
@@ -250,8 +252,8 @@ void wr_exchange_completed(void *cls, struct MHD_Connection *connection, void **
 
 /* ---- work.c ---- */
 
-/* Runs the handler on this thread and finishes the reply. */
-void wr_work_run(struct wr_request *req);
+/* Runs the handler on this thread, the event thread, and finishes the reply. False: a lane has to. */
+bool wr_work_at_once(struct wr_request *req);
 /* A lane's job; drops one reference to the request. */
 void wr_work_job(void *req);
 

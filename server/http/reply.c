@@ -53,7 +53,7 @@ enum wr_code wr_reply_stream(struct wr_sink **out, struct wr_request *req, const
 	if (!reply->stream && !wr_request_charge(req, WR_PIPE_FIRST, WR_CHARGE_NEEDED))
 		return wr_fail(err, WR_E_UNAVAILABLE, "max_buffered reached");
 	snprintf(reply->type, sizeof reply->type, "%s", content_type);
-	if (req->match.route->lane == WR_LANE_INLINE) {
+	if (req->at_once) {
 		/* An event thread may not wait for itself: the answer is gathered, and bounded. */
 		reply->body.max = WR_INLINE_MAX;
 		wr_buf_sink_init(&req->buf_sink, &reply->body);

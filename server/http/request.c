@@ -1,5 +1,7 @@
 #include "server/http/request.h"
 
+#include <assert.h>
+
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/share.h"
@@ -326,6 +328,18 @@ const char *wr_request_trace(const struct wr_request *req)
 const struct wr_room *wr_request_memory(struct wr_request *req)
 {
 	return &req->memory;
+}
+
+bool wr_request_may_wait(const struct wr_request *req)
+{
+	return !req->at_once;
+}
+
+enum wr_code wr_request_later(struct wr_request *req)
+{
+	assert(req->at_once && req->match.route->lane == WR_LANE_QUICK);
+	req->later = true;
+	return WR_OK;
 }
 
 const struct wr_cancel *wr_request_cancel(struct wr_request *req)

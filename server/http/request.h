@@ -47,6 +47,13 @@ const struct wr_repo *wr_request_repo(const struct wr_request *req);
 enum wr_level wr_request_level(const struct wr_request *req);
 const char *wr_request_trace(const struct wr_request *req);
 
+/*
+ * Whether the handler may wait: false on an epoll thread. A handler of a QUICK route that would have to returns
+ * wr_request_later(), and is called again by a worker, which may.
+ */
+bool wr_request_may_wait(const struct wr_request *req);
+enum wr_code wr_request_later(struct wr_request *req);
+
 /* True once nobody waits for the answer any more: the client left, its deadline passed, or the server is stopping hard. */
 const struct wr_cancel *wr_request_cancel(struct wr_request *req);
 

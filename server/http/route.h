@@ -24,7 +24,7 @@ enum wr_route_access {
 	WR_ACCESS_GIT_WRITE,
 };
 enum wr_route_body { WR_BODY_NONE, WR_BODY_JSON, WR_BODY_LARGE, WR_BODY_BYTES, WR_BODY_STREAM };
-enum wr_route_lane { WR_LANE_INLINE, WR_LANE_COMMIT, WR_LANE_CPU };
+enum wr_route_lane { WR_LANE_INLINE, WR_LANE_QUICK, WR_LANE_COMMIT, WR_LANE_CPU };
 
 struct wr_route {
 	const char *method;

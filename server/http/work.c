@@ -78,7 +78,8 @@ static enum wr_code prepare(struct wr_request *req, struct wr_error *err)
 	}
 }
 
-void wr_work_run(struct wr_request *req)
+/* Runs the handler on this thread and finishes the reply, unless it has to come again. */
+static void run(struct wr_request *req)
 {
 	const struct wr_repo *repo = wr_request_repo(req);
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
@@ -93,17 +94,27 @@ void wr_work_run(struct wr_request *req)
 	if (!code)
 		code = req->match.route->handler(req->http->app, req, &err);
 	wr_suspect_end(&mark);
-	wr_reply_finish(req, code, &err);
+	if (!req->later)
+		wr_reply_finish(req, code, &err);
+}
+
+bool wr_work_at_once(struct wr_request *req)
+{
+	req->at_once = true;
+	run(req);
+	req->at_once = false;
+	return !req->later;
 }
 
 void wr_work_job(void *arg)
 {
 	struct wr_request *req = arg;
-	bool computes = req->match.route->lane == WR_LANE_CPU;
+	bool computes = req->match.route->lane != WR_LANE_COMMIT;
 
+	req->later = false;
 	if (computes)
 		wr_gate_enter(req->http->gate, wr_admit_payer(req));
-	wr_work_run(req);
+	run(req);
 	if (computes)
 		wr_gate_leave(req->http->gate);
 	wr_request_unref(req);
