@@ -7,7 +7,7 @@
  * Errors:    those of view.h; WR_E_INVALID_REQUEST where more files differ than DIFFERENCE_MAX.
  *
  * Renames as git finds them by default: what went away and what came, same content first, then content of at least half
- * the same lines; symbolic links only by the same content, empty files and submodules never. Where so many came and went
+ * the same lines; symbolic links, empty files and submodules only by the same content. Where so many came and went
  * that comparing all pairs would take too long, only same content counts.
  */
 #ifndef WR_DIFFERENCE_H

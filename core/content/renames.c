@@ -8,8 +8,8 @@
 #include "core/git/graph.h"
 #include "core/git/parse.h"
 
-/* More files that came or went are only compared by their ids; git has the same bound (diff.renameLimit). */
-#define FILES_MAX 1000
+/* More pairs of what came and what went are not compared; git has the same bound (diff.renameLimit, squared). */
+#define PAIRS_MAX 1000000
 /* Larger files are not taken apart, nor more bytes in all. */
 #define SIZE_MAX_EACH ((uint64_t)4 << 20)
 #define BYTES_MAX ((uint64_t)256 << 20)
@@ -64,15 +64,15 @@ static int piece_cmp(const void *a, const void *b)
 	return (x->hash > y->hash) - (x->hash < y->hash);
 }
 
-/* The next piece; of "\r\n" the "\r" does not count. */
+/* The next piece; of "\r\n" the "\r" does not count. A last line without its end is another one than with it. */
 static size_t cut(struct piece *out, const uint8_t *p, size_t len)
 {
 	const uint8_t *nl = memchr(p, '\n', len < PIECE ? len : PIECE);
 	size_t n = nl ? (size_t)(nl - p) + 1 : len < PIECE ? len : PIECE;
 	size_t words = nl && n > 1 && p[n - 2] == '\r' ? n - 2 : nl ? n - 1 : n;
 
-	out->hash = XXH3_64bits(p, words);
-	out->bytes = (uint32_t)n;
+	out->hash = XXH3_64bits_withSeed(p, words, nl != NULL);
+	out->bytes = (uint32_t)(words + (nl != NULL));
 	return n;
 }
 
@@ -234,13 +234,22 @@ static enum wr_code compare_one(struct pair **pairs, size_t *len, size_t *cap, s
 			r->err);
 }
 
+static size_t left(const struct side *v, size_t n)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < n; i++)
+		count += !v[i].taken;
+	return count;
+}
+
 static enum wr_code join_similar(struct renames *r)
 {
 	WR_AUTO_MEM struct pair *pairs = NULL;
 	size_t len = 0, cap = 0;
 	enum wr_code code = WR_OK;
 
-	if (r->olds > FILES_MAX || r->news > FILES_MAX)
+	if (left(r->old, r->olds) * left(r->new, r->news) > PAIRS_MAX)
 		return WR_OK;
 	for (size_t k = 0; k < r->news && code == WR_OK; k++) {
 		if ((code = wr_cancelled(r->v->cancel, r->err)) != WR_OK)
@@ -269,12 +278,14 @@ static enum wr_code gather(struct renames *r)
 		bool old = f->status == WR_REMOVED;
 		struct side s = {.file = f, .index = i};
 
-		if ((!old && f->status != WR_ADDED) || (old ? f->old_mode : f->mode) == WR_MODE_LINK)
+		if (!old && f->status != WR_ADDED)
 			continue;
-		code = wr_snapshot_stat(r->v->snap, old ? &f->old_oid : &f->oid, NULL, &s.size, r->err);
-		if (code == WR_OK && s.size > 0 && old)
+		/* A submodule's commit is not here. */
+		if ((old ? f->old_mode : f->mode) != WR_MODE_LINK)
+			code = wr_snapshot_stat(r->v->snap, old ? &f->old_oid : &f->oid, NULL, &s.size, r->err);
+		if (code == WR_OK && old)
 			r->old[r->olds++] = s;
-		else if (code == WR_OK && s.size > 0)
+		else if (code == WR_OK)
 			r->new[r->news++] = s;
 	}
 	return code;
