@@ -13,6 +13,8 @@
 #define WAITING_MAX ((size_t)256 << 10)
 #define HEAD_MAX ((size_t)64 << 10)
 #define TICK_MS 100
+/* User name and password. */
+#define SECRET_MAX ((size_t)16 << 10)
 
 struct wr_net_call {
 	struct wr_source body;
@@ -126,6 +128,45 @@ static bool set_safety(CURL *e, struct wr_net_call *c)
 	       set_certificates(e, c->rules.ca_file);
 }
 
+static bool add_header(struct wr_net_call *c, const char *header)
+{
+	struct curl_slist *more = curl_slist_append(c->headers, header);
+
+	c->headers = more ? more : c->headers;
+	return more != NULL;
+}
+
+/*
+ * A header of our own, for libcurl writes the user name and the password that it is told into the URLs that redirects lead
+ * to. As with those, it leaves Authorization out where the scheme, the host or the port is another one.
+ */
+static bool add_credential(struct wr_net_call *c, const char *user, const char *password)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	WR_AUTO_S(wr_buf) plain = WR_BUF_INIT(SECRET_MAX);
+	WR_AUTO_S(wr_buf) header = WR_BUF_INIT(2 * SECRET_MAX);
+	bool ok;
+
+	wr_buf_printf(&plain, "%s:%s", user, password);
+	wr_buf_addz(&header, "Authorization: Basic ");
+	for (size_t i = 0; i < plain.len; i += 3) {
+		size_t n = plain.len - i < 3 ? plain.len - i : 3;
+		const unsigned char *p = (const unsigned char *)plain.ptr + i;
+		unsigned v = (unsigned)p[0] << 16 | (n > 1 ? (unsigned)p[1] << 8 : 0) | (n > 2 ? p[2] : 0);
+
+		wr_buf_addc(&header, digits[v >> 18]);
+		wr_buf_addc(&header, digits[v >> 12 & 63]);
+		wr_buf_addc(&header, n > 1 ? digits[v >> 6 & 63] : '=');
+		wr_buf_addc(&header, n > 2 ? digits[v & 63] : '=');
+	}
+	ok = wr_buf_ok(&plain) && wr_buf_ok(&header) && add_header(c, header.ptr);
+	if (plain.ptr)
+		explicit_bzero(plain.ptr, plain.len);
+	if (header.ptr)
+		explicit_bzero(header.ptr, header.len);
+	return ok;
+}
+
 static bool set_request(CURL *e, struct wr_net_call *c, const struct wr_net_ask *ask)
 {
 	bool ok = curl_easy_setopt(e, CURLOPT_URL, ask->url) == CURLE_OK &&
@@ -147,15 +188,9 @@ static bool set_request(CURL *e, struct wr_net_call *c, const struct wr_net_ask 
 		     /* A request that is sent on stays what it is. */
 		     curl_easy_setopt(e, CURLOPT_POSTREDIR, (long)CURL_REDIR_POST_ALL) == CURLE_OK;
 	if (ok && ask->user)
-		ok = curl_easy_setopt(e, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC) == CURLE_OK &&
-		     curl_easy_setopt(e, CURLOPT_USERNAME, ask->user) == CURLE_OK &&
-		     curl_easy_setopt(e, CURLOPT_PASSWORD, ask->password ? ask->password : "") == CURLE_OK;
-	for (const char *const *h = ask->headers; ok && h && *h; h++) {
-		struct curl_slist *more = curl_slist_append(c->headers, *h);
-
-		ok = more != NULL;
-		c->headers = more ? more : c->headers;
-	}
+		ok = add_credential(c, ask->user, ask->password ? ask->password : "");
+	for (const char *const *h = ask->headers; ok && h && *h; h++)
+		ok = add_header(c, *h);
 	return ok && (!c->headers || curl_easy_setopt(e, CURLOPT_HTTPHEADER, c->headers) == CURLE_OK);
 }
 
@@ -199,8 +234,9 @@ static enum wr_code failure(struct wr_net_call *c, struct wr_error *err)
 	case CURLE_GOT_NOTHING:
 		return wr_fail(err, WR_E_NET_UNREACHABLE, "The answer broke off");
 	case CURLE_WRITE_ERROR:
-	case CURLE_OUT_OF_MEMORY:
 		return wr_fail_nomem(err);
+	case CURLE_OUT_OF_MEMORY: /* which is what a header of 100 KB is to it */
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "A header of the other server's answer is too long");
 	default:
 		return wr_fail(err, WR_E_NET_UNREACHABLE, "The other server cannot be reached, or does not speak HTTP");
 	}
@@ -217,7 +253,7 @@ static enum wr_code look_at_clock(struct wr_net_call *c, struct wr_error *err)
 		return wr_fail(err, WR_E_NET_SLOW, "The other server takes too long");
 	if (!c->patient && c->rules.min_rate && now - c->window_ms < c->rules.min_rate_ms)
 		return WR_OK;
-	if (!c->patient && c->received - c->window_bytes < c->rules.min_rate * (uint64_t)(now - c->window_ms) / 1000)
+	if (!c->patient && (c->received - c->window_bytes) * 1000 < c->rules.min_rate * (uint64_t)(now - c->window_ms))
 		return wr_fail(err, WR_E_NET_SLOW, "The other server sends too slowly");
 	c->window_ms = now;
 	c->window_bytes = c->received;
