@@ -1,6 +1,7 @@
 #include "smart-http/advert.h"
 
 #include "core/git/pktline.h"
+#include "core/git/reach.h"
 #include "smart-http/names.h"
 
 static const struct {
@@ -88,6 +89,35 @@ static void ref_line(struct wr_pkt_writer *w, const struct wr_oid *oid, struct w
 		w->code = wr_fail(w->err, WR_E_INTERNAL, "a ref's name has %zu bytes", name.len);
 }
 
+/*
+ * Where the repository's own history ends, for who is going to fetch: version 0 has no other place for it. Pushers have
+ * no use for it, and some take these lines for refs.
+ */
+static void roots_write(struct wr_pkt_writer *w, struct wr_snapshot *snap)
+{
+	WR_AUTO_S(wr_oids) roots = {0};
+	WR_AUTO(wr_reach) *reach = NULL;
+	WR_AUTO_MEM bool *reached = NULL;
+	char hex[WR_OID_HEX + 1];
+	enum wr_code code = wr_snapshot_roots(&roots, snap, w->err);
+
+	if (code == WR_OK && roots.len == 0)
+		return;
+	reached = calloc(roots.len + 1, sizeof *reached);
+	if (!reached)
+		code = wr_fail_nomem(w->err);
+	if (code == WR_OK && (code = wr_reach_new(&reach, snap, NULL, w->err)) == WR_OK)
+		code = wr_reach_each(reached, reach, &roots, w->err);
+	for (size_t i = 0; i < roots.len && code == WR_OK; i++) {
+		if (!reached[i])
+			continue;
+		wr_oid_hex(hex, &roots.v[i]);
+		wr_pkt_printf(w, "shallow %s\n", hex);
+	}
+	if (code != WR_OK && w->code == WR_OK)
+		w->code = code;
+}
+
 /* The list of versions 0 and 1. */
 static void refs_write(struct wr_pkt_writer *w, const struct wr_snapshot *snap, enum wr_service service,
 		       const struct wr_ref *head)
@@ -131,7 +161,7 @@ static void version2_write(struct wr_pkt_writer *w)
 		wr_pkt_write(w, wr_str(lines[i]));
 }
 
-enum wr_code wr_advert_write(struct wr_sink *sink, const struct wr_snapshot *snap, enum wr_service service,
+enum wr_code wr_advert_write(struct wr_sink *sink, struct wr_snapshot *snap, enum wr_service service,
 			     int version, struct wr_str default_branch, struct wr_error *err)
 {
 	WR_AUTO_S(wr_pkt_writer) w;
@@ -145,6 +175,8 @@ enum wr_code wr_advert_write(struct wr_sink *sink, const struct wr_snapshot *sna
 		if (version == 1)
 			wr_pkt_write(&w, WR_S("version 1\n"));
 		refs_write(&w, snap, service, wr_ref_head(snap, default_branch));
+		if (service == WR_UPLOAD_PACK)
+			roots_write(&w, snap);
 	}
 	wr_pkt_flush(&w);
 	return wr_pkt_writer_send(&w);

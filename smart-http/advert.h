@@ -22,7 +22,7 @@ const char *wr_service_name(enum wr_service service);
 int wr_protocol_version(enum wr_service service, struct wr_str header);
 
 /* default_branch: short name that HEAD leads to; HEAD is advertised only when that branch exists (v0, v1). */
-WR_MUST_CHECK enum wr_code wr_advert_write(struct wr_sink *sink, const struct wr_snapshot *snap,
+WR_MUST_CHECK enum wr_code wr_advert_write(struct wr_sink *sink, struct wr_snapshot *snap,
 					   enum wr_service service, int version, struct wr_str default_branch,
 					   struct wr_error *err);
 

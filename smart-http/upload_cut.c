@@ -12,6 +12,7 @@ void wr_cut_fini(struct wr_cut *cut)
 	wr_oids_fini(&cut->shallow);
 	wr_oids_fini(&cut->unshallow);
 	wr_oids_fini(&cut->roots);
+	wr_oids_fini(&cut->own);
 }
 
 /*
@@ -158,16 +159,45 @@ static enum wr_code roots_sum(struct wr_cut *cut, struct wr_error *err)
 	return code;
 }
 
+/* fetch --unshallow: the client gets all that there is. */
+static enum wr_code cut_nothing(struct wr_cut *cut, const struct wr_upload *up, const struct wr_snapshot *snap,
+				const struct wr_cancel *cancel, struct wr_error *err)
+{
+	WR_AUTO_S(wr_oids) none = {0};
+	enum wr_code code = roots_reached(&cut->unshallow, cut, snap, cancel, err);
+
+	if (code != WR_OK || !cut->own_history_ends)
+		return code;
+	return wr_walk_depth(&cut->own, &none, snap, &up->wants, &cut->client, WR_DEPTH_ALL, cancel, err);
+}
+
+enum wr_code wr_upload_own_roots(struct wr_cut *cut, const struct wr_upload *up, const struct wr_snapshot *snap,
+				 const struct wr_cancel *cancel, struct wr_error *err)
+{
+	if (cut->asked || !cut->own_history_ends)
+		return WR_OK;
+	return wr_walk_roots(&cut->own, snap, &up->wants, &cut->client, cancel, err);
+}
+
+static enum wr_code has_own(bool *out, const struct wr_snapshot *snap, struct wr_error *err)
+{
+	WR_AUTO_S(wr_oids) roots = {0};
+	enum wr_code code = wr_snapshot_roots(&roots, snap, err);
+
+	*out = roots.len > 0;
+	return code;
+}
+
 enum wr_code wr_upload_cut(struct wr_cut *cut, const struct wr_upload *up, const struct wr_snapshot *snap,
 			   struct wr_str default_branch, const struct wr_cancel *cancel, struct wr_error *err)
 {
 	enum wr_code code = known_roots(&cut->client, up, snap, err);
 
-	if (code != WR_OK)
+	if (code != WR_OK || (code = has_own(&cut->own_history_ends, snap, err)) != WR_OK)
 		return code;
 	cut->asked = up->depth || up->has_since || up->deepen_not.len;
 	if (up->depth == WR_DEPTH_ALL) {
-		code = roots_reached(&cut->unshallow, cut, snap, cancel, err);
+		code = cut_nothing(cut, up, snap, cancel, err);
 	} else if (up->depth && up->deepen_relative) {
 		code = cut_relative(cut, up, snap, cancel, err);
 	} else if (up->depth) {
@@ -192,5 +222,6 @@ static void lines(struct wr_pkt_writer *w, const char *word, const struct wr_oid
 void wr_cut_write(struct wr_pkt_writer *w, const struct wr_cut *cut)
 {
 	lines(w, "shallow", &cut->shallow);
+	lines(w, "shallow", &cut->own);
 	lines(w, "unshallow", &cut->unshallow);
 }

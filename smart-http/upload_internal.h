@@ -71,8 +71,10 @@ struct wr_cut {
 	struct wr_oids client;	  /* its roots as it told, as far as they are commits that refs reach */
 	struct wr_oids shallow;	  /* new roots */
 	struct wr_oids unshallow; /* its roots that are none any more */
-	struct wr_oids roots;	  /* all roots from now on */
+	struct wr_oids roots;	  /* all roots from now on, but for */
+	struct wr_oids own;	  /* new ones that are the repository's own, where every walk ends anyway */
 	bool asked;		  /* the client wants to hear of shallow and unshallow */
+	bool own_history_ends;	  /* the repository has roots of its own */
 };
 void wr_cut_fini(struct wr_cut *cut);
 WR_DEFINE_AUTO_S(wr_cut);
@@ -141,6 +143,14 @@ WR_MUST_CHECK enum wr_code wr_upload_add_all(struct wr_oids *out, const struct w
 /* A commit that has to be there. */
 WR_MUST_CHECK enum wr_code wr_upload_commit(struct wr_commit *out, const struct wr_snapshot *snap,
 					    const struct wr_oid *oid, struct wr_error *err);
+
+/*
+ * Fills own for an answer to a request in which the client did not ask where history ends; the parts of its history that
+ * it has need not be told again. Before the answer that the pack follows.
+ */
+WR_MUST_CHECK enum wr_code wr_upload_own_roots(struct wr_cut *cut, const struct wr_upload *up,
+					       const struct wr_snapshot *snap, const struct wr_cancel *cancel,
+					       struct wr_error *err);
 
 /* The shallow and unshallow lines. */
 void wr_cut_write(struct wr_pkt_writer *w, const struct wr_cut *cut);

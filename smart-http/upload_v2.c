@@ -85,7 +85,7 @@ static void sections(struct fetch *f)
 	const struct wr_oid *oids = up->wants.v + (up->wants.len - up->want_refs.len);
 	char hex[WR_OID_HEX + 1];
 
-	if (f->cut.asked || f->cut.client.len) {
+	if (f->cut.asked || f->cut.client.len || f->cut.own_history_ends) {
 		wr_pkt_write(f->w, WR_S("shallow-info\n"));
 		wr_cut_write(f->w, &f->cut);
 		wr_pkt_delim(f->w);
@@ -113,6 +113,8 @@ static enum wr_code talk_all(bool *pack, struct fetch *f, struct wr_snapshot *sn
 	/* Who only negotiates hears that nothing is in common. Git's server sends a pack then, at which its client dies. */
 	if (code == WR_OK && (f->up->haves.len || (f->up->wants.len == 0 && !f->up->done)))
 		code = acknowledge(pack, f, err);
+	if (code == WR_OK && *pack)
+		code = wr_upload_own_roots(&f->cut, f->up, snap, f->cancel, err);
 	if (code != WR_OK)
 		return code;
 	if (*pack)

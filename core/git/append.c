@@ -246,16 +246,19 @@ static enum wr_code put_record(struct round *r, struct draft *d, const struct wr
 
 /* ---- one change ---- */
 
-static enum wr_code ready(struct round *r, struct wr_error *err)
+static enum wr_code ready(struct round *r, const struct wr_incoming *in, struct wr_error *err)
 {
 	enum wr_code code;
 
 	if (r->broken)
 		return wr_fail(err, WR_E_INTERNAL, "the journal took no more");
+	/* Of what is there already walks know where it ends. */
+	if (in->roots && in->roots->len && (r->exists || r->made))
+		return wr_fail(err, WR_E_INTERNAL, "repository %s: a history that is there cannot be cut", r->repo->id);
 	if (!r->exists && !r->made) {
 		wr_snapshot_unref(r->snap);
 		r->snap = NULL;
-		code = wr_folder_begin(&r->made, &r->snap, r->built, r->repo->git, r->repo->id, err);
+		code = wr_folder_begin(&r->made, &r->snap, r->built, r->repo->git, r->repo->id, in->roots, err);
 		if (code != WR_OK && wr_snapshot_new(&r->snap, r->repo->git->cfg.max_object_bytes, NULL) != WR_OK)
 			r->broken = true;
 		return code;
@@ -280,18 +283,25 @@ static enum wr_code apply(struct round *r, struct wr_change *change, struct wr_e
 		return code;
 	j.objects = with;
 	j.in = &in;
-	if ((code = wr_judge(&j, change->atomic, err)) != WR_OK || (code = draft_updates(&d, &j, err)) != WR_OK)
+	if ((j.count && (code = wr_judge(&j, change->atomic, err)) != WR_OK) ||
+	    (code = draft_updates(&d, &j, err)) != WR_OK)
 		return code;
-	if (d.record.update_count == 0)
+	if (d.record.update_count == 0 && !(change->keep && (in.pack || in.count)))
 		return WR_OK;
 	if ((code = wr_rely(r->repo, &j, err)) != WR_OK)
 		return code;
 	if (d.record.author.len > MAX_AUTHOR)
 		d.record.author.len = MAX_AUTHOR;
 	memcpy(d.record.operation, change->operation, sizeof d.record.operation);
-	if ((code = ready(r, err)) != WR_OK || (code = draft_objects(&d, &in, r->snap, err)) != WR_OK)
+	if ((code = ready(r, &in, err)) != WR_OK || (code = draft_objects(&d, &in, r->snap, err)) != WR_OK)
 		return code;
 	return put_record(r, &d, &in, err);
+}
+
+/* Whether there is anything to judge or to store. */
+static bool does_something(const struct wr_change *change)
+{
+	return change->count || (change->keep && change->objects);
 }
 
 static enum wr_code stage(struct round *r, struct wr_change *change, struct wr_error *err)
@@ -302,7 +312,7 @@ static enum wr_code stage(struct round *r, struct wr_change *change, struct wr_e
 		return wr_fail(err, WR_E_NOT_THERE, "The repository was deleted");
 	if (change->fn && (code = change->fn(change->arg, r->snap, change, err)) != WR_OK)
 		return code;
-	return change->count ? apply(r, change, err) : WR_OK;
+	return does_something(change) ? apply(r, change, err) : WR_OK;
 }
 
 /* ---- the round ---- */
@@ -341,7 +351,7 @@ static void return_packs(struct round *r)
 	for (struct wr_turn *t = r->first; packs >= 0; t = t->next) {
 		struct wr_incoming in = {.dir = -1};
 
-		if (t->code == WR_OK && t->change->count && t->change->objects &&
+		if (t->code == WR_OK && does_something(t->change) && t->change->objects &&
 		    wr_quarantine_seal(&in, t->change->objects, NULL) == WR_OK && in.pack) {
 			for (size_t i = 0; i < WR_ARRAY_LEN(pack_ext); i++) {
 				snprintf(file, sizeof file, "%s.%s", in.pack->name, pack_ext[i]);

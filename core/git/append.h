@@ -47,8 +47,8 @@ void wr_quarantine_shallow(struct wr_quarantine *q, const struct wr_oids *roots)
 /*
  * The repository is being made, and its history shall end at these commits, whose parents it does not have
  * (source.depth): the first append stores them with its record, walks stop there from then on (wr_snapshot_roots()), and
- * clients hear of them as of a shallow repository's. Borrowed until the append. Before the pack; WR_E_INTERNAL from the
- * append where the repository has a folder already.
+ * clients hear of them as of a shallow repository's. Those that do not come with the pack are passed over. Borrowed until
+ * the append. Before the pack; WR_E_INTERNAL from the append where the repository has a folder already.
  */
 void wr_quarantine_roots(struct wr_quarantine *q, const struct wr_oids *roots);
 
@@ -106,10 +106,10 @@ struct wr_ref_update {
 struct wr_change {
 	struct wr_ref_update *updates;
 	size_t count;
-	bool atomic;		       /* all or none; else each alone */
+	bool atomic; /* all or none; else each alone */
 	/*
 	 * The objects are stored durably even where no update is accepted, or none is there: nothing reaches them, and
-	 * they go after the grace like everything that nothing reaches.
+	 * they go after the grace like everything that nothing reaches. The grace of such as are there already begins anew.
 	 */
 	bool keep;
 	struct wr_quarantine *objects; /* NULL: no new objects */
@@ -130,7 +130,7 @@ struct wr_change {
  * Applies the change under the repository's turn: checks names, expected ids, that new values exist, that values of
  * refs/heads/ are commits, that no ref is a folder of another; makes objects and then refs durable (flushed, renamed,
  * folder flushed), then visible. WR_OK when the append ran, whatever became of each update: see their results. Where no
- * update was accepted the quarantined objects are thrown away.
+ * update was accepted the quarantined objects are thrown away, unless they are to be kept.
  * Refused names: what wr_refname_ok() refuses, and refs/warren/.
  */
 WR_MUST_CHECK enum wr_code wr_git_append(struct wr_git_repo *repo, struct wr_change *change, struct wr_error *err);

@@ -23,6 +23,7 @@ struct wr_incoming {
 	 */
 	const struct wr_oidmap *relied[2];
 	int64_t since_ms;
+	const struct wr_oids *roots; /* where the history of a new repository ends; NULL: it is whole */
 };
 
 /*

@@ -816,9 +816,20 @@ enum wr_code wr_folder_start(struct wr_folder *f, struct wr_snapshot **snap, uin
 	return turn_journal(f, snap, false, err);
 }
 
-static enum wr_code begin_once(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
-			       const struct wr_git *git, const char *id, struct wr_error *err)
+/* Before the first record there is nothing but what its history will lack. */
+static enum wr_code put_roots(struct wr_snapshot *snap, const struct wr_folder *f, const struct wr_oids *roots,
+			      struct wr_error *err)
 {
+	const struct wr_refsfile_contents contents = {.shallow = roots};
+	enum wr_code code = wr_refsfile_write(f->warren, 1, &contents, err);
+
+	return code == WR_OK ? wr_refsfile_open(&snap->stored, f->warren, 1, err) : code;
+}
+
+static enum wr_code begin_once(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
+			       const struct wr_git *git, const char *id, const struct wr_oids *roots, struct wr_error *err)
+{
+	bool cut = roots && roots->len;
 	WR_AUTO(wr_snapshot) *empty = NULL;
 	struct wr_folder *f;
 	enum wr_code code;
@@ -826,7 +837,8 @@ static enum wr_code begin_once(struct wr_folder **out, struct wr_snapshot **snap
 	if ((code = wr_snapshot_new(&empty, git->cfg.max_object_bytes, err)) != WR_OK ||
 	    (code = wr_folder_make(&f, built, git, id, err)) != WR_OK)
 		return code;
-	if ((code = wr_folder_start(f, &empty, 0, err)) != WR_OK) {
+	if ((cut && (code = put_roots(empty, f, roots, err)) != WR_OK) ||
+	    (code = wr_folder_start(f, &empty, cut ? 1 : 0, err)) != WR_OK) {
 		wr_folder_abort(f, built);
 		return code;
 	}
@@ -847,15 +859,15 @@ static enum wr_code still_wanted(const struct wr_git *git, const char *id, struc
 }
 
 enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX], struct wr_git *git,
-			     const char *id, struct wr_error *err)
+			     const char *id, const struct wr_oids *roots, struct wr_error *err)
 {
-	enum wr_code code = begin_once(out, snap, built, git, id, err);
+	enum wr_code code = begin_once(out, snap, built, git, id, roots, err);
 	int64_t until = 0;
 
 	while (code == WR_E_UNAVAILABLE && wr_git_make_room(git, &until)) {
 		if (err)
 			wr_error_fini(err);
-		code = begin_once(out, snap, built, git, id, err);
+		code = begin_once(out, snap, built, git, id, roots, err);
 	}
 	return code;
 }

@@ -61,10 +61,12 @@ WR_MUST_CHECK enum wr_code wr_folder_start(struct wr_folder *f, struct wr_snapsh
 
 /*
  * The first push, in three steps: begin makes the folder beside its place, with an empty journal, which snap then has;
- * finish, once the journal holds its first record, flushed, moves it into place; abort removes what begin made.
+ * finish, once the journal holds its first record, flushed, moves it into place; abort removes what begin made. roots:
+ * NULL, or where the history that comes ends: then there is a checkpoint of these alone.
  */
 WR_MUST_CHECK enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, char built[PATH_MAX],
-					   struct wr_git *git, const char *id, struct wr_error *err);
+					   struct wr_git *git, const char *id, const struct wr_oids *roots,
+					   struct wr_error *err);
 /*
  * WR_E_EXISTS where another process was faster; WR_E_NOT_THERE where the repository's row is gone or going. *unknown: a
  * flush failed after the rename, and the rename could not be taken back.

@@ -15,6 +15,7 @@
 void wr_graph_fini(struct wr_graph *g)
 {
 	wr_oidmap_fini(&g->map);
+	wr_oidmap_fini(&g->ends);
 	free(g->nodes);
 	free(g->edges);
 	wr_cache_free(g->cache);
@@ -75,6 +76,7 @@ enum wr_code wr_graph_load(struct wr_graph *g, uint32_t node, struct wr_error *e
 	struct wr_oid oid = g->nodes[node].oid;
 	uint32_t parent, first = g->edge_count;
 	enum wr_code code;
+	bool end;
 
 	if (g->nodes[node].flags & WR_NODE_LOADED)
 		return WR_OK;
@@ -82,6 +84,12 @@ enum wr_code wr_graph_load(struct wr_graph *g, uint32_t node, struct wr_error *e
 	/* One may be thousands of deltas on a large one. */
 	if ((code = wr_cancelled(g->cancel, err)) != WR_OK || (code = read_commit(&c, g, &oid, err)) != WR_OK)
 		return code;
+	if (!g->ends_known && (code = wr_snapshot_ends(&g->ends, g->snap, err)) != WR_OK)
+		return code;
+	g->ends_known = true;
+	end = g->ends.len && wr_oidmap_has(&g->ends, &oid);
+	if (end)
+		c.parent_count = 0;
 	if (c.parent_count > MAX_EDGES - g->edge_count)
 		return wr_fail(err, WR_E_TOO_LARGE, "The commits of this history name more than %u parents", MAX_EDGES);
 	for (size_t i = 0; i < c.parent_count; i++) {
@@ -102,7 +110,7 @@ enum wr_code wr_graph_load(struct wr_graph *g, uint32_t node, struct wr_error *e
 	g->nodes[node].date = c.date;
 	g->nodes[node].parents = first;
 	g->nodes[node].parent_count = g->edge_count - first;
-	g->nodes[node].flags |= WR_NODE_LOADED;
+	g->nodes[node].flags |= end ? WR_NODE_LOADED | WR_NODE_ROOT : WR_NODE_LOADED;
 	return WR_OK;
 }
 

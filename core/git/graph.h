@@ -16,9 +16,10 @@ struct wr_node {
 	struct wr_oid tree;		/* once loaded */
 	int64_t date;			/* once loaded */
 	uint32_t parents, parent_count; /* a range of the graph's edges, once loaded */
-	uint32_t flags;			/* the walk's own, but WR_NODE_LOADED */
+	uint32_t flags;			/* the walk's own, but for the two below */
 };
 #define WR_NODE_LOADED 0x80000000u
+#define WR_NODE_ROOT 0x40000000u /* once loaded: the repository's own history ends here, so it has no parents */
 
 struct wr_graph {
 	const struct wr_snapshot *snap;
@@ -29,6 +30,8 @@ struct wr_graph {
 	uint32_t *edges; /* indexes of nodes */
 	uint32_t edge_count, edge_cap;
 	uint32_t loads;
+	bool ends_known;      /* once the first commit is read: */
+	struct wr_oidmap ends; /* wr_snapshot_roots() */
 	struct wr_cache *cache; /* made when the first commit is read */
 };
 void wr_graph_fini(struct wr_graph *g);

@@ -71,6 +71,7 @@ struct wr_refs_check wr_index_check(struct wr_indexer *x, const struct wr_refs_c
 				      .before = before,
 				      .rules = x->rules.fsck,
 				      .roots = x->rules.roots,
+				      .cut = x->rules.cut,
 				      .seen.hold = &x->hold,
 				      .relied.hold = &x->hold,
 				      .special.hold = &x->hold,

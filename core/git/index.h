@@ -36,10 +36,10 @@ struct wr_index_limits {
 };
 #define WR_INTAKE_MEMORY ((size_t)1 << 20)
 
-/* What the objects have to be, beside complete; as in struct wr_refs_check. Both may be NULL. */
+/* What the objects have to be, beside complete; as in struct wr_refs_check. Each may be NULL. */
 struct wr_index_rules {
 	const struct wr_fsck_rules *fsck;
-	const struct wr_oidmap *roots;
+	const struct wr_oidmap *roots, *cut;
 };
 
 struct wr_intake {

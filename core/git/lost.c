@@ -8,8 +8,7 @@
 #define SEEN 1u
 #define QUEUED 2u
 #define KEPT 4u /* a ref reaches it; what is seen without this, may be lost */
-#define STOP 8u /* the repository's own history ends here */
-#define BORDER 16u
+#define BORDER 8u
 
 struct finder {
 	struct wr_snapshot *snap;
@@ -79,7 +78,7 @@ static enum wr_code spread(struct finder *f, uint32_t node)
 	while (f->stack.len) {
 		const struct wr_node *n = &f->g.nodes[f->stack.v[--f->stack.len]];
 
-		for (uint32_t i = 0; i < n->parent_count && !(n->flags & STOP); i++) {
+		for (uint32_t i = 0; i < n->parent_count; i++) {
 			uint32_t parent = f->g.edges[n->parents + i];
 
 			if (f->g.nodes[parent].flags & KEPT)
@@ -108,8 +107,7 @@ static enum wr_code walk_commits(struct finder *f)
 			code = wr_nums_add(&f->found, node, f->err);
 		}
 		for (uint32_t i = 0; code == WR_OK && i < f->g.nodes[node].parent_count; i++)
-			if (!(f->g.nodes[node].flags & STOP))
-				code = enqueue(f, f->g.edges[f->g.nodes[node].parents + i]);
+			code = enqueue(f, f->g.edges[f->g.nodes[node].parents + i]);
 	}
 	return code;
 }
@@ -219,7 +217,7 @@ static enum wr_code mark_border(struct finder *f, uint32_t node)
 	for (uint32_t i = 0; code == WR_OK && i < f->g.nodes[node].parent_count; i++) {
 		uint32_t parent = f->g.edges[f->g.nodes[node].parents + i];
 
-		if ((f->g.nodes[parent].flags & (KEPT | BORDER)) != KEPT || f->g.nodes[node].flags & STOP)
+		if ((f->g.nodes[parent].flags & (KEPT | BORDER)) != KEPT)
 			continue;
 		f->g.nodes[parent].flags |= BORDER;
 		if ((code = wr_graph_load(&f->g, parent, f->err)) == WR_OK)
@@ -263,12 +261,9 @@ static enum wr_code mark_all(struct finder *f)
 
 static enum wr_code find(struct finder *f)
 {
-	WR_AUTO_S(wr_oids) shallow = {NULL, 0, 0};
 	enum wr_code code;
 
-	if ((code = wr_marks_init(&f->known, f->snap, f->err)) != WR_OK ||
-	    (code = wr_refsfile_shallow(&shallow, f->snap->stored, f->err)) != WR_OK ||
-	    (code = wr_graph_flag(&f->g, &shallow, STOP, f->err)) != WR_OK || (code = all_left(f)) != WR_OK)
+	if ((code = wr_marks_init(&f->known, f->snap, f->err)) != WR_OK || (code = all_left(f)) != WR_OK)
 		return code;
 	if (f->open && ((code = all_kept(f)) != WR_OK || (code = walk_commits(f)) != WR_OK))
 		return code;

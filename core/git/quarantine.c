@@ -12,6 +12,7 @@
 #include "core/git/delta_make.h"
 #include "core/git/index.h"
 #include "core/git/pack.h"
+#include "core/git/parse.h"
 #include "core/git/refs_check.h"
 #include "core/git/spool.h"
 
@@ -38,6 +39,8 @@ struct wr_quarantine {
 	bool unproven; /* an id of an added object was made without collision detection, which reading a pack has */
 	struct wr_refs_check check;
 	const struct wr_oids *shallow; /* NULL: the pusher's history is whole */
+	const struct wr_oids *ends;    /* NULL, or where that of the repository which is made shall end, */
+	struct wr_oids ended;	       /* and those of them that came and have parents */
 	const struct wr_room *room;    /* NULL: nobody counts */
 	struct wr_fsck_rules rules;
 	uint64_t looked; /* bytes of blobs read for the sake of the rules */
@@ -129,6 +132,7 @@ void wr_quarantine_free(struct wr_quarantine *q)
 	wr_blob_in_fini(&q->blob);
 	wr_refs_check_fini(&q->check);
 	wr_oidmap_fini(&q->rows);
+	wr_oids_fini(&q->ended);
 	if (q->dir >= 0)
 		close(q->dir);
 	/* What cannot be removed now is removed when the store is opened next. */
@@ -141,6 +145,11 @@ void wr_quarantine_free(struct wr_quarantine *q)
 void wr_quarantine_shallow(struct wr_quarantine *q, const struct wr_oids *roots)
 {
 	q->shallow = roots;
+}
+
+void wr_quarantine_roots(struct wr_quarantine *q, const struct wr_oids *roots)
+{
+	q->ends = roots;
 }
 
 void wr_quarantine_room(struct wr_quarantine *q, const struct wr_room *room)
@@ -169,7 +178,8 @@ static struct wr_incoming incoming(const struct wr_quarantine *q)
 	struct wr_incoming in = {.dir = q->dir,
 				 .pack = q->pack,
 				 .relied = {&q->check.relied, &q->intake.relied},
-				 .since_ms = q->since_ms};
+				 .since_ms = q->since_ms,
+				 .roots = &q->ended};
 
 	if (!q->pack) {
 		in.objects = q->intake.objects;
@@ -272,6 +282,73 @@ static enum wr_code take_in(struct wr_quarantine *q, struct wr_source *src, cons
 	return code == WR_OK ? look_at_special(q, &q->intake.special, cancel, err) : code;
 }
 
+/* ---- histories that end before their beginning ---- */
+
+static enum wr_code to_set(struct wr_oidmap *set, const struct wr_oids *list, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	for (size_t i = 0; list && i < list->len && code == WR_OK; i++)
+		code = wr_oidmap_add(set, &list->v[i], 0, NULL, err);
+	return code;
+}
+
+/*
+ * Whose parents need not come: the new repository's ends, or those that the repository has. One that no ref reaches is
+ * no end: it may be past its grace before this is appended.
+ */
+static enum wr_code find_cut(struct wr_oidmap *cut, const struct wr_quarantine *q, struct wr_error *err)
+{
+	WR_AUTO_S(wr_oids) roots = {NULL, 0, 0};
+	enum wr_code code = wr_snapshot_roots(&roots, q->snap, err);
+	struct wr_place place;
+
+	for (size_t i = 0; i < roots.len && code == WR_OK; i++)
+		if (wr_snapshot_find(&place, q->snap, &roots.v[i]) && !wr_snapshot_unreached(q->snap, place))
+			code = wr_oidmap_add(cut, &roots.v[i], 0, NULL, err);
+	return code == WR_OK ? to_set(cut, q->ends, err) : code;
+}
+
+/* A commit that came, and has parents. */
+static enum wr_code is_end(bool *out, const struct wr_quarantine *q, const struct wr_snapshot *with,
+			   const struct wr_oid *oid, struct wr_error *err)
+{
+	const struct wr_incoming in = incoming(q);
+	WR_AUTO_S(wr_commit) commit = {.parents = NULL};
+	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	enum wr_type type;
+	uint64_t size;
+	enum wr_code code = stat_any(&type, &size, q, with, oid, err);
+
+	*out = false;
+	if (code == WR_E_NOT_THERE || (code == WR_OK && type != WR_COMMIT))
+		return WR_OK;
+	if (code == WR_OK && (code = wr_incoming_read(&obj, &in, with, oid, err)) == WR_OK)
+		code = wr_commit_parse(&commit, wr_str_n(obj.data, obj.size), err);
+	*out = commit.parent_count > 0;
+	return code;
+}
+
+static enum wr_code find_ended(struct wr_quarantine *q, struct wr_error *err)
+{
+	WR_AUTO(wr_snapshot) *with = NULL;
+	WR_AUTO_S(wr_oidmap) met = {.cap = 0};
+	enum wr_code code = with_pack(&with, q, err);
+
+	for (size_t i = 0; i < q->ends->len && code == WR_OK; i++) {
+		const struct wr_oid *oid = &q->ends->v[i];
+		bool end = false, added;
+
+		if ((code = wr_oidmap_add(&met, oid, 0, &added, err)) == WR_OK && added)
+			code = is_end(&end, q, with, oid, err);
+		if (code == WR_OK && end)
+			code = wr_oids_add(&q->ended, oid, err);
+	}
+	return code;
+}
+
+/* ---- a pack ---- */
+
 enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src, const struct wr_progress *progress,
 				const struct wr_cancel *cancel, struct wr_error *err)
 {
@@ -285,18 +362,21 @@ enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src, 
 					       .room = q->room};
 	struct wr_index_rules rules = {.fsck = &q->rules};
 	WR_AUTO_S(wr_oidmap) roots = {.cap = 0};
-	enum wr_code code = WR_OK;
+	WR_AUTO_S(wr_oidmap) cut = {.cap = 0};
+	enum wr_code code;
 
 	if (q->used || q->adding)
 		return wr_fail(err, WR_E_INTERNAL, "a quarantine takes one pack");
 	q->used = true;
-	for (size_t i = 0; q->shallow && i < q->shallow->len && code == WR_OK; i++)
-		code = wr_oidmap_add(&roots, &q->shallow->v[i], 0, NULL, err);
-	if (code != WR_OK)
+	if ((code = to_set(&roots, q->shallow, err)) != WR_OK || (code = find_cut(&cut, q, err)) != WR_OK)
 		return code;
 	if (roots.len)
 		rules.roots = &roots;
+	if (cut.len)
+		rules.cut = &cut;
 	code = take_in(q, src, &limits, &rules, progress, cancel, err);
+	if (code == WR_OK && q->ends)
+		code = find_ended(q, err);
 	/* A repository that was deleted meanwhile looks empty, and what the pack builds on is missed. */
 	if ((code == WR_E_BAD_PACK || code == WR_E_SHALLOW_ROOT) && atomic_load(&q->repo->dead))
 		return wr_fail(err, WR_E_NOT_THERE, "The repository was deleted");

@@ -8,7 +8,6 @@
 
 /* Flags of nodes. */
 #define SEEN 1u
-#define STOP 2u /* the repository's own history ends here */
 
 struct wr_reach {
 	struct wr_snapshot *snap;
@@ -194,16 +193,6 @@ static enum wr_code enter_refs(struct reaching *w)
 	return code;
 }
 
-static enum wr_code set_stops(struct reaching *w)
-{
-	WR_AUTO_S(wr_oids) shallow = {NULL, 0, 0};
-	enum wr_code code = WR_OK;
-
-	if (w->r->snap->stored)
-		code = wr_refsfile_shallow(&shallow, w->r->snap->stored, w->err);
-	return code == WR_OK ? wr_graph_flag(&w->g, &shallow, STOP, w->err) : code;
-}
-
 static enum wr_code enter_direct(struct reaching *w, const struct wr_oid *oid)
 {
 	struct wr_place place;
@@ -227,14 +216,14 @@ static enum wr_code walk(bool *whole, struct reaching *w)
 {
 	enum wr_code code = wr_marks_init(&w->marks, w->r->snap, w->err);
 
-	if (code == WR_OK && (code = set_stops(w)) == WR_OK)
+	if (code == WR_OK)
 		code = enter_refs(w);
 	while (code == WR_OK && w->heap.len && !w->trees.stop) {
 		struct wr_node n = w->g.nodes[wr_heap_pop(&w->heap, &w->g)];
 
 		if (w->asked)
 			code = wr_trees_walk(&w->trees, &n.tree, w->err);
-		for (uint32_t i = 0; i < n.parent_count && !(n.flags & STOP) && code == WR_OK; i++) {
+		for (uint32_t i = 0; i < n.parent_count && code == WR_OK; i++) {
 			struct wr_oid parent = w->g.nodes[w->g.edges[n.parents + i]].oid;
 
 			code = enter(w, &parent);

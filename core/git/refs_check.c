@@ -166,6 +166,8 @@ static enum wr_code check_commit(struct wr_refs_check *check, const struct wr_oi
 	}
 	if (wr_commit_parse(&c, bytes, &why) != WR_OK)
 		return malformed(oid, WR_COMMIT, &why, err);
+	if (check->cut && wr_oidmap_has(check->cut, oid))
+		c.parent_count = 0;
 	code = refer(check, &c.tree, WR_TREE, false, err);
 	for (size_t i = 0; i < c.parent_count && code == WR_OK; i++)
 		code = refer(check, &c.parents[i], WR_COMMIT, root, err);

@@ -25,6 +25,7 @@ struct wr_refs_check {
 	const struct wr_fsck_rules *rules; /* NULL: nothing is looked at but what readers need */
 	/* NULL, or commits at which the sender's history ends: who has parents that are nowhere is a shallow root. */
 	const struct wr_oidmap *roots;
+	const struct wr_oidmap *cut; /* NULL, or commits whose parents the repository does without: nobody asks for them */
 	struct wr_oidmap seen;	     /* what was referred to and is not in the snapshot: type, and whether it came */
 	size_t missing;		     /* of seen, those that have not come */
 	size_t rootless;	     /* of seen, those beside them that only roots refer to, and that have not come */

@@ -350,3 +350,13 @@ enum wr_code wr_snapshot_roots(struct wr_oids *out, const struct wr_snapshot *sn
 	out->len = 0;
 	return snap->stored ? wr_refsfile_shallow(out, snap->stored, err) : WR_OK;
 }
+
+enum wr_code wr_snapshot_ends(struct wr_oidmap *out, const struct wr_snapshot *snap, struct wr_error *err)
+{
+	WR_AUTO_S(wr_oids) roots = {NULL, 0, 0};
+	enum wr_code code = wr_snapshot_roots(&roots, snap, err);
+
+	for (size_t i = 0; i < roots.len && code == WR_OK; i++)
+		code = wr_oidmap_add(out, &roots.v[i], 0, NULL, err);
+	return code;
+}

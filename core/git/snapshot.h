@@ -38,6 +38,8 @@ const struct wr_ref *wr_snapshot_ref(const struct wr_snapshot *snap, struct wr_s
 
 /* The commits at which the repository's own history ends, though they name parents (gitprotocol-pack, "shallow"). */
 WR_MUST_CHECK enum wr_code wr_snapshot_roots(struct wr_oids *out, const struct wr_snapshot *snap, struct wr_error *err);
+/* The same as a set. */
+WR_MUST_CHECK enum wr_code wr_snapshot_ends(struct wr_oidmap *out, const struct wr_snapshot *snap, struct wr_error *err);
 
 struct wr_object {
 	enum wr_type type;

@@ -230,13 +230,18 @@ static enum wr_code never_mind(void *arg, const struct wr_oid *oid, enum wr_type
 	return WR_OK;
 }
 
-/* What a ref was between the last checkpoint and this one was shown to clients, who may build on it. */
+/*
+ * What a ref was between the last checkpoint and this one was shown to clients, who may build on it. So was what somebody
+ * stored without a ref though it was there: of a record without updates all rows count.
+ */
 static enum wr_code walk_from_record(struct wr_unreached *u, const struct wr_journal *j, uint32_t i)
 {
 	WR_AUTO_S(wr_record) record = {0};
 	uint32_t first;
 	enum wr_code code = wr_journal_record(&record, &first, j, i, u->err);
 
+	for (uint32_t k = 0; code == WR_OK && record.update_count == 0 && k < record.object_count; k++)
+		code = wr_closure_walk_from(u->closure, &record.objects[k].oid, u->err);
 	for (uint32_t k = 0; code == WR_OK && k < record.update_count; k++)
 		if (!wr_oid_zero(&record.updates[k].new))
 			code = wr_closure_walk_from(u->closure, &record.updates[k].new, u->err);

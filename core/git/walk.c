@@ -210,7 +210,7 @@ static enum wr_code by_levels(struct wr_nums *queue, struct wr_graph *g, uint32_
 
 			if ((code = wr_graph_load(g, node, err)) != WR_OK)
 				return code;
-			if (level >= depth) {
+			if (level >= depth || g->nodes[node].flags & WR_NODE_ROOT) {
 				g->nodes[node].flags |= CUT;
 				continue;
 			}
@@ -317,12 +317,44 @@ enum wr_code wr_walk_choice(bool *any, struct wr_oids *shallow, struct wr_oids *
 		return code;
 	for (size_t i = 0; i < kept.len && code == WR_OK; i++) {
 		const struct wr_node *n = &g.nodes[kept.v[i]];
-		bool root = parent_left_out(&g, n);
+		bool root = n->flags & WR_NODE_ROOT || parent_left_out(&g, n);
 
 		if (root != ((n->flags & CLIENT) != 0))
 			code = wr_oids_add(root ? shallow : unshallow, &n->oid, err);
 	}
 	if (code == WR_OK)
 		*any = kept.len > 0;
+	return code;
+}
+
+/* ---- the repository's own roots ---- */
+
+enum wr_code wr_walk_roots(struct wr_oids *out, const struct wr_snapshot *snap, const struct wr_oids *wants,
+			   const struct wr_oids *client_shallow, const struct wr_cancel *cancel, struct wr_error *err)
+{
+	WR_AUTO_S(wr_graph) g = {.snap = snap, .cancel = cancel};
+	WR_AUTO_S(wr_nums) todo = {NULL, 0, 0};
+	WR_AUTO_S(wr_oids) all = {NULL, 0, 0};
+	enum wr_code code = wr_snapshot_roots(&all, snap, err);
+
+	if (code != WR_OK || all.len == 0 || (code = wr_graph_flag(&g, client_shallow, CLIENT, err)) != WR_OK ||
+	    (code = want_nodes(&todo, &g, wants, QUEUED, err)) != WR_OK)
+		return code;
+	while (todo.len && code == WR_OK) {
+		uint32_t node = todo.v[--todo.len];
+
+		if (g.nodes[node].flags & CLIENT)
+			continue;
+		if ((code = wr_graph_load(&g, node, err)) == WR_OK && g.nodes[node].flags & WR_NODE_ROOT)
+			code = wr_oids_add(out, &g.nodes[node].oid, err);
+		for (uint32_t i = 0; i < g.nodes[node].parent_count && code == WR_OK; i++) {
+			uint32_t parent = g.edges[g.nodes[node].parents + i];
+
+			if (g.nodes[parent].flags & QUEUED)
+				continue;
+			g.nodes[parent].flags |= QUEUED;
+			code = wr_nums_add(&todo, parent, err);
+		}
+	}
 	return code;
 }

@@ -32,8 +32,8 @@ WR_MUST_CHECK enum wr_code wr_walk_parents(struct wr_oids *out, int64_t *oldest,
 /*
  * A depth limit applied (gitprotocol-pack, "shallow" lines). depth counts commits from each want, 1 is the want alone.
  * shallow gets the commits at which history now ends for the client, all of just this depth (also those that have no
- * parents, as git counts them), and which it did not name as shallow itself; unshallow gets those of client_shallow that
- * now have their parents.
+ * parents, as git counts them) and the repository's own roots above it, and which it did not name as shallow itself;
+ * unshallow gets those of client_shallow that now have their parents.
  */
 WR_MUST_CHECK enum wr_code wr_walk_depth(struct wr_oids *shallow, struct wr_oids *unshallow,
 					 const struct wr_snapshot *snap, const struct wr_oids *wants,
@@ -49,5 +49,13 @@ WR_MUST_CHECK enum wr_code wr_walk_choice(bool *any, struct wr_oids *shallow, st
 					  const struct wr_oids *nots, int64_t since,
 					  const struct wr_oids *client_shallow, const struct wr_cancel *cancel,
 					  struct wr_error *err);
+
+/*
+ * The repository's own roots (wr_snapshot_roots()) that wants reach without passing a root of the client's, but for those
+ * that are such themselves. Costs nothing where the repository has none.
+ */
+WR_MUST_CHECK enum wr_code wr_walk_roots(struct wr_oids *out, const struct wr_snapshot *snap,
+					 const struct wr_oids *wants, const struct wr_oids *client_shallow,
+					 const struct wr_cancel *cancel, struct wr_error *err);
 
 #endif

@@ -107,6 +107,25 @@ static enum wr_code push_commit(struct fx *f, const char *ref, const struct wr_o
 	return push(f, wr_buf_str(&pack), ref, oid);
 }
 
+/* Stores what src has of this commit beyond another one (may be NULL), without a ref. */
+static void keep_commit(struct fx *f, const struct wr_oid *oid, const struct wr_oid *beyond)
+{
+	WR_AUTO_S(wr_buf) pack = WR_BUF_INIT(64u << 20);
+	struct wr_change change = {.keep = true};
+	WR_AUTO(wr_quarantine) *q = NULL;
+	char hex[WR_OID_HEX + 1], old[WR_OID_HEX + 2] = "";
+
+	wr_oid_hex(hex, oid);
+	if (beyond) {
+		old[0] = '^';
+		wr_oid_hex(old + 1, beyond);
+	}
+	sh_out(f, &pack, "printf '%%s\\n' %s %s | git -C src pack-objects -q --revs --thin --stdout", hex, old);
+	assert_ok(take_pack(&q, f, wr_buf_str(&pack)));
+	change.objects = q;
+	assert_ok(wr_git_append(f->repo, &change, &f->err));
+}
+
 static uint64_t role_objects(struct fx *f, const char *role)
 {
 	WR_AUTO_S(wr_git_info) info = {0};
@@ -1387,10 +1406,123 @@ static void pushes_that_take_long(void **state)
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, fx_teardown)
 
+/* ---- stored without a ref ---- */
+
+static void kept_without_a_ref(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct wr_oid a, b;
+	size_t refs;
+
+	/* Also as the first thing that a repository gets. */
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, &a, "b");
+	keep_commit(f, &a, NULL);
+	assert_true(has(f, &a));
+	restart(f);
+	keep_commit(f, &b, &a);
+	assert_true(has(f, &a) && has(f, &b));
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	wr_snapshot_refs(snap, &refs);
+	assert_int_equal(refs, 0);
+	verify(f);
+	assert_true(checkpoint(f));
+	assert_int_equal(role_objects(f, "cruft"), 6);
+	restart(f);
+	assert_true(has(f, &a) && has(f, &b));
+	verify(f);
+	clock_ms += GRACE - HOUR;
+	/* A branch makes them whole again. */
+	assert_ok(push(f, WR_S(""), "refs/heads/a", &a));
+	checkpoint(f);
+	assert_int_equal(role_objects(f, "base"), 3);
+	clock_ms += GRACE / 8;
+	assert_true(checkpoint(f));
+	assert_true(has(f, &a));
+	assert_false(has(f, &b));
+	verify(f);
+}
+
+/* Whoever stores what is there already may count on it for as long as on what was not. */
+static void kept_again_is_young_again(void **state)
+{
+	struct fx *f = *state;
+	struct wr_oid a, b, c;
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, &a, "b");
+	new_commit(f, &c, NULL, "c");
+	keep_commit(f, &b, NULL);
+	assert_true(checkpoint(f));
+	clock_ms += GRACE - HOUR;
+	keep_commit(f, &b, NULL);
+	assert_true(checkpoint(f));
+	clock_ms += 2 * HOUR;
+	assert_ok(push_commit(f, "refs/heads/c", &c, NULL));
+	assert_true(checkpoint(f));
+	assert_true(has(f, &a) && has(f, &b));
+	verify(f);
+	clock_ms += GRACE + GRACE / 8;
+	assert_true(checkpoint(f));
+	assert_false(has(f, &a) || has(f, &b));
+	verify(f);
+}
+
+/* The commit alone is there again; what it refers to is as old as it was, and must not go before it. */
+static void what_kept_ones_refer_to_stays_with_them(void **state)
+{
+	struct fx *f = *state;
+	struct wr_oid a, b, c;
+
+	new_commit(f, &a, NULL, "a");
+	new_commit(f, &b, &a, "b");
+	new_commit(f, &c, NULL, "c");
+	keep_commit(f, &a, NULL);
+	assert_true(checkpoint(f));
+	clock_ms += GRACE - HOUR;
+	keep_commit(f, &b, &a);
+	assert_true(checkpoint(f));
+	clock_ms += 2 * HOUR;
+	assert_ok(push_commit(f, "refs/heads/c", &c, NULL));
+	assert_true(checkpoint(f));
+	assert_true(has(f, &a) && has(f, &b));
+	verify(f);
+}
+
+static void kept_whatever_becomes_of_updates(void **state)
+{
+	struct fx *f = *state;
+	struct wr_ref_update u = {.name = WR_S("refs/heads/x")};
+	struct wr_change change = {.updates = &u, .count = 1};
+	WR_AUTO_S(wr_buf) pack = WR_BUF_INIT(1 << 20);
+	char hex[WR_OID_HEX + 1];
+	struct wr_oid a;
+
+	new_commit(f, &a, NULL, "a");
+	wr_oid_hex(hex, &a);
+	u.new = u.old = a;
+	sh_out(f, &pack, "printf '%%s\\n' %s | git -C src pack-objects -q --revs --stdout", hex);
+	for (unsigned i = 0; i < 2; i++) {
+		WR_AUTO(wr_quarantine) *q = NULL;
+
+		assert_ok(take_pack(&q, f, wr_buf_str(&pack)));
+		change.objects = q;
+		change.keep = i > 0;
+		assert_ok(wr_git_append(f->repo, &change, &f->err));
+		assert_int_equal(u.result, WR_E_REF_CONFLICT);
+		assert_int_equal(has(f, &a), i > 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(kept_for_its_grace_and_then_gone),
+		T(kept_without_a_ref),
+		T(kept_again_is_young_again),
+		T(what_kept_ones_refer_to_stays_with_them),
+		T(kept_whatever_becomes_of_updates),
 		T(referred_to_in_time_it_is_whole_again),
 		T(what_a_young_one_needs_stays),
 		T(a_push_beside_the_checkpoint_that_drops),
