@@ -24,6 +24,14 @@ static void drop_empty(struct wr_str *s)
 		s->ptr = NULL;
 }
 
+/* libcurl takes any number of slashes before the host; what has none there is a slip of the pen. */
+static bool has_host(struct wr_str url)
+{
+	const char *mark = url.len ? memmem(url.ptr, url.len, "://", 3) : NULL;
+
+	return mark && mark + 3 < url.ptr + url.len && mark[3] != '/';
+}
+
 static enum wr_code check_url(struct wr_str url, const char *field, struct wr_error *err)
 {
 	WR_AUTO_S(wr_net_url) parts = {NULL, NULL, NULL, NULL};
@@ -32,6 +40,9 @@ static enum wr_code check_url(struct wr_str url, const char *field, struct wr_er
 		if ((unsigned char)url.ptr[i] <= ' ' || url.ptr[i] == 0x7f)
 			return wr_fail(err, WR_E_INVALID_REQUEST,
 				       "The field %s has a space or a control character; encode it as %%XX", field);
+	if (!has_host(url))
+		return wr_fail(err, WR_E_INVALID_REQUEST, "The field %s has to be a URL: http:// or https://, a host and a path",
+			       field);
 	return wr_net_url_split(&parts, url, err);
 }
 

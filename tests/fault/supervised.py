@@ -253,7 +253,9 @@ def upgrade(server):
 @test
 def an_upgrade_goes_on_beside_workers_that_still_serve(t):
     """So many of them; where there are more, the oldest has to end."""
-    server = t.own_server(flags=["--stop-timeout", "500ms", "--public-url", "serve"])
+    os.mkdir(t.path("data"), 0o700)
+    os.symlink(t.path("data"), t.path("serve"))
+    server = t.own_server(data=t.path("data"), cwd=t.tmp, flags=["--stop-timeout", "500ms", "--data", "serve"])
     account = server.account()
     pushes, busy = [], []
     for n in range(5):

@@ -5,18 +5,9 @@ import re
 import ssl
 import urllib.parse
 
+from harness import reference
 from harness.core import expect, same, slowness
 
-# Codes outside the SDK's table carry `description`; fields that go with a code (the compatibility notes).
-OWN_CODES = {"METHOD_NOT_ALLOWED", "PAYLOAD_TOO_LARGE", "RATE_LIMITED", "REF_CONFLICT", "UNSUPPORTED_MEDIA_TYPE",
-             "STORAGE_FULL"}
-FIELDS = {"UNAUTHORIZED_ERROR": {"route", "reason"}, "REPOSITORY_NOT_FOUND": {"repoId"}, "BRANCH_NOT_FOUND": {"branch"},
-          "REF_CONFLICT": {"ref", "expected", "actual"}}
-STATUS = {"GIT_INVALID_REQUEST": 400, "SOURCE_IMPORT_CONFLICT": 400, "UNAUTHORIZED_ERROR": 401, "FORBIDDEN": 403,
-          "GIT_REPOSITORY_ACCESS_DENIED": 403, "EXPECTED_SERVICE": 403, "INVALID_SERVICE": 403, "NOT_FOUND": 404,
-          "IDENTITY_NOT_FOUND": 404, "GIT_REPOSITORY_NOT_FOUND": 404, "PERMISSION_NOT_FOUND": 404,
-          "REPOSITORY_NOT_FOUND": 404, "BRANCH_NOT_FOUND": 404, "METHOD_NOT_ALLOWED": 405,
-          "PERMISSION_ALREADY_EXISTS": 409, "PAYLOAD_TOO_LARGE": 413, "UNSUPPORTED_MEDIA_TYPE": 415, "UNAVAILABLE": 503}
 UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 
@@ -56,14 +47,14 @@ class Reply:
 
 
 def check_error(reply, code, **fields):
-    same(reply.status, STATUS[code], f"{reply.what}: status for {code} with {reply.body[:300]!r}")
+    row = reference.document().codes[code]
+    same(reply.status, row["status"], f"{reply.what}: status for {code} with {reply.body[:300]!r}")
     same(reply.header("Content-Type"), "application/json", f"{reply.what}: Content-Type")
     value = reply.json
     same(value.get("code"), code, f"{reply.what}: code")
-    wanted = {"code", "message"} | FIELDS.get(code, set()) | ({"description"} if code in OWN_CODES else set())
-    same(set(value), wanted, f"{reply.what}: members of {code}")
+    same(set(value), {"code", "message", *row["fields"]}, f"{reply.what}: members of {code}")
     expect(isinstance(value["message"], str) and value["message"], f"{reply.what}: message", value)
-    if code in OWN_CODES:
+    if not row["sdk"]:
         same(value["description"], value["message"], f"{reply.what}: description")
     for key, wanted_value in fields.items():
         same(value[key], wanted_value, f"{reply.what}: {key}")
@@ -134,6 +125,7 @@ class Api:
         if answer.will_close:
             self.close()
         check_every(reply, self.cors)
+        reference.check(method, path, reply)
         return reply
 
     def get(self, path, **options):
