@@ -293,11 +293,11 @@ def visibility_can_be_read_and_set(t):
 @test
 def json_bodies_have_a_bound(t):
     account = t.account
-    fits = b'{"name": "fits"' + b" " * (65536 - 16) + b"}"
-    same(len(fits), 65536, "the body's size")
-    account.api.post("/git/v1/repo", fits).ok(["repoId"])
-    account.api.post("/git/v1/repo", fits + b" ").error("PAYLOAD_TOO_LARGE")
-    account.api.put(account.repo().path + "/visibility", b" " * 1000000).error("PAYLOAD_TOO_LARGE")
+    path = account.repo().path + "/visibility"
+    fits = b'{"visibility": "public"}'.ljust(65536)
+    account.api.put(path, fits).empty()
+    account.api.put(path, fits + b" ").error("PAYLOAD_TOO_LARGE")
+    account.api.put(path, b" " * 1000000).error("PAYLOAD_TOO_LARGE")
     account.api.post("/git/v1/repo", {"name": "after"}).ok(["repoId"])
 
 

@@ -340,7 +340,7 @@ def the_connection_goes_on_after_each_kind_of_error_or_says_that_it_ends(t):
              "wrong method": f"DELETE {git.refs} HTTP/1.1\r\n{git.own}\r\n".encode(), "401": git.post("upload", git.wants).replace(git.own.encode(), nobody.encode()),
              "401 for a push": git.post("receive", git.pushed).replace(git.own.encode(), nobody.encode()),
              "401 before the body": git.head("receive", "Expect: 100-continue", "Content-Length: 100000", "").replace(git.own, nobody).encode(),
-             "413": f"POST /git/v1/repo HTTP/1.1\r\n{git.own}Content-Length: 70000\r\n\r\n".encode() + b" " * 70000,
+             "413": f"PUT /git/v1/repo/{git.repo.id}/visibility HTTP/1.1\r\n{git.own}Content-Length: 70000\r\n\r\n".encode() + b" " * 70000,
              "413 before the body": f"POST /git/v1/repo HTTP/1.1\r\n{git.own}Content-Length: 70000000000\r\n\r\n".encode(),
              "no JSON": f"POST /git/v1/repo HTTP/1.1\r\n{git.own}Content-Length: 3\r\n\r\n{{x}}".encode(),
              "two hosts": f"GET /healthz HTTP/1.1\r\n{git.own}Host: y\r\n\r\n".encode(),
@@ -402,8 +402,9 @@ def a_body_that_is_too_long_is_refused_before_it_is_sent(t):
 @test
 def a_chunked_body_that_grows_too_long_is_413(t):
     account = t.account
+    path = f"{account.repo().path}/visibility"
     with Raw(t.server) as raw:
-        raw.send(f"POST /git/v1/repo HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {account.key}\r\nTransfer-Encoding: chunked\r\n\r\n")
+        raw.send(f"PUT {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {account.key}\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
         for _ in range(20):
             raw.send(chunk)

@@ -83,7 +83,7 @@ def cors_is_on_every_kind_of_reply(t):
     api.request("PATCH", "/healthz", headers=origin).error("METHOD_NOT_ALLOWED")
     api.get("/auth/v1/whoami", headers=origin, credential="rubbish").error("UNAUTHORIZED_ERROR")
     api.post("/git/v1/repo", b"{", headers=origin).error("GIT_INVALID_REQUEST")
-    api.post("/git/v1/repo", b"{" + b" " * 70000, headers=origin).error("PAYLOAD_TOO_LARGE")
+    api.put(f"{account.repo().path}/visibility", b"{" + b" " * 70000, headers=origin).error("PAYLOAD_TOO_LARGE")
     same(api.get(f"/{uuid.uuid4()}/info/refs?service=git-upload-pack", headers=origin).status, 404, "an unknown repository")
     same(api.get(f"/{uuid.uuid4()}/info/refs?service=git-upload-pack", headers=origin, credential=None).status, 401, "none")
 
