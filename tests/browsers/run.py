@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make test-browsers: isomorphic-git in headless Chromium, from another origin through CORS."""
+"""make test-browsers: in headless Chromium, isomorphic-git from another origin through CORS, and the page at /docs."""
 import argparse
 import os
 import shutil
@@ -57,36 +57,43 @@ class World:
             shutil.rmtree(self.tmp, ignore_errors=True)
 
 
-def chromium(world):
+def run(world, script, **env):
     from harness.node import packages
-    browser = shutil.which("chromium")
-    modules = packages(HERE, "browsers")
-    out = command("node", os.path.join(HERE, "chromium.mjs"), env={
-        "MODULES": modules, "CHROMIUM": browser, "HOME": world.tmp, "WARREN": world.server.url, "REPO": world.url, "REPO_ID": world.repo.id,
-        "TOKEN": world.token, "READER": world.reader, "TMPDIR": world.tmp})
+    out = command("node", os.path.join(HERE, script), env={
+        "MODULES": packages(HERE, "browsers"), "CHROMIUM": shutil.which("chromium"), "HOME": world.tmp, "TMPDIR": world.tmp,
+        "WARREN": world.server.url, **env})
     print("     " + out.strip().replace("\n", "\n     "))
+
+
+def chromium(world):
+    run(world, "chromium.mjs", REPO=world.url, REPO_ID=world.repo.id, TOKEN=world.token, READER=world.reader)
     world.check_pushed("from-the-browser", "hello from a page\n")
 
 
+def docs(world):
+    run(world, "docs.mjs")
+
+
 def main():
-    p = argparse.ArgumentParser(description="Clones and pushes with isomorphic-git in Chromium.")
+    p = argparse.ArgumentParser(description="Clones and pushes with isomorphic-git in Chromium, and looks at /docs with it.")
     p.add_argument("--warren", default="build/release/warren")
     args = p.parse_args()
     os.environ["WARREN_BIN"] = os.path.abspath(args.warren)
-    print("== chromium", flush=True)
-    world = None
-    try:
-        world = World()
-        chromium(world)
-        world.close(check=True)
-    except Exception:
-        print(f"FAIL chromium\n{traceback.format_exc()[-6000:]}{world.server.log_tail() if world else ''}")
-        if world:
-            world.close(check=False)
-        print("0 passed, 1 failed")
-        return 1
-    print("1 passed, 0 failed")
-    return 0
+    failed = 0
+    for name, part in (("chromium", chromium), ("docs", docs)):
+        print(f"== {name}", flush=True)
+        world = None
+        try:
+            world = World()
+            part(world)
+            world.close(check=True)
+        except Exception:
+            failed += 1
+            print(f"FAIL {name}\n{traceback.format_exc()[-6000:]}{world.server.log_tail() if world else ''}")
+            if world:
+                world.close(check=False)
+    print(f"{2 - failed} passed, {failed} failed")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
