@@ -70,19 +70,16 @@ static enum wr_code reach(struct cutting *c, struct wr_oids *list, const struct 
 	return code == WR_OK && added ? wr_oids_add(list, oid, err) : code;
 }
 
-/* The parents of one level, or (last) whether they are there for another reason. */
+/* The parents of one level; the last one ends there, also where another ref has a parent of it, as git cuts. */
 static enum wr_code step(struct cutting *c, const struct wr_oid *oid, bool last, struct wr_error *err)
 {
 	WR_AUTO_S(wr_commit) commit = {.parents = NULL};
 	bool cut = wr_oidmap_has(&c->ends, oid);
 	enum wr_code code = wr_view_commit(&commit, c->v, oid, err);
 
-	for (size_t i = 0; i < commit.parent_count && code == WR_OK; i++) {
-		if (last)
-			cut = cut || !wr_oidmap_has(&c->seen, &commit.parents[i]);
-		else
-			code = reach(c, &c->below, &commit.parents[i], err);
-	}
+	for (size_t i = 0; i < commit.parent_count && code == WR_OK && !last; i++)
+		code = reach(c, &c->below, &commit.parents[i], err);
+	cut = cut || (last && commit.parent_count > 0);
 	return code == WR_OK && cut ? wr_oids_add(&c->roots, oid, err) : code;
 }
 
@@ -157,7 +154,7 @@ static enum wr_code take_pack(struct wr_making *m, struct spool *s, const struct
 		return code;
 	wr_quarantine_taken(q);
 	if (roots->len > 0)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The field source.depth is not served yet");
+		wr_quarantine_roots(q, roots);
 	wr_quarantine_room(q, m->room);
 	if ((code = wr_quarantine_pack(q, &s->source, NULL, m->cancel, err)) != WR_OK)
 		return code;

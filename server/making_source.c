@@ -154,7 +154,7 @@ static enum wr_code take_pack(struct fetching *f, struct wr_source *pack, const 
 	wr_quarantine_taken(q);
 	wr_quarantine_room(q, m->room);
 	if (roots->len > 0)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The field source.depth is not served yet");
+		wr_quarantine_roots(q, roots);
 	code = wr_quarantine_pack(q, pack, m->progress, m->cancel, err);
 	return code == WR_OK ? wr_making_append(m, q, &f->refs, err) : code;
 }
