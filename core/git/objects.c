@@ -288,18 +288,18 @@ enum wr_code wr_snapshot_depth(unsigned *out, const struct wr_snapshot *snap, st
 /* ---- type and size ---- */
 
 /* What a delta makes, from its first bytes. */
-static enum wr_code result_size(uint64_t *size, const struct wr_snapshot *snap, struct wr_place place,
-				const struct wr_stored *s, struct wr_error *err)
+static enum wr_code result_size(uint64_t *size, const struct wr_snapshot *snap, struct wr_place place, uint64_t delta,
+				struct wr_str in, struct wr_error *err)
 {
 	WR_AUTO_S(wr_unzip) unzip = {.ready = false};
-	struct wr_str in = wr_str_n(s->zip, s->zip_len), body;
+	struct wr_str body;
 	uint8_t front[FRONT_MAX + 1];
 	uint64_t base_size;
 	enum wr_zip zc;
 	size_t got, used;
 
-	if (s->size <= FRONT_MAX) {
-		got = (size_t)s->size;
+	if (delta <= FRONT_MAX) {
+		got = (size_t)delta;
 		zc = wr_unzip_into(front, &used, &unzip, in, got);
 	} else {
 		zc = wr_unzip_front(front, &got, &unzip, in, 20);
@@ -309,6 +309,26 @@ static enum wr_code result_size(uint64_t *size, const struct wr_snapshot *snap, 
 	if (zc != WR_ZIP_OK || !wr_delta_sizes(&base_size, size, &body, wr_str_n(front, got)))
 		return damaged(snap, place, err);
 	return WR_OK;
+}
+
+/* Without the type, for which a delta would have to be followed to its root. */
+static enum wr_code size_at(uint64_t *size, const struct wr_snapshot *snap, struct wr_place place, struct wr_error *err)
+{
+	const struct wr_pack *p = pack_of(snap, place);
+	struct wr_row_entry row;
+	struct wr_str zip;
+	unsigned kind;
+	enum wr_code code;
+
+	if (!p) {
+		row_of(&row, snap, place);
+		*size = row.size;
+		return WR_OK;
+	}
+	code = wr_pack_front(&kind, size, &zip, p, place.pos, err);
+	if (code == WR_OK && (kind == WR_OFS_DELTA || kind == WR_REF_DELTA))
+		code = result_size(size, snap, place, *size, zip, err);
+	return code;
 }
 
 static enum wr_code stat_at(enum wr_type *type, uint64_t *size, const struct wr_snapshot *snap, struct wr_place place,
@@ -333,7 +353,7 @@ static enum wr_code stat_at(enum wr_type *type, uint64_t *size, const struct wr_
 		return WR_OK;
 	if ((code = wr_snapshot_stored(&s, snap, place, err)) != WR_OK)
 		return code;
-	return result_size(size, snap, place, &s, err);
+	return result_size(size, snap, place, s.size, wr_str_n(s.zip, s.zip_len), err);
 }
 
 enum wr_code wr_snapshot_stat(const struct wr_snapshot *snap, const struct wr_oid *oid, enum wr_type *type,
@@ -346,7 +366,8 @@ enum wr_code wr_snapshot_stat(const struct wr_snapshot *snap, const struct wr_oi
 
 	if (!wr_snapshot_find(&place, snap, oid))
 		return absent(snap, oid, err);
-	if ((code = stat_at(&found_type, &found_size, snap, place, err)) != WR_OK)
+	code = type ? stat_at(&found_type, &found_size, snap, place, err) : size_at(&found_size, snap, place, err);
+	if (code != WR_OK)
 		return code;
 	if (type)
 		*type = found_type;

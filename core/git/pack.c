@@ -14,6 +14,7 @@
 
 #include "core/git/guard.h"
 
+#define NEAR 24u /* ids */
 #define IDX_HEAD (8 + 256 * 4)
 #define IDX_ROW (WR_OID_RAW + 4 + 4)
 
@@ -193,12 +194,44 @@ bool wr_pack_finds(const struct wr_pack *p, const struct wr_oid *oid)
 	return range(&lo, &hi, p, oid->id[0]);
 }
 
+static bool is_before(const struct wr_pack *p, uint32_t pos, const struct wr_oid *oid)
+{
+	return memcmp(p->names + (size_t)pos * WR_OID_RAW, oid->id, WR_OID_RAW) < 0;
+}
+
+/*
+ * Ids are spread evenly, so an id is mostly within a few dozen places of where its next bytes say, and looking there spares
+ * most of the memory that a search from the middle would have to fetch. Where it is not, the steps grow.
+ */
+static void narrow(uint32_t *lo, uint32_t *hi, const struct wr_pack *p, const struct wr_oid *oid)
+{
+	uint32_t n = *hi - *lo, step = NEAR, guess, at;
+
+	if (n < 4 * NEAR)
+		return;
+	guess = at = *lo + (uint32_t)((uint64_t)wr_be32(oid->id + 1) * n >> 32);
+	if (is_before(p, guess, oid)) {
+		for (; step < *hi - guess && is_before(p, guess + step, oid); step *= 2)
+			at = guess + step;
+		*lo = at + 1;
+		if (step < *hi - guess)
+			*hi = guess + step + 1;
+	} else {
+		for (; step <= guess - *lo && !is_before(p, guess - step, oid); step *= 2)
+			at = guess - step;
+		*hi = at + 1;
+		if (step <= guess - *lo)
+			*lo = guess - step + 1;
+	}
+}
+
 bool wr_pack_find(uint32_t *pos, const struct wr_pack *p, const struct wr_oid *oid)
 {
 	uint32_t lo, hi;
 
 	if (!range(&lo, &hi, p, oid->id[0]))
 		return false;
+	narrow(&lo, &hi, p, oid);
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
 		int c = memcmp(oid->id, p->names + (size_t)mid * WR_OID_RAW, WR_OID_RAW);
@@ -524,6 +557,27 @@ enum wr_code wr_pack_entry_ranked(struct wr_entry *out, const struct wr_pack *p,
 		return bad_entry(p, e.at, "bad kind of entry", err);
 	}
 	*out = e;
+	return WR_OK;
+}
+
+enum wr_code wr_pack_front(unsigned *kind, uint64_t *size, struct wr_str *zip, const struct wr_pack *p, uint32_t pos,
+			   struct wr_error *err)
+{
+	uint64_t at = wr_pack_offset(p, pos), end = p->size - WR_PACK_SUM, distance;
+	const uint8_t *bytes = p->data + at;
+	size_t left, n, base = 0;
+
+	if (at < WR_PACK_HEADER || at >= end)
+		return bad_index(p, err);
+	left = (size_t)(end - at);
+	n = wr_entry_head(kind, size, bytes, left);
+	if (n > 0 && *kind == WR_OFS_DELTA)
+		base = wr_entry_distance(&distance, bytes + n, left - n);
+	else if (n > 0 && *kind == WR_REF_DELTA && left - n > WR_OID_RAW)
+		base = WR_OID_RAW;
+	if (n == 0 || (base == 0 && (*kind < WR_COMMIT || *kind > WR_TAG)))
+		return bad_entry(p, at, "bad entry", err);
+	*zip = wr_str_n((const char *)bytes + n + base, left - n - base);
 	return WR_OK;
 }
 

@@ -56,6 +56,12 @@ bool wr_pack_finds(const struct wr_pack *p, const struct wr_oid *oid);
 /* The position of the first id that is not before this one; count where there is none. */
 uint32_t wr_pack_lower(const struct wr_pack *p, const struct wr_oid *oid);
 void wr_pack_oid(struct wr_oid *out, const struct wr_pack *p, uint32_t pos);
+/*
+ * What an entry's head says, and its zlib stream, with what follows that: its end is not looked for, which in a large pack
+ * costs most of wr_pack_entry().
+ */
+WR_MUST_CHECK enum wr_code wr_pack_front(unsigned *kind, uint64_t *size, struct wr_str *zip, const struct wr_pack *p,
+					 uint32_t pos, struct wr_error *err);
 /* Where the entry begins, as the index says: nothing is known of it. 0: the index is damaged. */
 uint64_t wr_pack_offset(const struct wr_pack *p, uint32_t pos);
 

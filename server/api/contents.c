@@ -1,7 +1,8 @@
 /* Files, folders, and the objects that hold them. */
 #include "core/content/path.h"
 
-#include "core/base/buf.h"
+#include "core/base/json.h"
+#include "core/base/room.h"
 #include "core/git/graph.h"
 #include "server/api/git_json.h"
 #include "server/api/view.h"
@@ -12,6 +13,9 @@
 struct listing {
 	struct wr_view view;
 	struct wr_buf path;
+	struct wr_buf text; /* the answer so far */
+	const struct wr_room *memory;
+	uint64_t held; /* taken of it for the answer */
 	bool recursive;
 	unsigned depth;
 	size_t entries;
@@ -21,61 +25,75 @@ static void listing_fini(struct listing *l)
 {
 	wr_view_fini(&l->view);
 	wr_buf_fini(&l->path);
+	wr_buf_fini(&l->text);
 }
 
-static json_t *item_json(const struct wr_item *item, struct wr_str name, struct wr_str path)
+/* The members of an item, without braces around them. */
+static void put_item(struct wr_buf *out, const struct wr_item *item, struct wr_str name, struct wr_str path)
 {
-	WR_AUTO(json_t) *row = NULL;
 	char hex[WR_OID_HEX + 1];
 
 	wr_oid_hex(hex, &item->oid);
-	if (item->kind == WR_KIND_FILE)
-		row = json_pack("{s:s, s:s, s:I}", "type", "file", "sha", hex, "size", (json_int_t)item->size);
-	else
-		row = json_pack("{s:s, s:s}", "type", "dir", "sha", hex);
-	if (!row || !wr_json_set_bytes(row, "name", name) || !wr_json_set_bytes(row, "path", path))
-		return NULL;
-	return WR_STEAL(row);
+	wr_json_member(out, "type", item->kind == WR_KIND_FILE ? WR_S("file") : WR_S("dir"));
+	wr_json_member(out, "sha", wr_str(hex));
+	if (item->kind == WR_KIND_FILE) {
+		wr_json_key(out, "size");
+		wr_json_int(out, (int64_t)item->size);
+	}
+	wr_json_bytes(out, "name", name);
+	wr_json_bytes(out, "path", path);
 }
 
-static enum wr_code list_entries(json_t **out, struct listing *l, const struct wr_oid *tree, struct wr_error *err);
-
-static enum wr_code add_item(json_t *rows, struct listing *l, const struct wr_item *item, struct wr_str name,
-			     struct wr_error *err)
+/* What the answer takes is counted while it grows. */
+static enum wr_code check_room(struct listing *l, struct wr_error *err)
 {
-	WR_AUTO(json_t) *row = NULL, *children = NULL;
+	if (l->text.cap > l->held) {
+		if (!wr_room_take(l->memory, l->text.cap - l->held, false))
+			return wr_fail(err, WR_E_UNAVAILABLE, "max_buffered reached");
+		l->held = l->text.cap;
+	}
+	return wr_cancelled(l->view.cancel, err);
+}
+
+static enum wr_code list_entries(struct listing *l, const struct wr_oid *tree, struct wr_error *err);
+
+static enum wr_code add_item(struct listing *l, const struct wr_item *item, struct wr_str name, struct wr_error *err)
+{
 	size_t before = l->path.len;
 	enum wr_code code = WR_OK;
 
 	if (++l->entries > ENTRIES_MAX)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "The folder has more than %d entries; ask for its parts",
 			       ENTRIES_MAX);
-	if (l->entries % 1024 == 0 && (code = wr_cancelled(l->view.cancel, err)) != WR_OK)
+	if (l->entries % 1024 == 0 && (code = check_room(l, err)) != WR_OK)
 		return code;
 	if (before > 0)
 		wr_buf_addc(&l->path, '/');
 	wr_buf_adds(&l->path, name);
 	if (!wr_buf_ok(&l->path))
 		return wr_fail(err, WR_E_INVALID_REQUEST, "A path in the folder is too long; ask for its parts");
-	row = item_json(item, name, wr_buf_str(&l->path));
+	wr_json_item(&l->text);
+	wr_buf_addc(&l->text, '{');
+	put_item(&l->text, item, name, wr_buf_str(&l->path));
 	if (item->kind == WR_KIND_FOLDER) {
+		wr_json_key(&l->text, "entries");
 		if (l->recursive)
-			code = list_entries(&children, l, &item->oid, err);
+			code = list_entries(l, &item->oid, err);
 		else
-			children = json_array();
-		if (code == WR_OK && (!row || json_object_set(row, "entries", children) < 0))
-			code = wr_fail_nomem(err);
+			wr_buf_addz(&l->text, "[]");
 	}
+	wr_buf_addc(&l->text, '}');
 	l->path.len = before;
-	return code == WR_OK ? wr_rows_add(rows, WR_STEAL(row), err) : code;
+	return code;
 }
 
-static enum wr_code list_entries(json_t **out, struct listing *l, const struct wr_oid *tree, struct wr_error *err)
+/* The list with its brackets. */
+static enum wr_code list_entries(struct listing *l, const struct wr_oid *tree, struct wr_error *err)
 {
-	WR_AUTO(json_t) *rows = json_array();
 	WR_AUTO_S(wr_items) items = {.rest = {NULL, 0}};
 	enum wr_code code = wr_items_open(&items, &l->view, tree, err);
 
+	wr_buf_addc(&l->text, '[');
 	if (code == WR_OK && ++l->depth > WR_PATH_DEPTH)
 		code = wr_fail(err, WR_E_INVALID_REQUEST, "The folders are nested too deeply; ask for their parts");
 	while (code == WR_OK) {
@@ -84,13 +102,11 @@ static enum wr_code list_entries(json_t **out, struct listing *l, const struct w
 
 		code = wr_items_next(&item, &name, &items, &l->view, err);
 		if (code == WR_OK)
-			code = add_item(rows, l, &item, name, err);
+			code = add_item(l, &item, name, err);
 	}
+	wr_buf_addc(&l->text, ']');
 	l->depth--;
-	if (code != WR_E_NOT_THERE)
-		return code;
-	*out = WR_STEAL(rows);
-	return WR_OK;
+	return code == WR_E_NOT_THERE ? WR_OK : code;
 }
 
 /* The last segment of a path, which may end with a slash. */
@@ -105,34 +121,36 @@ static enum wr_code reply_file(struct wr_request *req, const struct wr_view *v, 
 			       struct wr_str path, struct wr_error *err)
 {
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	WR_AUTO_S(wr_buf) members = WR_BUF_INIT(16 * WR_PATH_MAX);
 	enum wr_code code = wr_snapshot_read(&obj, v->snap, &item->oid, err);
 
 	if (code != WR_OK)
 		return code;
-	return wr_reply_base64(req, item_json(item, name_of(path), path), "content", wr_str_n(obj.data, obj.size), err);
+	put_item(&members, item, name_of(path), path);
+	return wr_reply_base64(req, &members, "content", wr_str_n(obj.data, obj.size), err);
 }
 
 static enum wr_code reply_folder(struct wr_request *req, struct listing *l, const struct wr_item *item,
 				 struct wr_str path, struct wr_error *err)
 {
-	WR_AUTO(json_t) *rows = NULL;
-	json_t *body;
 	enum wr_code code;
 
+	l->memory = wr_request_memory(req);
 	wr_buf_adds(&l->path, path);
-	if ((code = list_entries(&rows, l, &item->oid, err)) != WR_OK)
+	wr_buf_addc(&l->text, '{');
+	put_item(&l->text, item, name_of(path), path);
+	wr_json_key(&l->text, "entries");
+	if ((code = list_entries(l, &item->oid, err)) != WR_OK)
 		return code;
-	body = item_json(item, name_of(path), path);
-	if (body && json_object_set(body, "entries", rows) < 0) {
-		json_decref(body);
-		body = NULL;
-	}
-	return wr_reply(req, body, err);
+	wr_buf_addc(&l->text, '}');
+	wr_reply_json_text(req, &l->text);
+	return WR_OK;
 }
 
 enum wr_code wr_api_contents(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
-	WR_CLEANUP(listing_fini) struct listing l = {.path = WR_BUF_INIT(4 * WR_PATH_MAX)};
+	WR_CLEANUP(listing_fini) struct listing l = {.path = WR_BUF_INIT(4 * WR_PATH_MAX),
+						    .text = WR_BUF_INIT(SIZE_MAX / 4)};
 	struct wr_str path = wr_request_param(req, "path");
 	struct wr_item item;
 	struct wr_oid root;
@@ -167,6 +185,7 @@ enum wr_code wr_api_blob(struct wr_app *app, struct wr_request *req, struct wr_e
 {
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	WR_AUTO_S(wr_buf) members = WR_BUF_INIT(1024);
 	char hex[WR_OID_HEX + 1];
 	struct wr_oid oid;
 	enum wr_code code = object_of(&oid, &obj, &v, app, req, WR_BLOB, WR_E_BLOB_NOT_FOUND, err);
@@ -174,9 +193,11 @@ enum wr_code wr_api_blob(struct wr_app *app, struct wr_request *req, struct wr_e
 	if (code != WR_OK)
 		return code;
 	wr_oid_hex(hex, &oid);
-	return wr_reply_base64(req, json_pack("{s:s, s:I, s:s}", "sha", hex, "size", (json_int_t)obj.size, "encoding",
-					      "base64"),
-			       "content", wr_str_n(obj.data, obj.size), err);
+	wr_json_member(&members, "sha", wr_str(hex));
+	wr_json_key(&members, "size");
+	wr_json_int(&members, (int64_t)obj.size);
+	wr_json_member(&members, "encoding", WR_S("base64"));
+	return wr_reply_base64(req, &members, "content", wr_str_n(obj.data, obj.size), err);
 }
 
 static json_t *entry_json(const struct wr_item *item, struct wr_str name)

@@ -2,7 +2,7 @@
 
 #include <openssl/evp.h>
 
-#include "core/base/buf.h"
+#include "core/base/json.h"
 
 /* Bytes that are encoded at once; a multiple of 3. */
 #define PIECE ((size_t)48 << 10)
@@ -43,21 +43,21 @@ static enum wr_code write_base64(struct wr_sink *sink, struct wr_str bytes, stru
 	return code;
 }
 
-enum wr_code wr_reply_base64(struct wr_request *req, json_t *object, const char *key, struct wr_str bytes,
+enum wr_code wr_reply_base64(struct wr_request *req, const struct wr_buf *members, const char *key, struct wr_str bytes,
 			     struct wr_error *err)
 {
-	WR_AUTO(json_t) *owned = object;
-	WR_AUTO_MEM char *text = owned ? json_dumps(owned, JSON_COMPACT) : NULL;
-	WR_AUTO_S(wr_buf) member = WR_BUF_INIT(256);
+	WR_AUTO_S(wr_buf) head = WR_BUF_INIT(SIZE_MAX / 4);
 	struct wr_sink *sink;
 	enum wr_code code;
 
-	wr_buf_printf(&member, ",\"%s\":\"", key);
-	if (!text || !wr_buf_ok(&member))
+	wr_buf_addc(&head, '{');
+	wr_buf_adds(&head, wr_buf_str(members));
+	wr_json_key(&head, key);
+	wr_buf_addc(&head, '"');
+	if (!wr_buf_ok(&head) || !wr_buf_ok(members))
 		return wr_fail_nomem(err);
 	if ((code = wr_reply_stream(&sink, req, "application/json", err)) != WR_OK ||
-	    (code = wr_sink_write(sink, text, strlen(text) - 1, err)) != WR_OK ||
-	    (code = wr_sink_write(sink, member.ptr, member.len, err)) != WR_OK ||
+	    (code = wr_sink_write(sink, head.ptr, head.len, err)) != WR_OK ||
 	    (code = write_base64(sink, bytes, err)) != WR_OK)
 		return code;
 	return wr_sink_write(sink, "\"}", 2, err);
