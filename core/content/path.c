@@ -1,5 +1,7 @@
 #include "core/content/path.h"
 
+#include "core/content/sizes.h"
+
 static enum wr_code not_found(struct wr_str path, struct wr_error *err)
 {
 	wr_fail(err, WR_E_PATH_NOT_FOUND, "%s", wr_code_text(WR_E_PATH_NOT_FOUND));
@@ -24,13 +26,21 @@ enum wr_code wr_items_open(struct wr_items *out, const struct wr_view *v, const 
 	if (code == WR_E_NOT_THERE)
 		return missing(tree, err);
 	if (code == WR_OK)
-		*out = (struct wr_items){obj, wr_str_n(obj.data, obj.size)};
+		*out = (struct wr_items){.tree = obj,
+					 .rest = wr_str_n(obj.data, obj.size),
+					 .id = *tree,
+					 .known = wr_sizes_find(v->sizes, tree),
+					 .untold = v->sizes == NULL};
 	return code;
 }
 
 void wr_items_fini(struct wr_items *items)
 {
 	wr_object_fini(&items->tree);
+	wr_sizes_list_unref(items->known);
+	free(items->sizes);
+	items->known = NULL;
+	items->sizes = NULL;
 }
 
 static struct wr_item item_of(const struct wr_tree_entry *e)
@@ -60,6 +70,36 @@ static enum wr_code next_entry(struct wr_tree_entry *out, struct wr_items *items
 	return code;
 }
 
+/* For the next listing. */
+static void collect(struct wr_items *items, uint64_t size)
+{
+	uint64_t *v;
+
+	if (items->files == items->cap && !items->untold) {
+		items->cap = items->cap ? items->cap * 2 : 16;
+		v = reallocarray(items->sizes, items->cap, sizeof *v);
+		items->untold = !v;
+		items->sizes = v ? v : items->sizes;
+	}
+	if (!items->untold)
+		items->sizes[items->files] = size;
+}
+
+static enum wr_code size_of(struct wr_item *item, struct wr_items *items, const struct wr_view *v, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	if (item->kind != WR_KIND_FILE)
+		return WR_OK;
+	if (items->known && items->files < items->known->count) {
+		item->size = items->known->v[items->files];
+	} else if ((code = add_size(item, v, err)) == WR_OK) {
+		collect(items, item->size);
+	}
+	items->files++;
+	return code;
+}
+
 enum wr_code wr_items_next(struct wr_item *out, struct wr_str *name, struct wr_items *items, const struct wr_view *v,
 			   struct wr_error *err)
 {
@@ -67,10 +107,12 @@ enum wr_code wr_items_next(struct wr_item *out, struct wr_str *name, struct wr_i
 	struct wr_item item;
 	enum wr_code code = next_entry(&e, items, err);
 
+	if (code == WR_E_NOT_THERE && !items->known && !items->untold)
+		wr_sizes_keep(v->sizes, &items->id, items->sizes, items->files);
 	if (code != WR_OK)
 		return code;
 	item = item_of(&e);
-	if ((code = add_size(&item, v, err)) != WR_OK)
+	if ((code = size_of(&item, items, v, err)) != WR_OK)
 		return code;
 	*out = item;
 	*name = e.name;

@@ -32,6 +32,11 @@ WR_MUST_CHECK enum wr_code wr_path_find(struct wr_item *out, const struct wr_vie
 struct wr_items {
 	struct wr_object tree;
 	struct wr_str rest;
+	struct wr_oid id;	     /* of the tree */
+	struct wr_sizes_list *known; /* sizes of its files; NULL: not known, and collected: */
+	uint64_t *sizes;
+	uint32_t files, cap; /* files so far, and room for sizes */
+	bool untold;	     /* without memory for them */
 };
 WR_MUST_CHECK enum wr_code wr_items_open(struct wr_items *out, const struct wr_view *v, const struct wr_oid *tree,
 					 struct wr_error *err);

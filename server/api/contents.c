@@ -223,6 +223,7 @@ enum wr_code wr_api_tree(struct wr_app *app, struct wr_request *req, struct wr_e
 	enum wr_code code = object_of(&oid, &items.tree, &v, app, req, WR_TREE, WR_E_TREE_NOT_FOUND, err);
 
 	items.rest = wr_str_n(items.tree.data, items.tree.size);
+	items.untold = true;
 	while (code == WR_OK) {
 		struct wr_item item;
 		struct wr_str name;

@@ -15,8 +15,11 @@ enum wr_code wr_api_view(struct wr_view *out, struct wr_app *app, struct wr_requ
 
 	if (code != WR_OK)
 		return code;
-	return wr_view_open(out, git, wr_str(repo->default_branch), wr_request_level(req) >= WR_LEVEL_WRITE,
+	code = wr_view_open(out, git, wr_str(repo->default_branch), wr_request_level(req) >= WR_LEVEL_WRITE,
 			    wr_request_cancel(req), err);
+	if (code == WR_OK)
+		out->sizes = app->sizes;
+	return code;
 }
 
 struct wr_str wr_api_rev(const struct wr_request *req)
