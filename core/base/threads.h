@@ -22,13 +22,16 @@
  * | index (wr-index)            | 1 beside a large push  | CPU; it ends with the push                                |
  * | jobs (wr-job)               | [jobs] threads, niced  | disk, CPU for minutes, a repository's turn, SQLite's      |
  * |                             |                        | writer; never a request                                   |
+ * | makers (wr-making)          | as needed, at most     | other servers, by deadlines; disk, SQLite's writer, the   |
+ * |                             | [sources] threads,     | new repository's turn; never a request                    |
+ * |                             | niced                  |                                                           |
  * | alive (wr-alive)            | 1 beside a large push  | the clock; room in the reply                              |
  * | control (wr-control)        | 1                      | its socket, by deadlines; SQLite's writer                 |
  * | commands (wr-command)       | at most 8              | disk, a repository's turn; its client, by deadlines       |
  *
- * Rules: nobody waits for another request. A lane's thread that waits for its client's bytes or for room in the reply
- * holds no place in the cpu gate; it takes one again before it goes on, so it holds no lock meanwhile either, and not a
- * repository's turn. Who suspends a connection owns its deadline and its resume: the watchdog does, for all.
+ * Rules: nobody waits for another request; a git lane's thread may wait for a maker, which its client asked for. A lane's
+ * thread that waits for that, for its client's bytes or for room in the reply holds no place in the cpu gate; it takes one
+ * again before it goes on, so it holds no lock meanwhile either, and not a repository's turn. Who suspends a connection owns its deadline and its resume: the watchdog does, for all.
  *
  * Threads:   any.
  * Errors:    WR_E_UNAVAILABLE when the system gives no thread.
