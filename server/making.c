@@ -84,9 +84,7 @@ static enum wr_code fill_other(struct wr_making *m, struct wr_error *err)
 	if (code != WR_OK)
 		return code;
 	m->repo = repo;
-	code = m->plan->kind == WR_PLAN_SOURCE
-		       ? wr_make_from_source(m, err)
-		       : wr_fail(err, WR_E_INVALID_REQUEST, "The field import is not served yet; use source, or push");
+	code = m->plan->kind == WR_PLAN_SOURCE ? wr_make_from_source(m, err) : wr_make_import(m, err);
 	m->repo = NULL;
 	return code;
 }

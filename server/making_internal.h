@@ -11,6 +11,8 @@
 #include "core/git/append.h"
 #include "server/making.h"
 
+struct wr_remote;
+
 #define WR_HEADS "refs/heads/"
 #define WR_TAGS "refs/tags/"
 
@@ -51,6 +53,24 @@ WR_MUST_CHECK enum wr_code wr_making_append(struct wr_making *m, struct wr_quara
 WR_MUST_CHECK enum wr_code wr_making_cut(struct wr_making *m, struct wr_view *source, const struct wr_making_refs *refs,
 					 struct wr_error *err);
 void wr_making_stage(const struct wr_making *m, const char *stage);
+
+/*
+ * The tree of an import from a Git repository, into q. *tree: its id. Nothing but the tree is in q then. making_git.c
+ */
+WR_MUST_CHECK enum wr_code wr_making_git_tree(struct wr_oid *tree, struct wr_making *m, struct wr_quarantine *q,
+					      struct wr_error *err);
+/* The commit that the plan's rev names in a repository here. making_own.c */
+WR_MUST_CHECK enum wr_code wr_making_own_commit(struct wr_oid *out, struct wr_view *v, const struct wr_making_plan *plan,
+						struct wr_error *err);
+/* The same in one elsewhere, and that commit alone as a pack, to be read to its end. making_source.c */
+struct wr_making_tip {
+	struct wr_remote *remote;
+	struct wr_source *pack;
+	struct wr_oid commit;
+	struct wr_oids roots;
+};
+WR_MUST_CHECK enum wr_code wr_making_fetch_tip(struct wr_making_tip *out, struct wr_making *m, struct wr_error *err);
+void wr_making_tip_fini(struct wr_making_tip *tip);
 
 enum wr_code wr_making_no_rev(struct wr_error *err, struct wr_str rev, const char *why);
 /* rev, or HEAD's name where none was given. */

@@ -211,6 +211,17 @@ static enum wr_code find_start(struct wr_making_from *out, struct wr_view *v, co
 		       : wr_making_no_rev(err, WR_S("HEAD"), "the source's default branch does not exist; name another one");
 }
 
+enum wr_code wr_making_own_commit(struct wr_oid *out, struct wr_view *v, const struct wr_making_plan *plan,
+				  struct wr_error *err)
+{
+	struct wr_making_from from;
+	enum wr_code code = find_start(&from, v, plan, err);
+
+	if (code == WR_OK)
+		*out = from.commit;
+	return code;
+}
+
 static enum wr_code fork_all(struct wr_making *m, const struct wr_git_repo *source, struct wr_view *v,
 			     const struct wr_making_refs *refs, struct wr_error *err)
 {

@@ -159,6 +159,18 @@ static enum wr_code take_pack(struct fetching *f, struct wr_source *pack, const 
 	return code == WR_OK ? wr_making_append(m, q, &f->refs, err) : code;
 }
 
+static enum wr_code ask_for(struct wr_source **pack, struct wr_fetch *ask, struct fetching *f, struct wr_error *err)
+{
+	enum wr_code code;
+
+	wr_making_stage(f->m, "receiving");
+	code = wr_remote_fetch(pack, ask, f->remote, err);
+	if (code == WR_E_INVALID_REQUEST && f->asked_by_id)
+		code = wr_making_no_rev(err, f->m->plan->rev,
+					"the source does not give this commit; name a branch or tag that leads to it");
+	return code;
+}
+
 static enum wr_code fetch(struct fetching *f, struct wr_error *err)
 {
 	WR_AUTO_S(wr_oids) wants = {NULL, 0, 0};
@@ -170,11 +182,7 @@ static enum wr_code fetch(struct fetching *f, struct wr_error *err)
 		return code;
 	ask.wants = wants.v;
 	ask.want_count = wants.len;
-	wr_making_stage(f->m, "receiving");
-	code = wr_remote_fetch(&pack, &ask, f->remote, err);
-	if (code == WR_E_INVALID_REQUEST && f->asked_by_id)
-		code = wr_making_no_rev(err, f->m->plan->rev,
-					"the source does not give this commit; name a branch or tag that leads to it");
+	code = ask_for(&pack, &ask, f, err);
 	if (code == WR_OK)
 		code = take_pack(f, pack, &ask.shallow, err);
 	wr_oids_fini(&ask.shallow);
@@ -206,4 +214,29 @@ enum wr_code wr_make_from_source(struct wr_making *m, struct wr_error *err)
 
 	fetching_fini(&f);
 	return code;
+}
+
+enum wr_code wr_making_fetch_tip(struct wr_making_tip *out, struct wr_making *m, struct wr_error *err)
+{
+	struct fetching f = {.m = m};
+	struct wr_fetch ask = {.wants = &out->commit, .want_count = 1, .depth = 1};
+	enum wr_code code = open_remote(&f, err);
+
+	if (code == WR_OK)
+		code = find_start(&f, err);
+	if (code == WR_OK) {
+		out->commit = f.from.commit;
+		code = ask_for(&out->pack, &ask, &f, err);
+		out->roots = ask.shallow;
+	}
+	out->remote = WR_STEAL(f.remote);
+	fetching_fini(&f);
+	return code;
+}
+
+void wr_making_tip_fini(struct wr_making_tip *tip)
+{
+	wr_oids_fini(&tip->roots);
+	wr_remote_free(tip->remote);
+	tip->remote = NULL;
 }

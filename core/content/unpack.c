@@ -115,7 +115,7 @@ static enum wr_code open_archive(struct wr_unpacking *u, enum wr_unpack_format f
 	if (rc != ARCHIVE_OK)
 		return wr_fail(u->err, WR_E_INTERNAL, "libarchive has no such format");
 	if (archive_read_open(u->archive, u, NULL, on_read, NULL) != ARCHIVE_OK)
-		return broken(u, "it does not begin as one");
+		return broken(u, format == WR_UNPACK_TAR ? "it is no tar archive, plain or gzip" : "it is no zip archive");
 	return WR_OK;
 }
 
@@ -168,8 +168,11 @@ static enum wr_code put_zeros(struct wr_unpacking *u, uint64_t n)
 static enum wr_code read_blob(struct wr_oid *out, uint64_t *size, struct wr_unpacking *u, struct archive_entry *entry)
 {
 	uint64_t max = u->limits->max_file, at = 0;
-	enum wr_code code = wr_quarantine_blob_begin(u->q, u->err);
+	enum wr_code code;
 
+	if (archive_entry_size_is_set(entry) && (uint64_t)archive_entry_size(entry) > max)
+		return file_too_large(u);
+	code = wr_quarantine_blob_begin(u->q, u->err);
 	while (code == WR_OK) {
 		const void *data;
 		size_t len;
@@ -312,8 +315,7 @@ static enum wr_code read_entries(struct wr_unpacking *u, enum wr_unpack_format f
 						       : wr_unpack_zip_directory(u, (uint64_t)archive_filter_bytes(u->archive, 0));
 		/* A warning is about what is of no use here, or about a name that is no UTF-8, and is bytes all the same. */
 		if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
-			return broken(u, before ? "it is damaged or cut short"
-				     : format == WR_UNPACK_TAR ? "it is no tar archive, plain or gzip" : "it is no zip archive");
+			return broken(u, "it is damaged or cut short");
 		if (u->entries++ >= u->limits->max_entries)
 			return too_large(u, "", u->limits->max_entries, "entries");
 		if ((code = check_volume(u)) == WR_OK)

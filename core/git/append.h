@@ -27,6 +27,11 @@ void wr_quarantine_follow(struct wr_quarantine *q, struct wr_snapshot *tips);
 void wr_quarantine_free(struct wr_quarantine *q);
 WR_DEFINE_AUTO(wr_quarantine);
 
+/* An object that the pack brought, or that the repository has; WR_E_NOT_THERE. After the pack. */
+struct wr_object;
+WR_MUST_CHECK enum wr_code wr_quarantine_read(struct wr_object *out, struct wr_quarantine *q, const struct wr_oid *oid,
+					      struct wr_error *err);
+
 /*
  * Reads one pack to the end of the source, indexes it, completes a thin one from the repository, and checks it whole:
  * ids by recomputing them with SHA-1 collision detection, and that everything which a new commit, tree or tag refers to

@@ -43,6 +43,7 @@ struct wr_quarantine {
 	struct wr_oids ended;	       /* and those of them that came and have parents */
 	const struct wr_room *room;    /* NULL: nobody counts */
 	struct wr_fsck_rules rules;
+	struct wr_snapshot *with; /* with the pack; made when first needed */
 	uint64_t looked; /* bytes of blobs read for the sake of the rules */
 };
 
@@ -138,6 +139,7 @@ void wr_quarantine_free(struct wr_quarantine *q)
 	/* What cannot be removed now is removed when the store is opened next. */
 	if (q->path[0] && wr_file_remove(AT_FDCWD, q->path, NULL) != WR_OK)
 		errno = 0;
+	wr_snapshot_unref(q->with);
 	wr_snapshot_unref(q->snap);
 	free(q);
 }
@@ -381,6 +383,15 @@ enum wr_code wr_quarantine_pack(struct wr_quarantine *q, struct wr_source *src, 
 	if ((code == WR_E_BAD_PACK || code == WR_E_SHALLOW_ROOT) && atomic_load(&q->repo->dead))
 		return wr_fail(err, WR_E_NOT_THERE, "The repository was deleted");
 	return code;
+}
+
+enum wr_code wr_quarantine_read(struct wr_object *out, struct wr_quarantine *q, const struct wr_oid *oid,
+				struct wr_error *err)
+{
+	const struct wr_incoming in = incoming(q);
+	enum wr_code code = q->with ? WR_OK : with_pack(&q->with, q, err);
+
+	return code == WR_OK ? wr_incoming_read(out, &in, q->with, oid, err) : code;
 }
 
 /* ---- objects of this server ---- */
