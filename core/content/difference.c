@@ -149,7 +149,7 @@ static enum wr_code compare_trees(struct differ *d, const struct wr_oid *old, co
 	WR_AUTO_S(wr_object) a = {.data = NULL}, b = {.data = NULL};
 	struct wr_str rest_a, rest_b;
 	struct wr_tree_entry x, y;
-	bool has_x, has_y;
+	bool has_x = false, has_y = false;
 	enum wr_code code = wr_cancelled(d->v->cancel, d->err);
 
 	if (code != WR_OK || (code = read_tree(&a, d, old)) != WR_OK || (code = read_tree(&b, d, new)) != WR_OK)
