@@ -41,20 +41,26 @@ class Page:
         query = [f"{p['name']}={p.get('example', '')}" for p in parameters if p["in"] == "query" and p.get("required")]
         return path + ("?" + "&".join(query) if query else "")
 
-    def curl(self, method, path, operation, parameters):
+    def requests(self, method, path, operation, parameters):
+        """[(title, shell)] of its examples."""
         if "x-example" in operation:
-            return operation["x-example"].rstrip("\n")
+            return [("Request", operation["x-example"].rstrip("\n"))]
+        media = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if media and "examples" in media:
+            return [(title[0].upper() + title[1:], self.curl(method, path, operation, parameters, one["value"]))
+                    for title, one in media["examples"].items()]
+        sample = media and media.get("example", self.schemas.sample(media["schema"]))
+        return [("Request", self.curl(method, path, operation, parameters, sample))]
+
+    def curl(self, method, path, operation, parameters, sample):
         target = "$WARREN" + self.example_path(path, parameters)
         lines = ["curl" + (f" -X {method.upper()}" if method != "get" else "") + (f" '{target}'".replace("'", '"'))]
         access = operation["x-access"]
         if access != "none":
             lines.append('-H "Authorization: Bearer $' + ("TOKEN" if access in ("read", "write") else "KEY") + '"')
-        body = operation.get("requestBody")
-        if body:
-            content = body["content"]["application/json"]
-            sample = content.get("example", self.schemas.sample(content["schema"]))
-            lines.append("-d '" + json.dumps(sample, indent=1, ensure_ascii=False).replace("\n", "\n  ").replace("  ", " ") + "'"
-                         if len(json.dumps(sample)) > 60 else "-d '" + json.dumps(sample) + "'")
+        if sample is not None:
+            flat = json.dumps(sample, ensure_ascii=False)
+            lines.append("-d '" + (flat if len(flat) < 46 else words.compact(sample)) + "'")
         answer = self.find(operation["responses"]["200"]).get("content", {})
         if not {"application/json", "text/html"} & set(answer):
             lines.append("-o " + ("archive.zip" if "application/zip" in answer else "archive.tar"))
@@ -78,22 +84,23 @@ class Page:
             answer = self.find(answer)
             content = answer.get("content", {})
             if status.startswith("2"):
-                for mime, media in content.items():
-                    if mime != "application/json":
-                        fields += f"<p><b class=s2>{status}</b> {words.line(answer['description'])} <code>{e(mime)}</code></p>"
-                        continue
+                others = ", ".join(f"<code>{e(mime)}</code>" for mime in content if mime != "application/json")
+                if others:
+                    fields += f"<p><b class=s2>{status}</b> {words.line(answer['description'])} {others}</p>"
+                for media in [content["application/json"]] if "application/json" in content else []:
                     sample = media.get("example", self.schemas.sample(media["schema"]))
                     panel += (f"<figure><figcaption>{status} {e(answer['description'].rstrip('.'))}</figcaption><pre>"
                               f"{words.json_html(sample)}</pre></figure>")
                     fields += f"<p><b class=s2>{status}</b> {words.line(answer['description'])}</p>"
-                    fields += self.schemas.fields(media["schema"])
+                    fields += self.schemas.fields(media["schema"], answer=True)
             else:
                 codes = [self.find(s)["properties"]["code"]["const"]
                          for media in content.values() for s in schemas.variants(media["schema"])
                          if "code" in self.find(s).get("properties", {})]
                 said = " ".join(f'<a href="#error-{c}"><code>{c}</code></a>' for c in codes)
-                errors.append(f"<div class=f><dt><b class=s{status[0]}>{status}</b></dt><dd>"
-                              f"{said or words.line(answer['description'])}</dd></div>")
+                if not said or len(content) > 1:
+                    said = words.line(answer["description"])
+                errors.append(f"<div class=f><dt><b class=s{status[0]}>{status}</b></dt><dd>{said}</dd></div>")
         return panel, fields, "<dl class=errors>" + "".join(errors) + "</dl>"
 
     def operation(self, method, path, operation):
@@ -121,7 +128,8 @@ class Page:
             out.append(f"<h4>Body</h4><p class=small>JSON, {LIMITS[operation['x-body-limit']]}{optional}</p>")
             out.append(self.schemas.fields(body["content"]["application/json"]["schema"]))
         out.append(f"<h4>Answers</h4>{fields}{errors}</div><div class=code>")
-        out.append(f"<figure><figcaption>Request</figcaption><pre>{words.shell(self.curl(method, path, operation, parameters))}</pre></figure>")
+        for title, lines in self.requests(method, path, operation, parameters):
+            out.append(f"<figure><figcaption>{e(title)}</figcaption><pre>{words.shell(lines)}</pre></figure>")
         out.append(panel + "</div></article>")
         return "".join(out)
 

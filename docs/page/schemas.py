@@ -64,27 +64,28 @@ class Schemas:
             return self.objects(schema["additionalProperties"])
         return [(schema.get("title"), schema)] if "properties" in schema else []
 
-    def fields(self, schema, above=()):
-        """The fields of an object as a list, those of objects in it below them."""
+    def fields(self, schema, above=(), answer=False):
+        """The fields of an object as a list, those of objects in it below them. Of an answer it is said what may be absent."""
         out = []
         found = self.objects(schema)
         for title, one in found:
             rows = []
             for name, field in one["properties"].items():
-                rows.append(self.field(name, field, name in one.get("required", ()), (*above, id(one))))
+                rows.append(self.field(name, field, name in one.get("required", ()), (*above, id(one)), answer))
             if title and len(found) > 1:
                 out.append(f"<p class=variant>{e(title)}</p>")
             out.append("<dl>" + "".join(rows) + "</dl>" if rows else "")
         return "".join(out)
 
-    def field(self, name, schema, required, above):
+    def field(self, name, schema, required, above, answer):
         schema = self.whole(schema)
         again = any(id(one) in above for _, one in self.objects(schema))
-        inner = "" if again else self.fields(schema, above)
+        inner = "" if again else self.fields(schema, above, answer)
         facts = self.kind(schema)
         if "default" in schema:
             facts += f", default {code(json.dumps(schema['default']))}"
-        marks = (" <b>required</b>" if required else "") + (" <i>deprecated</i>" if schema.get("deprecated") else "")
+        marks = " <b>required</b>" if required and not answer else " <i>may be absent</i>" if answer and not required else ""
+        marks += " <i>deprecated</i>" if schema.get("deprecated") else ""
         said = words.line(schema.get("description", "")) + (" The same again." if again else "")
         return (f"<div class=f><dt><code>{e(name)}</code> <span class=t>{facts}</span>{marks}</dt>"
                 f"<dd>{said}{f'<div class=in>{inner}</div>' if inner else ''}</dd></div>")

@@ -7,9 +7,10 @@ import json
 import os
 import re
 
+import jsonschema
 import yaml
 
-from harness import expect, same, test
+from harness import expect, reference, same, test
 from harness.routes import routes
 
 COST = 1
@@ -226,6 +227,31 @@ def answers_carry_codes_of_their_status(t):
                 same(str(codes[code][0]), status, f"{operation['operationId']}: status of {code}")
                 if "oneOf" in schema:
                     expect(f"`{code}`" in find(doc, answer)["description"], f"{operation['operationId']} {status}: says {code}")
+
+
+@test
+def examples_are_right(t):
+    """Those of bodies and answers, against their schemas."""
+    doc, seen = document(), 0
+    closed = reference.document()
+
+    def check(name, media):
+        validator = jsonschema.Draft202012Validator({"$defs": closed.definitions, **reference.closed(media["schema"])},
+                                                    format_checker=reference.FORMATS)
+        values = [media["example"]] if "example" in media else [e["value"] for e in media.get("examples", {}).values()]
+        for value in values:
+            faults = [f"{'/'.join(map(str, f.absolute_path))}: {f.message[:300]}" for f in validator.iter_errors(value)]
+            same(faults, [], f"{name}: {value}")
+        return len(values)
+
+    for _path, _method, operation in operations(doc):
+        name = operation["operationId"]
+        media = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        seen += check(f"{name}: the example of a body", media) if media else 0
+        for status, answer in operation["responses"].items():
+            media = find(doc, answer).get("content", {}).get("application/json")
+            seen += check(f"{name}: the example of {status}", media) if media else 0
+    expect(seen > 20, "examples", seen)
 
 
 class Links(html.parser.HTMLParser):
