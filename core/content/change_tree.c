@@ -476,7 +476,8 @@ static enum wr_code write_bytes(struct wr_buf *out, const struct wr_change_dir *
 		return wr_fail_nomem(err);
 	count = plan_edits(edits, dir);
 	for (size_t i = 0; i < count; i++) {
-		wr_buf_add(out, old.ptr + from, edits[i].at - from);
+		if (edits[i].at > from)
+			wr_buf_add(out, old.ptr + from, edits[i].at - from);
 		if (edits[i].entry)
 			put_entry(out, edits[i].entry);
 		from = edits[i].at + edits[i].len;

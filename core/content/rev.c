@@ -198,6 +198,18 @@ static struct wr_str base_of(struct wr_str rev)
 	return wr_str_n(rev.ptr, n);
 }
 
+/* Whether nothing but steps follows the name: what a text is does not depend on the history that it is read in. */
+static bool only_steps(struct wr_str rest)
+{
+	bool first;
+	uint64_t n;
+
+	while (rest.len > 0)
+		if (!read_step(&first, &n, &rest))
+			return false;
+	return true;
+}
+
 enum wr_code wr_rev(struct wr_oid *out, enum wr_type *type, struct wr_view *v, struct wr_str rev, struct wr_error *err)
 {
 	struct wr_str base = base_of(rev), rest = wr_str_skip(rev, base.len);
@@ -206,6 +218,8 @@ enum wr_code wr_rev(struct wr_oid *out, enum wr_type *type, struct wr_view *v, s
 
 	if (rev.len > REV_MAX || !possible(base) || (base.len == 0 && rest.len > 0))
 		return invalid(rev, err, "give a branch, a tag, a full ref name or a commit id");
+	if (!only_steps(rest))
+		return invalid(rev, err, "only ~ and ^, each with a number or without, may follow a name");
 	code = find_base(&at, v, base, err);
 	if (code == WR_OK)
 		code = peel(&at, type, v, err);
@@ -213,8 +227,7 @@ enum wr_code wr_rev(struct wr_oid *out, enum wr_type *type, struct wr_view *v, s
 		bool first;
 		uint64_t n;
 
-		if (!read_step(&first, &n, &rest))
-			return invalid(rev, err, "only ~ and ^, each with a number or without, may follow a name");
+		read_step(&first, &n, &rest);
 		if (*type != WR_COMMIT)
 			return invalid(rev, err, "it does not name a commit, and has no parents");
 		code = step(&at, v, first, n, err);

@@ -184,7 +184,7 @@ static void what_names_nothing(void **state)
 	static const char *const invalid[] = {
 		"main:", "main/", "refs/", "main:f0", ":/m", "main^{commit}", "main^{}", "main@{0}", "@{-1}", "a..b", "^main", "~", "^", "~1",
 		"main~1x", "main~-1", "main^+1", "main ~1", "main~ 1", "main~99999999999999999999", "ma in", "a//b",
-		"/main", "a\\b", "a*", "a?", "[a]", "a.lock", ".a", "a.", "main~1~x", "main^1main", "\x7f", "a\nb", "-x\t",
+		"/main", "a\\b", "a*", "a?", "[a]", "a.lock", ".a", "a.", "main~1~x", "main~100000^{tree}", "no^{}", "main^1main", "\x7f", "a\nb", "-x\t",
 		"bare^", "bare^0", "oftree~0", "ofblob~",
 	};
 
