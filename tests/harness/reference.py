@@ -75,7 +75,7 @@ class Document:
                 parts.append("[^/]+")
         text = "".join(parts)
         text = text[:-len("/.*")] + "(/.*)?" if text.endswith("/.*") and operation.method == "POST" else text
-        return re.compile(text + ("" if text.endswith("/") or text.endswith("*") else "/?"))
+        return re.compile(text + ("" if text.endswith("/") or text.endswith("*") else "/?"), re.DOTALL)
 
     @staticmethod
     def _rank(path):
