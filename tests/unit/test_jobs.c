@@ -120,7 +120,7 @@ static enum wr_code handle(void *arg, json_t **result, const struct wr_job_run *
 	return *result ? WR_OK : wr_fail_nomem(err);
 }
 
-static const struct wr_job_kind kinds[] = {{"work", false, handle}, {"once", true, handle}};
+static const struct wr_job_kind kinds[] = {{"work", false, handle}, {"once", true, handle}, {"own", true, NULL}};
 
 static void note_end(void *arg, const struct wr_job *job)
 {
@@ -935,6 +935,154 @@ static void nothing_is_removed_that_is_being_made(void **state)
 	assert_int_equal(wr_db_write(p->db, WR_DB_FULL, begin_in, &c, NULL), WR_E_NOT_FOUND);
 }
 
+/* ---- jobs of one's own ---- */
+
+static enum wr_code add_own(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct wr_job_own *own = arg;
+	json_t *args = json_pack("{s:s}", "note", "at the birth");
+	enum wr_code code = wr_job_own_add(tx, own, args, err);
+
+	json_decref(args);
+	return code;
+}
+
+static void begin_own(struct wr_job_own *own, struct place *p)
+{
+	char id[WR_UUID_LEN + 1];
+
+	wr_uuid_new(id);
+	wr_job_own_init(own, p->jobs, id, p->a.id, NULL, "own");
+	assert_int_equal(wr_db_write(p->db, WR_DB_FULL, add_own, own, NULL), WR_OK);
+}
+
+/* Recovery looks at everything meanwhile, more than once. */
+static void let_recovery_look(struct place *p)
+{
+	for (int i = 0; i < 3; i++) {
+		char id[WR_UUID_LEN + 1];
+
+		add(p, id, p->b.id, "work");
+		wr_jobs_poke(p->jobs);
+		until_state(p, id, WR_JOB_DONE);
+		usleep(2000);
+	}
+}
+
+static enum wr_code refuse(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	(void)tx;
+	(void)arg;
+	return wr_fail(err, WR_E_NOT_FOUND, "as the test wants");
+}
+
+static enum wr_code add_another(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct addition *a = arg;
+
+	return wr_job_add(tx, a->id, a->account, NULL, a->kind, a->args, err);
+}
+
+static void start_looking(struct place *p)
+{
+	struct wr_jobs_config cfg = config(p, 1);
+
+	cfg.recovery_ms = 1;
+	assert_int_equal(wr_jobs_start(&p->jobs, &cfg, NULL), WR_OK);
+}
+
+static void ones_own_job_runs_from_its_birth(void **state)
+{
+	struct place *p = *state;
+	char id[WR_UUID_LEN + 1];
+	struct addition also = {id, p->a.id, NULL, "work", json_object()};
+	struct wr_job_own own;
+	json_t *result = json_pack("{s:i}", "made", 7);
+
+	start_looking(p);
+	begin_own(&own, p);
+	let_recovery_look(p);
+	{
+		WR_AUTO_S(wr_job) job = get(p, own.job.id);
+
+		assert_int_equal(job.state, WR_JOB_RUNNING);
+		assert_int_equal(job.attempts, 1);
+		assert_true(job.started_ms > 0);
+		assert_string_equal(json_string_value(json_object_get(job.args, "note")), "at the birth");
+	}
+	assert_false(wr_job_own_stop(&own));
+	wr_job_own_note(&own, "one", 1, 2);
+	wr_job_own_note(&own, "two", 3, 4); /* another stage does not wait for its turn */
+	/* Both or neither. */
+	assert_int_equal(wr_job_own_done(&own, result, refuse, NULL, NULL), WR_E_NOT_FOUND);
+	assert_int_equal(state_of(p, own.job.id), WR_JOB_RUNNING);
+	wr_uuid_new(id);
+	assert_int_equal(wr_job_own_done(&own, result, add_another, &also, NULL), WR_OK);
+	wr_jobs_poke(p->jobs);
+	until_state(p, id, WR_JOB_DONE);
+	WR_AUTO_S(wr_job) job = get(p, own.job.id);
+	assert_int_equal(job.state, WR_JOB_DONE);
+	assert_int_equal(json_integer_value(json_object_get(job.result, "made")), 7);
+	assert_string_equal(job.stage, "two");
+	assert_int_equal(job.done, 3);
+	/* It ends once. */
+	wr_uuid_new(id);
+	assert_int_equal(wr_job_own_done(&own, result, add_another, &also, NULL), WR_E_CANCELLED);
+	wr_job_own_fini(&own);
+	json_decref(result);
+	json_decref(also.args);
+}
+
+static void ones_own_job_fails_with_the_members_of_its_error(void **state)
+{
+	struct place *p = *state;
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct wr_job_own own, other;
+
+	start_looking(p);
+	begin_own(&own, p);
+	begin_own(&other, p);
+	(void)wr_fail(&err, WR_E_SOURCE_NOT_FOUND, "not there");
+	wr_error_field(&err, "url", WR_S("http://x/"));
+	wr_job_own_fail(&own, false, &err);
+	wr_job_own_fini(&own);
+	assert_int_equal(wr_job_cancel(p->db, p->a.id, wr_str(other.job.id), NULL), WR_OK);
+	for (int64_t end = wr_mono_ms() + PATIENCE_MS; !wr_job_own_stop(&other); usleep(1000))
+		assert_true(wr_mono_ms() < end);
+	let_recovery_look(p);
+	assert_int_equal(state_of(p, other.job.id), WR_JOB_RUNNING);
+	wr_job_own_fail(&other, true, &err);
+	wr_job_own_fini(&other);
+	WR_AUTO_S(wr_job) failed = get(p, own.job.id);
+	WR_AUTO_S(wr_job) cancelled = get(p, other.job.id);
+	assert_int_equal(failed.state, WR_JOB_FAILED);
+	assert_string_equal(failed.code, "SOURCE_NOT_FOUND");
+	assert_string_equal(failed.message, "not there");
+	assert_string_equal(json_string_value(json_object_get(failed.result, "url")), "http://x/");
+	assert_int_equal(cancelled.state, WR_JOB_CANCELLED);
+	assert_string_equal(cancelled.code, "");
+	assert_null(cancelled.result);
+}
+
+static void ones_own_job_that_nobody_runs_any_more_has_failed(void **state)
+{
+	struct place *p = *state;
+	struct wr_job_own own;
+
+	start_looking(p);
+	begin_own(&own, p);
+	wr_job_own_fini(&own);
+	wr_jobs_poke(p->jobs);
+	until_state(p, own.job.id, WR_JOB_FAILED);
+	until(&p->ended, 1);
+	assert_int_equal(atomic_load(&p->runs), 0);
+	/* One that a program put into the queue which did not know the kind. */
+	char id[WR_UUID_LEN + 1];
+	add(p, id, p->a.id, "own");
+	wr_jobs_poke(p->jobs);
+	until_state(p, id, WR_JOB_FAILED);
+}
+
 #define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, open_place, close_place)
 
 int main(void)
@@ -966,6 +1114,9 @@ int main(void)
 		IN_PLACE(a_creation_stays_while_its_job_may_run),
 		IN_PLACE(a_creation_goes_with_its_process),
 		IN_PLACE(nothing_is_removed_that_is_being_made),
+		IN_PLACE(ones_own_job_runs_from_its_birth),
+		IN_PLACE(ones_own_job_fails_with_the_members_of_its_error),
+		IN_PLACE(ones_own_job_that_nobody_runs_any_more_has_failed),
 	};
 
 	wr_log_set_threshold(WR_ERROR);
