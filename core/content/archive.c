@@ -116,6 +116,7 @@ static enum wr_code put_tree(struct writer *w, const struct wr_oid *tree)
 	size_t before = w->path.len;
 	enum wr_code code = wr_items_open(&items, w->view, tree, w->err);
 
+	items.unsized = true;
 	if (code == WR_OK && ++w->depth > WR_PATH_DEPTH)
 		code = wr_fail(w->err, WR_E_INVALID_REQUEST, "The folders are nested too deeply");
 	while (code == WR_OK) {

@@ -89,7 +89,7 @@ static enum wr_code size_of(struct wr_item *item, struct wr_items *items, const 
 {
 	enum wr_code code = WR_OK;
 
-	if (item->kind != WR_KIND_FILE)
+	if (item->kind != WR_KIND_FILE || items->unsized)
 		return WR_OK;
 	if (items->known && items->files < items->known->count) {
 		item->size = items->known->v[items->files];
@@ -107,7 +107,7 @@ enum wr_code wr_items_next(struct wr_item *out, struct wr_str *name, struct wr_i
 	struct wr_item item;
 	enum wr_code code = next_entry(&e, items, err);
 
-	if (code == WR_E_NOT_THERE && !items->known && !items->untold)
+	if (code == WR_E_NOT_THERE && !items->known && !items->untold && !items->unsized)
 		wr_sizes_keep(v->sizes, &items->id, items->sizes, items->files);
 	if (code != WR_OK)
 		return code;

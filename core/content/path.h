@@ -37,6 +37,7 @@ struct wr_items {
 	uint64_t *sizes;
 	uint32_t files, cap; /* files so far, and room for sizes */
 	bool untold;	     /* without memory for them */
+	bool unsized;	     /* set by who does not want to know sizes, which cost a look at each file */
 };
 WR_MUST_CHECK enum wr_code wr_items_open(struct wr_items *out, const struct wr_view *v, const struct wr_oid *tree,
 					 struct wr_error *err);
