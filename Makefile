@@ -107,7 +107,7 @@ $(REMOTE_CLIENT): tests/clients/remote_client.c $(LIB)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
 
 .PHONY: all unit fuzzers run test test-one test-real test-browsers test-fresh asan tsan fuzz-smoke fuzz-long crash-long \
-	powerloss-long model-long requests-long lint example bench bench-store clean help setup
+	powerloss-long model-long requests-long lint example bench bench-store bench-api clean help setup
 
 all: $(B)/warren
 unit: $(UNIT) $(FAULTS) $(LIBGIT2_CLIENT) $(REMOTE_CLIENT)
@@ -176,6 +176,14 @@ $(B)/bench/replay: bench/replay.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
+$(B)/bench/load: bench/load.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
+
+$(B)/bench/hello: bench/hello.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(PKG_LIBS)
+
 $(B)/bench/append $(B)/bench/store: $(B)/bench/%: bench/%.c $(B)/bench/commits.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(B)/bench/commits.o $(LIB) $(PKG_LIBS)
@@ -189,6 +197,10 @@ bench: build/warren $(B)/bench/replay $(B)/bench/append
 bench-store: build/warren $(B)/bench/replay $(B)/bench/store
 	@bash bench/run.sh store $(if $(BIG),--big $(BIG)) $(if $(REPOS),--repos $(REPOS))
 
+# What the REST API costs. BIG=path: a large repository to list and to archive. REPOS: of how many a page is listed.
+bench-api: build/warren $(addprefix $(B)/bench/,replay load hello append)
+	@bash bench/run.sh api $(if $(BIG),--big $(BIG)) $(if $(REPOS),--repos $(REPOS))
+
 clean:
 	rm -rf build
 
@@ -198,6 +210,6 @@ help:
 	@echo "make test       install what is missing, run every test (CI=true: sanitizers and fuzzing too)"
 	@echo "make test-one   the suite in one VARIANT (release, asan, tsan); ARGS go to tests/run.py"
 	@echo "make crash-long, powerloss-long, model-long, requests-long  faults and random operations for a while: ROUNDS, SESSIONS, SEED"
-	@echo "make test-real, test-browsers, fuzz-long, bench, bench-store, lint, example, clean"
+	@echo "make test-real, test-browsers, fuzz-long, bench, bench-store, bench-api, lint, example, clean"
 
 -include $(shell find build -name '*.d' 2>/dev/null)

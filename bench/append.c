@@ -3,12 +3,14 @@
  *
  *	append compare [SECONDS]          in a new store: alone, 16 writers on 16 repositories, 16 on one; and the disk's own
  *	                                  pace: a bare loop of write and fdatasync
+ *	append alone FOLDER COMMITS       in a new store in this folder: so many by one writer, one after the other
  *	append rate DATA ID RATE SECONDS  that many commits a second onto refs/heads/warren-bench of an existing repository (no
  *	                                  server may be running), while one thread plans and writes full clones, one after the
  *	                                  other; bytes written against bytes appended
  *
  * Prints one JSON object a line.
  */
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 
@@ -144,6 +146,49 @@ static int compare(double secs)
 	return wr_file_remove(AT_FDCWD, dir, NULL) == WR_OK ? 0 : 1;
 }
 
+/* ---- alone ---- */
+
+static int by_value(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static int alone(const char *folder, size_t commits)
+{
+	char dir[PATH_MAX], id[WR_UUID_LEN + 1];
+	struct wr_git_config cfg = {.data = dir, .max_pack_bytes = 1u << 30, .max_pack_objects = 1000000,
+				    .max_unpacked_bytes = UINT64_C(1) << 41, .max_object_bytes = 64u << 20};
+	struct bench_writer w = {.ref = BRANCH};
+	double *took = calloc(commits + 1, sizeof *took), cpu;
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct wr_git *git;
+
+	if (!took || commits == 0 || snprintf(dir, sizeof dir, "%s/append-XXXXXX", folder) >= (int)sizeof dir || !mkdtemp(dir))
+		bench_die("mkdtemp", NULL);
+	wr_uuid_new(id);
+	if (wr_git_open(&git, &cfg, &err) != WR_OK || wr_git_repo_open(&w.repo, git, id, &err) != WR_OK)
+		bench_die("open", &err);
+	bench_first(w.repo, BRANCH);
+	bench_commit(&w);
+	cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
+	for (size_t i = 0; i < commits; i++) {
+		double began = bench_seconds(CLOCK_MONOTONIC);
+
+		bench_commit(&w);
+		took[i] = (bench_seconds(CLOCK_MONOTONIC) - began) * 1e3;
+	}
+	cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+	qsort(took, commits, sizeof *took, by_value);
+	printf("{\"median_ms\":%.3f,\"p99_ms\":%.3f,\"cpu_ms\":%.4f}\n", took[commits / 2], took[commits * 99 / 100],
+	       cpu * 1e3 / (double)commits);
+	free(took);
+	wr_git_repo_unref(w.repo);
+	wr_git_close(git);
+	return wr_file_remove(AT_FDCWD, dir, NULL) == WR_OK ? 0 : 1;
+}
+
 /* ---- rate ---- */
 
 struct nothing {
@@ -262,8 +307,10 @@ int main(int argc, char **argv)
 	wr_log_set_threshold(WR_WARN);
 	if (argc >= 2 && strcmp(argv[1], "compare") == 0)
 		return compare(argc > 2 ? strtod(argv[2], NULL) : 15);
+	if (argc == 4 && strcmp(argv[1], "alone") == 0)
+		return alone(argv[2], strtoul(argv[3], NULL, 10));
 	if (argc == 6 && strcmp(argv[1], "rate") == 0)
 		return rate(argv[2], argv[3], strtod(argv[4], NULL), strtod(argv[5], NULL));
-	fprintf(stderr, "append compare [SECONDS] | append rate DATA ID RATE SECONDS\n");
+	fprintf(stderr, "append compare [SECONDS] | append alone FOLDER COMMITS | append rate DATA ID RATE SECONDS\n");
 	return 2;
 }
