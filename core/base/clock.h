@@ -5,8 +5,11 @@
 #ifndef WR_CLOCK_H
 #define WR_CLOCK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "core/base/str.h"
 
 /* Milliseconds since 1970 in UTC: what is stored and shown. */
 int64_t wr_now_ms(void);
@@ -18,5 +21,10 @@ int64_t wr_mono_us(void);
 #define WR_TIME_LEN 24
 /* "2026-01-31T08:05:09.123Z" and a NUL. */
 void wr_time_text(char out[WR_TIME_LEN + 1], int64_t ms);
+/*
+ * The other way: a date and time of the years 1970 to 9999 in UTC, as RFC 3339 has it ("2026-01-31T09:05:09.5+01:00").
+ * zone: how many minutes east of UTC it was written. False for anything else; outputs are written only where it is true.
+ */
+bool wr_time_parse(int64_t *ms, int *zone, struct wr_str text);
 
 #endif

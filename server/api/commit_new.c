@@ -2,49 +2,12 @@
 #include <openssl/evp.h>
 
 #include "core/base/buf.h"
-#include "core/base/clock.h"
-#include "core/base/config.h"
 #include "core/content/edit.h"
+#include "server/api/commit_body.h"
 #include "server/api/fields.h"
-#include "server/api/git_json.h"
 #include "server/api/view.h"
 
-#define COMMIT_MAX ((size_t)64 << 20)
-
-/* ---- people ---- */
-
-struct person_body {
-	struct wr_str name, email;
-};
-
-static const struct wr_field person_fields[] = {
-	WR_FIELD(struct person_body, name, "name", STRING, true),
-	WR_FIELD(struct person_body, email, "email", STRING, true),
-};
-
-static struct wr_person server_person(const struct wr_app *app)
-{
-	return (struct wr_person){.name = wr_str(app->cfg->git_author_name), .mail = wr_str(app->cfg->git_author_email)};
-}
-
-static enum wr_code read_person(struct wr_person *out, json_t *value, const char *field, struct wr_error *err)
-{
-	struct person_body body = {{NULL, 0}, {NULL, 0}};
-	enum wr_code code;
-
-	if (!json_is_object(value))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The field %s has to be an object", field);
-	if ((code = wr_fields_read(&body, person_fields, WR_ARRAY_LEN(person_fields), value, err)) != WR_OK)
-		return code;
-	out->name = body.name;
-	out->mail = body.email;
-	if (!wr_person_ok(out))
-		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "The field %s needs a name and an email of 1 to 1024 bytes each, without <, > and control "
-			       "characters",
-			       field);
-	return WR_OK;
-}
+#define COMMIT_MAX WR_API_COMMIT_MAX
 
 /* ---- files ---- */
 
@@ -180,15 +143,6 @@ static const struct wr_field create_fields[] = {
 	WR_FIELD(struct create_body, expected, "expectedSha", STRING, false),
 };
 
-static enum wr_code check_message(struct wr_str message, struct wr_error *err)
-{
-	if (message.len > COMMIT_MAX / 2)
-		return wr_fail(err, WR_E_TOO_LARGE, "The message is too long");
-	if (memchr(message.ptr, '\0', message.len))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The message has a NUL character, which git does not take");
-	return WR_OK;
-}
-
 static enum wr_code read_expected(const struct wr_oid **out, struct wr_oid *room, struct wr_str text, struct wr_error *err)
 {
 	if (!text.ptr)
@@ -205,24 +159,17 @@ static enum wr_code read_expected(const struct wr_oid **out, struct wr_oid *room
 static enum wr_code read_edit(struct wr_edit *edit, const struct create_body *body, const struct wr_app *app,
 			      const struct wr_repo *repo, struct wr_error *err)
 {
-	enum wr_code code = check_message(body->message, err);
+	enum wr_code code = wr_api_message(body->message, err);
 
 	edit->message = body->message;
 	edit->branch = body->branch.len ? body->branch : wr_str(repo->default_branch);
-	edit->author = server_person(app);
+	edit->author = wr_api_server_person(app);
 	if (code == WR_OK && body->author)
-		code = read_person(&edit->author, body->author, "author", err);
-	edit->author.when_ms = wr_now_ms();
+		code = wr_api_person(&edit->author, body->author, "author", false, err);
 	edit->committer = edit->author;
 	if (code == WR_OK && (edit->branch.len > WR_BRANCH_NAME_MAX || !wr_branchname_ok(edit->branch)))
 		code = wr_fail(err, WR_E_INVALID_REQUEST, "The field branch is no legal branch name");
 	return code;
-}
-
-static enum wr_code reply_commit(struct wr_request *req, const struct wr_oid *oid, struct wr_str bytes,
-				 struct wr_error *err)
-{
-	return wr_reply(req, json_pack("{s:o}", "commit", wr_commit_json(oid, bytes)), err);
 }
 
 enum wr_code wr_api_commit_create(struct wr_app *app, struct wr_request *req, struct wr_error *err)
@@ -247,5 +194,5 @@ enum wr_code wr_api_commit_create(struct wr_app *app, struct wr_request *req, st
 	    (code = wr_git_repo_open(&git, app->git, repo->id, err)) != WR_OK ||
 	    (code = wr_edit_commit(&oid, &commit, git, &edit, wr_request_cancel(req), err)) != WR_OK)
 		return code;
-	return reply_commit(req, &oid, wr_buf_str(&commit), err);
+	return wr_reply_commit(req, &oid, wr_buf_str(&commit), err);
 }

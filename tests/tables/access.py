@@ -124,7 +124,7 @@ def instance(route, repo, target, token):
     if path.endswith("/git/refs/heads") and route.method == "POST":
         path += "/another"
     bodies = {"default-branch": {"defaultBranch": "main"}, "visibility": {"visibility": "private"},
-              "permissions": {"permission": "read"}, "/git/commits": {"message": "m", "tree": repo.names["trees"]},
+              "permissions": {"permission": "read"}, "/git/commits": {"message": "m", "tree": repo.names["trees"], "parents": []},
               "/commits": {"message": "m", "files": []}}
     body = None
     if route.body in ("JSON", "LARGE"):
