@@ -9,7 +9,10 @@ import json
 import os
 import sys
 
-import yaml
+try:
+    import yaml
+except ImportError:
+    sys.exit("docs/page/build.py: this needs Debian's package python3-yaml. Run: apt-get install -y python3-yaml")
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import html_page  # noqa: E402
