@@ -86,15 +86,18 @@ void wr_gunzip_fini(struct wr_gunzip *gz)
 	gz->ready = false;
 }
 
-static enum wr_code inflate_into(struct wr_gunzip *gz, struct wr_buf *out, struct wr_error *err)
+static enum wr_code inflate_into(struct wr_gunzip *gz, struct wr_buf *out, const struct wr_room *memory,
+				 struct wr_error *err)
 {
 	for (;;) {
-		size_t left = out->max - out->len, got, want = left < 32 * 1024 ? left : 32 * 1024;
+		size_t before = out->cap, left = out->max - out->len, got, want = left < 32 * 1024 ? left : 32 * 1024;
 		char spare[1], *room = wr_buf_room(out, want);
 		enum wr_code code;
 
 		if (!room)
 			return wr_fail_nomem(err);
+		if (out->cap > before && !wr_room_take(memory, out->cap - before, false))
+			return wr_fail(err, WR_E_UNAVAILABLE, "no room for what is unzipped");
 		/* A full buffer still has to learn whether this was all; the source then refuses any further byte. */
 		code = want ? wr_source_read(&gz->base, room, want, &got, err)
 			    : wr_source_read(&gz->base, spare, 1, &got, err);
@@ -104,7 +107,7 @@ static enum wr_code inflate_into(struct wr_gunzip *gz, struct wr_buf *out, struc
 	}
 }
 
-enum wr_code wr_gunzip_all(struct wr_buf *out, struct wr_str zipped, struct wr_error *err)
+enum wr_code wr_gunzip_all(struct wr_buf *out, struct wr_str zipped, const struct wr_room *memory, struct wr_error *err)
 {
 	struct wr_gunzip *gz = malloc(sizeof *gz);
 	struct wr_mem_source src;
@@ -115,7 +118,7 @@ enum wr_code wr_gunzip_all(struct wr_buf *out, struct wr_str zipped, struct wr_e
 	wr_mem_source_init(&src, zipped);
 	code = wr_gunzip_init(gz, &src.base, out->max - out->len, err);
 	if (!code)
-		code = inflate_into(gz, out, err);
+		code = inflate_into(gz, out, memory, err);
 	wr_gunzip_fini(gz);
 	free(gz);
 	return code;

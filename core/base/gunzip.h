@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 #include "core/base/buf.h"
+#include "core/base/room.h"
 #include "core/base/stream.h"
 
 struct wr_gunzip {
@@ -26,7 +27,11 @@ WR_MUST_CHECK enum wr_code wr_gunzip_init(struct wr_gunzip *gz, struct wr_source
 					  struct wr_error *err);
 void wr_gunzip_fini(struct wr_gunzip *gz);
 
-/* All of a gzipped text at once, appended to out. Past out's maximum: WR_E_TOO_LARGE. */
-WR_MUST_CHECK enum wr_code wr_gunzip_all(struct wr_buf *out, struct wr_str zipped, struct wr_error *err);
+/*
+ * All of a gzipped text at once, appended to out, whose growth is asked for (a text may become a thousand times as long).
+ * Past out's maximum: WR_E_TOO_LARGE; without room WR_E_UNAVAILABLE.
+ */
+WR_MUST_CHECK enum wr_code wr_gunzip_all(struct wr_buf *out, struct wr_str zipped, const struct wr_room *memory,
+					 struct wr_error *err);
 
 #endif

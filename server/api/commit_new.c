@@ -45,29 +45,27 @@ static bool is_base64(struct wr_str s)
 	return s.len % 4 == 0;
 }
 
-/* In place: a string of JSON is the request's, and longer than what it stands for. */
-static enum wr_code decode(struct wr_str *content, struct wr_str path, struct wr_buf *room, struct wr_error *err)
+/* In place, for large files are in memory once already: the string is the request's, and longer than what it stands for. */
+static enum wr_code decode(struct wr_str *content, struct wr_str path, struct wr_error *err)
 {
-	size_t len = content->len / 4 * 3;
-	char *out;
+	char *text = (char *)(uintptr_t)content->ptr, piece[3072];
+	size_t len = 0;
 
 	if (!is_base64(*content))
 		return wrong_change(WR_E_INVALID_BASE64, path, wr_code_text(WR_E_INVALID_BASE64), err);
-	if (content->len == 0)
-		return WR_OK;
-	if (!(out = wr_buf_room(room, len)))
-		return wr_fail_nomem(err);
-	/* Without line breaks and of whole groups, this cannot fail. */
-	EVP_DecodeBlock((unsigned char *)out, (const unsigned char *)content->ptr, (int)content->len);
-	len -= content->ptr[content->len - 1] == '=';
-	len -= content->ptr[content->len - 2] == '=';
-	room->len += len;
-	*content = wr_str_n(out, len);
+	for (size_t at = 0, n; at < content->len; at += n) {
+		n = content->len - at < 4096 ? content->len - at : 4096;
+		/* Without line breaks and of whole groups, this cannot fail. */
+		EVP_DecodeBlock((unsigned char *)piece, (unsigned char *)text + at, (int)n);
+		len += n / 4 * 3 - (text[at + n - 1] == '=') - (text[at + n - 2] == '=');
+		memcpy(text + at / 4 * 3, piece, n / 4 * 3);
+	}
+	*content = wr_str_n(text, len);
 	return WR_OK;
 }
 
-static enum wr_code read_change(struct wr_file_change *out, json_t *value, size_t i, struct wr_buf *room,
-				struct wr_error *err)
+static enum wr_code read_change(struct wr_file_change *out, json_t *value, size_t i,
+				const struct wr_request *req, struct wr_error *err)
 {
 	struct change_body body = {.deleted = false};
 	enum wr_code code;
@@ -76,6 +74,7 @@ static enum wr_code read_change(struct wr_file_change *out, json_t *value, size_
 		return wr_fail(err, WR_E_INVALID_REQUEST, "files[%zu] has to be an object", i);
 	if ((code = wr_fields_read(&body, change_fields, WR_ARRAY_LEN(change_fields), value, err)) != WR_OK)
 		return wr_fail(err, code, "files[%zu] needs a path, and content or deleted: true", i);
+	body.content = wr_request_content(req, body.content);
 	if (!wr_edit_path_ok(body.path))
 		return wrong_change(WR_E_INVALID_FILE_PATH, body.path,
 				    "A path is relative, with / between its parts, none of which is empty, . or .., or stands "
@@ -86,30 +85,13 @@ static enum wr_code read_change(struct wr_file_change *out, json_t *value, size_
 	if (body.encoding.ptr && !wr_str_eqz(body.encoding, "utf8") && !wr_str_eqz(body.encoding, "base64"))
 		return wr_fail(err, WR_E_INVALID_REQUEST, "files[%zu]: the encoding is utf8 or base64", i);
 	if (body.content.ptr && wr_str_eqz(body.encoding, "base64"))
-		code = decode(&body.content, body.path, room, err);
+		code = decode(&body.content, body.path, err);
 	*out = (struct wr_file_change){.path = body.path, .content = body.content, .deleted = body.deleted};
 	return code;
 }
 
-/* How many bytes all base64 stands for, at most. */
-static size_t base64_room(json_t *files)
-{
-	size_t i, total = 0;
-	json_t *file;
-
-	json_array_foreach(files, i, file)
-	{
-		const char *encoding = json_string_value(json_object_get(file, "encoding"));
-
-		if (encoding && strcmp(encoding, "base64") == 0)
-			total += json_string_length(json_object_get(file, "content")) / 4 * 3;
-	}
-	return total;
-}
-
-/* room: keeps what was decoded; it is made large enough first, since a buffer that grows would move. */
-static enum wr_code read_changes(struct wr_file_change **out, size_t *count, json_t *files, struct wr_buf *room,
-				 struct wr_error *err)
+static enum wr_code read_changes(struct wr_file_change **out, size_t *count, json_t *files,
+				 const struct wr_request *req, struct wr_error *err)
 {
 	size_t n = json_array_size(files);
 	WR_AUTO_MEM struct wr_file_change *changes = calloc(n + 1, sizeof *changes);
@@ -117,10 +99,10 @@ static enum wr_code read_changes(struct wr_file_change **out, size_t *count, jso
 
 	if (!json_is_array(files))
 		return wr_fail(err, WR_E_INVALID_REQUEST, "The field files has to be an array");
-	if (!changes || !wr_buf_room(room, base64_room(files)))
+	if (!changes)
 		return wr_fail_nomem(err);
 	for (size_t i = 0; i < n && code == WR_OK; i++)
-		code = read_change(&changes[i], json_array_get(files, i), i, room, err);
+		code = read_change(&changes[i], json_array_get(files, i), i, req, err);
 	if (code != WR_OK)
 		return code;
 	*out = WR_STEAL(changes);
@@ -175,7 +157,7 @@ static enum wr_code read_edit(struct wr_edit *edit, const struct create_body *bo
 enum wr_code wr_api_commit_create(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
 	WR_AUTO_MEM struct wr_file_change *changes = NULL;
-	WR_AUTO_S(wr_buf) room = WR_BUF_INIT(SIZE_MAX / 2), commit = WR_BUF_INIT(COMMIT_MAX);
+	WR_AUTO_S(wr_buf) commit = WR_BUF_INIT(COMMIT_MAX);
 	WR_AUTO(wr_git_repo) *git = NULL;
 	const struct wr_repo *repo = wr_request_repo(req);
 	struct create_body body = {.files = NULL};
@@ -186,7 +168,7 @@ enum wr_code wr_api_commit_create(struct wr_app *app, struct wr_request *req, st
 
 	if (code != WR_OK || (code = read_edit(&edit, &body, app, repo, err)) != WR_OK ||
 	    (code = read_expected(&edit.expected, &expected, body.expected, err)) != WR_OK ||
-	    (code = read_changes(&changes, &edit.count, body.files, &room, err)) != WR_OK)
+	    (code = read_changes(&changes, &edit.count, body.files, req, err)) != WR_OK)
 		return code;
 	edit.changes = changes;
 	/* The body may have taken long to arrive. */

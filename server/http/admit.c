@@ -134,7 +134,7 @@ static enum wr_code judge_body(struct wr_request *req, struct wr_error *err)
 	struct wr_str encoding = wr_request_find_header(req, "Content-Encoding");
 
 	req->limit = body_limit(req);
-	req->body.max = (size_t)req->limit;
+	req->body.max = (size_t)(req->has_length && req->content_length < req->limit ? req->content_length : req->limit);
 	if (req->has_length && req->content_length > req->limit)
 		return wr_fail(err, WR_E_TOO_LARGE, "The request's body is larger than %llu bytes",
 			       (unsigned long long)req->limit);
@@ -160,7 +160,7 @@ static enum wr_code judge_room(struct wr_request *req, struct wr_error *err)
 	if (lane && req->match.route->lane != WR_LANE_QUICK && wr_lane_full(lane, wr_admit_payer(req)))
 		return wr_fail(err, WR_E_UNAVAILABLE, "no room in the lane");
 	/* Only asked, not taken: what is promised and never sent must not cost anybody else his place. */
-	if ((body == WR_BODY_JSON || body == WR_BODY_BYTES) &&
+	if ((body == WR_BODY_JSON || body == WR_BODY_LARGE || body == WR_BODY_BYTES) &&
 	    !wr_request_room(req, req->content_length, WR_CHARGE_NEEDED))
 		return wr_fail(err, WR_E_UNAVAILABLE, "max_buffered reached");
 	return WR_OK;

@@ -108,19 +108,35 @@ static enum MHD_Result refuse_late(struct wr_request *req, enum wr_code code, si
 
 	(void)wr_fail(&err, code, "%s", words);
 	refuse(req, code, &err);
+	/* What is here of it is of no use any more, and others wait for the room. */
+	wr_buf_fini(&req->body);
+	wr_request_uncharge(req, atomic_load(&req->charged));
 	wr_pipe_end(&req->out, false);
 	return drop(req, len);
 }
 
+/*
+ * How much of max_buffered the body takes by now. What only promises to be large takes no room; but once it comes it takes
+ * all that it will need, else many that come together would all get half, and none the rest.
+ */
+static uint64_t room_for_body(const struct wr_request *req)
+{
+	uint64_t room = req->body.cap;
+
+	if (req->has_length && req->body.len > WR_PROMISE_BYTES && req->content_length > room)
+		room = req->content_length;
+	return room < req->limit ? room : req->limit;
+}
+
 static enum MHD_Result keep(struct wr_request *req, const char *data, size_t *len)
 {
-	size_t before = req->body.cap;
+	uint64_t room;
 
 	wr_buf_add(&req->body, data, *len);
 	if (!wr_buf_ok(&req->body))
 		return refuse_late(req, WR_E_TOO_LARGE, len, wr_code_text(WR_E_TOO_LARGE));
-	if (req->body.cap > before && req->body.cap > req->charged &&
-	    !wr_request_charge(req, req->body.cap - req->charged, WR_CHARGE_NEEDED))
+	room = room_for_body(req);
+	if (room > req->charged && !wr_request_charge(req, room - req->charged, WR_CHARGE_NEEDED))
 		return refuse_late(req, WR_E_UNAVAILABLE, len, "max_buffered reached");
 	*len = 0;
 	return MHD_YES;

@@ -21,6 +21,7 @@
 
 #include "core/base/gate.h"
 #include "core/base/gunzip.h"
+#include "core/base/json_read.h"
 #include "core/base/lane.h"
 #include "server/http/cors.h"
 #include "server/http/http.h"
@@ -32,6 +33,8 @@
 #define WR_INLINE_MAX ((size_t)1 << 20)      /* a streamed answer of an INLINE route */
 #define WR_IGNORED_MAX ((uint64_t)64 * 1024) /* body of a route that wants none */
 #define WR_JSON_MAX ((uint64_t)64 * 1024)
+#define WR_PROMISE_BYTES ((size_t)64 * 1024) /* of a body, after which its Content-Length is believed */
+#define WR_FREE_VALUES ((uint64_t)1 << 20)   /* memory of a JSON body's values that is not counted */
 #define WR_STREAM_MARGIN ((uint64_t)64 << 20) /* what a push may carry besides its pack */
 #define WR_DISCARD_MAX ((uint64_t)64 << 20)   /* refused bodies are read and dropped up to here, */
 #define WR_DISCARD_MS 30000                   /* and for so long */
@@ -143,6 +146,7 @@ struct wr_request {
 	uint64_t limit;
 	struct wr_buf body;
 	_Atomic uint64_t charged; /* its part of wr_http.buffered */
+	struct wr_json_look look; /* of body */
 	json_t *json;
 	struct wr_pipe in;
 	bool has_in;

@@ -157,6 +157,7 @@ void wr_request_unref(struct wr_request *req)
 	wr_pipe_fini(&req->out);
 	wr_buf_fini(&req->body);
 	json_decref(req->json);
+	wr_json_look_fini(&req->look);
 	wr_reply_fini(&req->reply);
 	wr_match_fini(&req->match);
 	wr_url_fini(&req->url);
@@ -293,6 +294,11 @@ struct wr_str wr_request_header(const struct wr_request *req, const char *name)
 json_t *wr_request_json(const struct wr_request *req)
 {
 	return req->json;
+}
+
+struct wr_str wr_request_content(const struct wr_request *req, struct wr_str value)
+{
+	return wr_json_content(&req->look, value);
 }
 
 struct wr_str wr_request_body(const struct wr_request *req)

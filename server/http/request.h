@@ -35,6 +35,11 @@ struct wr_str wr_request_header(const struct wr_request *req, const char *name);
 
 /* The parsed body of a BODY_JSON route: an object; an empty body is an empty object. */
 json_t *wr_request_json(const struct wr_request *req);
+/*
+ * What the value of a field "content" of that JSON stands for: it may be long, and was then left in the body. It is the
+ * request's memory, which may be written to.
+ */
+struct wr_str wr_request_content(const struct wr_request *req, struct wr_str value);
 /* The whole (unzipped) body of a BODY_BYTES route. */
 struct wr_str wr_request_body(const struct wr_request *req);
 /* The (unzipped) body of a BODY_STREAM route. */

@@ -1,3 +1,4 @@
+#include "core/base/share.h"
 #include "core/base/suspects.h"
 #include "server/http/http_internal.h"
 
@@ -5,40 +6,53 @@
 static enum wr_code unzip(struct wr_request *req, struct wr_error *err)
 {
 	WR_AUTO_S(wr_buf) plain = WR_BUF_INIT((size_t)req->limit);
-	size_t before = req->body.cap;
 	enum wr_code code;
 
 	if (!req->gzip || req->body.len == 0)
 		return WR_OK;
-	code = wr_gunzip_all(&plain, wr_buf_str(&req->body), err);
+	code = wr_gunzip_all(&plain, wr_buf_str(&req->body), wr_request_memory(req), err);
 	if (code)
 		return code;
-	if (plain.cap > before && !wr_request_charge(req, plain.cap - before, WR_CHARGE_NEEDED))
-		return wr_fail(err, WR_E_UNAVAILABLE, "max_buffered reached");
 	wr_buf_fini(&req->body);
 	req->body = plain;
 	plain = (struct wr_buf)WR_BUF_INIT(0);
 	return WR_OK;
 }
 
+/* Room for the values, which may take a hundred times what their text does. */
+static enum wr_code charge_values(struct wr_request *req, struct wr_error *err)
+{
+	const struct wr_config *cfg = req->http->cfg;
+	uint64_t cost = req->look.cost;
+
+	/* There are no more of them at once than threads that work. */
+	if (cost <= WR_FREE_VALUES)
+		return WR_OK;
+	cost -= WR_FREE_VALUES;
+	if (!wr_share_fits(0, 0, req->body.len + cost, cfg->http_max_buffered, (unsigned)cfg->lanes_account_share))
+		return wr_fail(err, WR_E_TOO_LARGE,
+			       "The body has too many values for this server to hold; send it in parts");
+	return wr_request_charge(req, cost, WR_CHARGE_NEEDED)
+		       ? WR_OK
+		       : wr_fail(err, WR_E_UNAVAILABLE, "max_buffered reached");
+}
+
 static enum wr_code parse(struct wr_request *req, struct wr_error *err)
 {
-	struct wr_str text = wr_buf_str(&req->body);
-	json_error_t where;
+	enum wr_code code;
 
-	if (text.len == 0) {
+	if (req->body.len == 0) {
 		req->json = json_object();
 		return req->json ? WR_OK : wr_fail_nomem(err);
 	}
-	req->json = json_loadb(text.ptr, text.len, JSON_ALLOW_NUL, &where);
-	if (!req->json && json_error_code(&where) == json_error_out_of_memory)
-		return wr_fail_nomem(err);
-	if (!req->json)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The body is not valid JSON (line %d, column %d)", where.line,
-			       where.column);
+	if ((code = wr_json_look(&req->look, req->body.ptr, req->body.len, err)) != WR_OK ||
+	    (code = charge_values(req, err)) != WR_OK || (code = wr_json_read(&req->json, &req->look, err)) != WR_OK)
+		return code;
 	if (!json_is_object(req->json))
 		return wr_fail(err, WR_E_INVALID_REQUEST,
 			       "The body is not a JSON object (it begins otherwise at line 1, column 1)");
+	if (req->look.kept == 0)
+		wr_buf_fini(&req->body);
 	return WR_OK;
 }
 

@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct wr_gunzip gz;
 	WR_AUTO_S(wr_buf) whole = WR_BUF_INIT(MAX);
 	struct drip drip = {{drip_read}, wr_str_n(data, size), 0};
-	enum wr_code at_once = wr_gunzip_all(&whole, drip.rest, NULL), in_pieces;
+	enum wr_code at_once = wr_gunzip_all(&whole, drip.rest, NULL, NULL), in_pieces;
 	char buf[999];
 	size_t total = 0, got = 1;
 
