@@ -251,7 +251,10 @@ static enum wr_code in_the_way(struct wr_str path, const char *what, struct wr_e
 	return WR_E_INVALID_FILE_PATH;
 }
 
-/* Goes into the folder that a node of *dir stands for; make: also where there is nothing yet. *dir NULL then: it is no folder. */
+/*
+ * Goes into the folder that a node of *dir stands for; make: also where there is nothing yet. *dir is NULL then where it
+ * is no folder.
+ */
 static enum wr_code enter(struct wr_change_dir **dir, const struct wr_change_tree *t, struct node *n, bool make,
 			  struct wr_error *err)
 {
@@ -276,8 +279,8 @@ static bool next_part(struct wr_str *part, struct wr_str *rest)
 }
 
 /* The folder of a path's last part, and that part. *dir NULL: a file stands in the way, or (make) nothing. */
-static enum wr_code descend(struct wr_change_dir **dir, struct wr_str *last, struct wr_change_tree *t, struct wr_str path,
-			    bool make, struct wr_error *err)
+static enum wr_code descend(struct wr_change_dir **dir, struct wr_str *last, struct wr_change_tree *t,
+			    struct wr_str path, bool make, struct wr_error *err)
 {
 	*dir = t->root;
 	while (*dir && next_part(last, &path)) {
@@ -324,8 +327,8 @@ enum wr_code wr_change_tree_file(bool *found, struct wr_oid *oid, unsigned *mode
 }
 
 /* A folder that has nothing in it, as some tools make them, goes for a file. */
-static enum wr_code give_way(const struct wr_change_tree *t, struct wr_change_dir *dir, struct node *n, struct wr_str path,
-			     struct wr_error *err)
+static enum wr_code give_way(const struct wr_change_tree *t, struct wr_change_dir *dir, struct node *n,
+			     struct wr_str path, struct wr_error *err)
 {
 	struct wr_change_dir *folder = dir;
 	enum wr_code code = n->mode == WR_MODE_TREE ? enter(&folder, t, n, false, err) : WR_OK;

@@ -51,7 +51,7 @@ static void fuzz_commit(struct wr_str bytes)
 	assert(commit && json_object_size(commit) == 6);
 	check_sha(json_object_get(commit, "sha"));
 	check_sha(json_object_get(json_object_get(commit, "tree"), "sha"));
-	json_array_foreach(json_object_get(commit, "parents"), i, parent)
+	json_array_foreach (json_object_get(commit, "parents"), i, parent)
 		check_sha(json_object_get(parent, "sha"));
 	check_person(json_object_get(commit, "author"));
 	check_person(json_object_get(commit, "committer"));

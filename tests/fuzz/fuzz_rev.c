@@ -1,6 +1,6 @@
 /*
- * Revisions of any bytes in a small repository: each names an object that is there, or is refused in words with the field
- * that its code has; what is no revision for who may write is none for who may read.
+ * Revisions of any bytes in a small repository: each names an object that is there, or is refused in words with the
+ * field that its code has; what is no revision for who may write is none for who may read.
  */
 #include <assert.h>
 #include <fcntl.h>
@@ -28,7 +28,11 @@ static void commit(struct wr_oid *out, const char *branch, int64_t second)
 	WR_AUTO_S(wr_buf) bytes = WR_BUF_INIT(1 << 16);
 	const struct wr_person who = {.name = WR_S("A"), .mail = WR_S("a@b"), .when_ms = second * 1000};
 	const struct wr_file_change change = {.path = wr_str(branch), .content = wr_str_n(&second, 1)};
-	const struct wr_edit e = {.branch = wr_str(branch), .changes = &change, .count = 1, .message = WR_S("m"), .author = who,
+	const struct wr_edit e = {.branch = wr_str(branch),
+				  .changes = &change,
+				  .count = 1,
+				  .message = WR_S("m"),
+				  .author = who,
 				  .committer = who};
 	enum wr_code code = wr_edit_commit(out, &bytes, repo, &e, NULL, NULL);
 
@@ -74,8 +78,8 @@ static void start(void)
 
 static bool has_field(const struct wr_error *err)
 {
-	const char *key = err->code == WR_E_INVALID_REVISION ? "revision"
-			  : err->code == WR_E_AMBIGUOUS	      ? "rev"
+	const char *key = err->code == WR_E_INVALID_REVISION	? "revision"
+			  : err->code == WR_E_AMBIGUOUS		? "rev"
 			  : err->code == WR_E_INVALID_OBJECT_ID ? "hash"
 								: "reference";
 
@@ -94,7 +98,8 @@ static enum wr_code read_rev(struct wr_oid *oid, struct wr_str rev, bool stored)
 	if (code == WR_OK)
 		assert(type >= WR_COMMIT && type <= WR_BLOB && wr_snapshot_has(v.snap, oid));
 	else
-		assert((code == WR_E_INVALID_REVISION || code == WR_E_AMBIGUOUS || code == WR_E_REFERENCE_NOT_FOUND) && has_field(&err));
+		assert((code == WR_E_INVALID_REVISION || code == WR_E_AMBIGUOUS || code == WR_E_REFERENCE_NOT_FOUND) &&
+		       has_field(&err));
 	return code;
 }
 

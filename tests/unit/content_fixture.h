@@ -14,14 +14,15 @@ static inline void view_open(struct wr_view *v, struct fx *f, const char *branch
 }
 
 /* The call failed with this code, and the error has this field with this text. */
-static inline void assert_refused(struct fx *f, enum wr_code got, enum wr_code wanted, const char *key, struct wr_str text)
+static inline void assert_refused(struct fx *f, enum wr_code got, enum wr_code wanted, const char *key,
+				  struct wr_str text)
 {
 	WR_AUTO_MEM char *shown = NULL;
 	json_t *value = json_object_get(f->err.fields, key), *expected = wr_json_str(text);
 
 	if (got != wanted || f->err.code != wanted)
-		fail_msg("%.*s: code %s instead of %s: %s", (int)text.len, text.ptr, wr_code_wire(got), wr_code_wire(wanted),
-			 f->err.text);
+		fail_msg("%.*s: code %s instead of %s: %s", (int)text.len, text.ptr, wr_code_wire(got),
+			 wr_code_wire(wanted), f->err.text);
 	assert_true(wr_error_text(&f->err)[0]);
 	if (!json_equal(value, expected)) {
 		shown = json_dumps(f->err.fields, JSON_COMPACT);
@@ -58,8 +59,8 @@ static inline void import(struct fx *f, const char *name, const struct wr_buf *t
 {
 	assert_true(wr_buf_ok(text));
 	write_whole(f, "import", wr_buf_str(text));
-	sh(f, "test -d %s || git init -q --bare %s; git -C %s fast-import --quiet --force < import; rm import", name, name,
-	   name);
+	sh(f, "test -d %s || git init -q --bare %s; git -C %s fast-import --quiet --force < import; rm import", name,
+	   name, name);
 }
 
 #endif

@@ -12,7 +12,7 @@
 struct file {
 	char path[40];
 	unsigned mode;
-	unsigned seed;   /* which file it is: no two have lines in common */
+	unsigned seed;	 /* which file it is: no two have lines in common */
 	unsigned change; /* how often it was changed */
 	bool there;
 };
@@ -42,8 +42,11 @@ static void put_content(struct wr_buf *out, const struct file *file)
 				if ((h + c * 7919) % 97 % 11 == 0)
 					turn = c;
 			/* Words that have nothing in common: git's sums of lines are short. */
-			wr_buf_printf(&text, "%016llx%s", (unsigned long long)XXH3_64bits_withSeed(&turn, sizeof turn, h),
-				      i + 1 == lines && kind == 1 ? "" : kind == 2 ? "\r\n" : "\n");
+			wr_buf_printf(&text, "%016llx%s",
+				      (unsigned long long)XXH3_64bits_withSeed(&turn, sizeof turn, h),
+				      i + 1 == lines && kind == 1 ? ""
+				      : kind == 2		  ? "\r\n"
+								  : "\n");
 			if (kind == 3 && i == 5)
 				wr_buf_addc(&text, '\0');
 		}
@@ -190,7 +193,8 @@ static void assert_lines(const struct wr_difference *d, struct wr_str line, stru
 	for (unsigned i = 0; i < 2; i++) {
 		snprintf(text, sizeof text, "%llu", (unsigned long long)(i ? e->deletions : e->additions));
 		if (!wr_str_eqz(numbers[i], wr_str_eqz(numbers[i], "-") ? "-" : text))
-			fail_msg("%.*s: %s lines, not %.*s", (int)line.len, line.ptr, text, (int)numbers[i].len, numbers[i].ptr);
+			fail_msg("%.*s: %s lines, not %.*s", (int)line.len, line.ptr, text, (int)numbers[i].len,
+				 numbers[i].ptr);
 		if (wr_str_eqz(numbers[i], "-"))
 			assert_string_equal(text, "0");
 	}
@@ -293,11 +297,14 @@ static void one_by_one(void **state)
 	WR_AUTO_S(wr_buf) script = WR_BUF_INIT(1 << 20);
 	struct fx *f = *state;
 
-	wr_buf_addz(&script, "lines() { seq -f \"$1 %g\" $2 $3; }\ncommit() { git add -A; git commit -q --allow-empty -m m; }\n"
-			     "link() { mkdir -p $1; git update-index --add --cacheinfo 160000,070000000000000000000000000000000000000$2,$1; }\n");
+	wr_buf_addz(&script,
+		    "lines() { seq -f \"$1 %g\" $2 $3; }\ncommit() { git add -A; git commit -q --allow-empty -m m; }\n"
+		    "link() { mkdir -p $1; git update-index --add --cacheinfo "
+		    "160000,070000000000000000000000000000000000000$2,$1; }\n");
 	for (size_t i = 0; i < WR_ARRAY_LEN(rows); i++)
 		wr_buf_printf(&script,
-			      "git checkout -q --orphan o%zu; git rm -rfq --ignore-unmatch .; git clean -dffxq\n%s\ncommit; git branch "
+			      "git checkout -q --orphan o%zu; git rm -rfq --ignore-unmatch .; git clean "
+			      "-dffxq\n%s\ncommit; git branch "
 			      "old%zu\n%s\ncommit; git branch new%zu\n",
 			      i, rows[i][0], i, rows[i][1], i);
 	assert_true(wr_buf_ok(&script));
@@ -321,7 +328,8 @@ static void nothing_and_all(void **state)
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	struct wr_oid old, new;
 
-	sh(f, "git init -q src; cd src; seq 5 > x; mkdir d; seq 11 15 > d/y; git add .; git commit -q -m m; git branch old; git branch new");
+	sh(f, "git init -q src; cd src; seq 5 > x; mkdir d; seq 11 15 > d/y; git add .; git commit -q -m m; git branch "
+	      "old; git branch new");
 	push_all(f, "src");
 	assert_same_as_git(f, "old", "new");
 	trees(f, &old, &new, "old", "new");

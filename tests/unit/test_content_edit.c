@@ -15,12 +15,17 @@ static struct wr_person someone(int64_t seconds)
 	return (struct wr_person){.name = WR_S("N"), .mail = WR_S("n@example.org"), .when_ms = seconds * 1000};
 }
 
-static enum wr_code edit(struct fx *f, struct wr_oid *out, const char *branch, const struct wr_file_change *changes, size_t count,
-			 const struct wr_oid *expected)
+static enum wr_code edit(struct fx *f, struct wr_oid *out, const char *branch, const struct wr_file_change *changes,
+			 size_t count, const struct wr_oid *expected)
 {
 	WR_AUTO_S(wr_buf) bytes = WR_BUF_INIT(1 << 20);
-	const struct wr_edit e = {.branch = wr_str(branch), .changes = changes, .count = count, .message = WR_S("m"),
-				  .author = someone(1700000000), .committer = someone(1700000001), .expected = expected};
+	const struct wr_edit e = {.branch = wr_str(branch),
+				  .changes = changes,
+				  .count = count,
+				  .message = WR_S("m"),
+				  .author = someone(1700000000),
+				  .committer = someone(1700000001),
+				  .expected = expected};
 
 	return wr_edit_commit(out, &bytes, f->repo, &e, NULL, &f->err);
 }
@@ -143,7 +148,8 @@ static void begin(struct fx *f, struct model *m)
 	static const struct {
 		const char *path;
 		unsigned mode;
-	} rows[] = {{"a", 0100644}, {"a.b/a", 0100755}, {"a-b/a/b", 0120000}, {"b/a", 0160000}, {"ab", 0160000}, {"a0/a0", 0120000}};
+	} rows[] = {{"a", 0100644},   {"a.b/a", 0100755}, {"a-b/a/b", 0120000},
+		    {"b/a", 0160000}, {"ab", 0160000},	  {"a0/a0", 0120000}};
 	WR_AUTO_S(wr_buf) in = WR_BUF_INIT(1 << 16);
 
 	m->count = 0;
@@ -253,8 +259,8 @@ static void file_and_folder(void **state)
 	const struct wr_file_change begin_[] = {put("a", "1"), put("b/c/d", "2"), put("b.x", "3")};
 	const struct wr_file_change swap[] = {gone("a"), put("a/x", "4"), gone("b/c/d"), put("b", "5")};
 	const struct wr_file_change back[] = {gone("b"), put("b/c/d", "2"), gone("a/x"), put("a", "1")};
-	const struct wr_file_change many[] = {put("q/w/e", "1"), gone("q/w/e"), put("q", "2"), gone("q"), put("q/w", "3"),
-					      put("q/w", "4"), gone("q/w")};
+	const struct wr_file_change many[] = {put("q/w/e", "1"), gone("q/w/e"),	  put("q", "2"), gone("q"),
+					      put("q/w", "3"),	 put("q/w", "4"), gone("q/w")};
 	static struct model m;
 
 	make(f, &tip, begin_, 3);
@@ -314,17 +320,53 @@ static void empty_folders(void **state)
 	tree_of(f, &tree, &tip);
 	sh_oid(f, &wanted,
 	       "cd src; b() { printf $1 | git hash-object -w --stdin; }; export GIT_INDEX_FILE=i; "
-	       "git update-index --add --cacheinfo 100644,$(b 1),e --cacheinfo 100644,$(b 2),f/x --cacheinfo 100644,$(b 3),a; "
+	       "git update-index --add --cacheinfo 100644,$(b 1),e --cacheinfo 100644,$(b 2),f/x --cacheinfo "
+	       "100644,$(b 3),a; "
 	       "git write-tree");
 	assert_true(wr_oid_eq(&tree, &wanted));
 }
 
 static void paths_refused(void **state)
 {
-	static const char *const bad[] = {"", "/", "a/", "/a", "a//b", ".", "..", "a/.", "./a", "a/../b", "..a/..", ".git", "a/.git/x",
-					  ".GIT", ".git ", ".git.", "git~1", "GIT~1/x", ".g\xe2\x80\x8cit", "a\\.git\\x", ".git::$INDEX"};
-	static const char *const good[] = {"a", "..a", "a..", "...", ".gitignore", ".gitx", "git", "a b", " ", "\t", "a\nb", "\xff",
-					   "\xc3\xa4/\xf0\x9f\x90\x87", "C:", "con", "-", "a\\b", "x/.gitmodules"};
+	static const char *const bad[] = {"",
+					  "/",
+					  "a/",
+					  "/a",
+					  "a//b",
+					  ".",
+					  "..",
+					  "a/.",
+					  "./a",
+					  "a/../b",
+					  "..a/..",
+					  ".git",
+					  "a/.git/x",
+					  ".GIT",
+					  ".git ",
+					  ".git.",
+					  "git~1",
+					  "GIT~1/x",
+					  ".g\xe2\x80\x8cit",
+					  "a\\.git\\x",
+					  ".git::$INDEX"};
+	static const char *const good[] = {"a",
+					   "..a",
+					   "a..",
+					   "...",
+					   ".gitignore",
+					   ".gitx",
+					   "git",
+					   "a b",
+					   " ",
+					   "\t",
+					   "a\nb",
+					   "\xff",
+					   "\xc3\xa4/\xf0\x9f\x90\x87",
+					   "C:",
+					   "con",
+					   "-",
+					   "a\\b",
+					   "x/.gitmodules"};
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1 << 20);
 
 	(void)state;
@@ -355,15 +397,26 @@ static void people_refused(void **state)
 		const char *name, *mail;
 		int zone;
 		bool ok;
-	} rows[] = {{"A", "a", 0, true},	 {"A", "a", 1439, true},  {"A", "a", -1439, true}, {"A", "a", 1440, false},
-		    {"A", "a", -1440, false},	 {"", "a", 0, false},	  {"A", "", 0, false},	   {"A<", "a", 0, false},
-		    {"A", "a>", 0, false},	 {"A\nB", "a", 0, false}, {"A", "a\nb", 0, false}, {"A\x7f", "a", 0, false},
-		    {"\xc3\xa4 \xff", "a", 0, true}, {"A\tB", "a", 0, false}};
+	} rows[] = {{"A", "a", 0, true},
+		    {"A", "a", 1439, true},
+		    {"A", "a", -1439, true},
+		    {"A", "a", 1440, false},
+		    {"A", "a", -1440, false},
+		    {"", "a", 0, false},
+		    {"A", "", 0, false},
+		    {"A<", "a", 0, false},
+		    {"A", "a>", 0, false},
+		    {"A\nB", "a", 0, false},
+		    {"A", "a\nb", 0, false},
+		    {"A\x7f", "a", 0, false},
+		    {"\xc3\xa4 \xff", "a", 0, true},
+		    {"A\tB", "a", 0, false}};
 	static char long_[1026];
 
 	(void)state;
 	for (size_t i = 0; i < WR_ARRAY_LEN(rows); i++) {
-		const struct wr_person who = {.name = wr_str(rows[i].name), .mail = wr_str(rows[i].mail), .zone = rows[i].zone};
+		const struct wr_person who = {
+			.name = wr_str(rows[i].name), .mail = wr_str(rows[i].mail), .zone = rows[i].zone};
 
 		if (wr_person_ok(&who) != rows[i].ok)
 			fail_msg("row %zu", i);
@@ -389,8 +442,10 @@ static void the_text(void **state)
 	sh_oid(f, &parents[1], "git -C src rev-parse b2");
 	wr_commit_text(&got, &tree, parents, 2, &a, &c, WR_S("subject\n\nbody\n"));
 	sh_out(f, &wanted,
-	       "cd src; export GIT_AUTHOR_NAME='A U' GIT_AUTHOR_EMAIL=a@b GIT_AUTHOR_DATE='@86400 -0330' GIT_COMMITTER_NAME=C "
-	       "GIT_COMMITTER_EMAIL=c@d GIT_COMMITTER_DATE='@1700000000 +1400'; git cat-file commit $(printf 'subject\\n\\nbody\\n' | "
+	       "cd src; export GIT_AUTHOR_NAME='A U' GIT_AUTHOR_EMAIL=a@b GIT_AUTHOR_DATE='@86400 -0330' "
+	       "GIT_COMMITTER_NAME=C "
+	       "GIT_COMMITTER_EMAIL=c@d GIT_COMMITTER_DATE='@1700000000 +1400'; git cat-file commit $(printf "
+	       "'subject\\n\\nbody\\n' | "
 	       "git commit-tree -p b1 -p b2 b1^{tree})");
 	assert_true(wr_str_eq(wr_buf_str(&got), wr_buf_str(&wanted)));
 }
@@ -496,8 +551,16 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 	const struct CMUnitTest tests[] = {
-		T(by_chance), T(the_first_commit), T(file_and_folder), T(the_last_file), T(empty_folders),
-		cmocka_unit_test(paths_refused), cmocka_unit_test(people_refused), T(the_text), T(many_in_one_folder), T(deep),
+		T(by_chance),
+		T(the_first_commit),
+		T(file_and_folder),
+		T(the_last_file),
+		T(empty_folders),
+		cmocka_unit_test(paths_refused),
+		cmocka_unit_test(people_refused),
+		T(the_text),
+		T(many_in_one_folder),
+		T(deep),
 		T(gitmodules),
 	};
 

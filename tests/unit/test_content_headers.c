@@ -34,8 +34,8 @@ static const struct row people[] = {
 	{"A a@b 7 +0000", "A a@b 7 +0000", "", 0, 0},
 	{"A <a@b", "A <a@b", "", 0, 0},
 	{"A >a@b< 7 +0000", "A >a@b< 7 +0000", "", 0, 0},
-	/* Brackets in a name or a mail: git takes what stands between the first "<" and the first ">" behind it for the mail, and looks
-	 * for the time behind the last one. */
+	/* Brackets in a name or a mail: git takes what stands between the first "<" and the first ">" behind it for the
+	 * mail, and looks for the time behind the last one. */
 	{"A <x> B <a@b> 7 +0000", "A", "x", 7, 0},
 	{"A <<a@b>> 7 +0000", "A", "<a@b", 7, 0},
 	{"A > B <a@b> 7 +0000", "A > B", "a@b", 7, 0},
@@ -107,13 +107,15 @@ static void messages(void **state)
 		{"author A <a@b> 1 +0000\n\n\n\nm\n\n\n", "\n\nm\n\n\n"},
 		{"author A <a@b> 1 +0000\n\n  m\t\r\n", "  m\t\r\n"},
 		/* A signature has lines of its own, the empty ones begin with a space; nothing in it is a header. */
-		{"author A <a@b> 1 +0000\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n author B <b@b> 2 +0000\n xyz\n -----END PGP "
+		{"author A <a@b> 1 +0000\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n author B <b@b> 2 +0000\n xyz\n "
+		 "-----END PGP "
 		 "SIGNATURE-----\n\nm",
 		 "m"},
 		{"author A <a@b> 1 +0000\nencoding ISO-8859-1\n\n\xe4\xf6", "\xe4\xf6"},
 		{"author A <a@b> 1 +0000\nmergetag object x\n tag y\n \n words\n\nm", "m"},
 		/* The second author counts as little as what looks like one in the message. */
-		{"author A <a@b> 1 +0000\nauthor B <b@b> 2 +0000\n\nauthor C <c@b> 3 +0000\n\nm", "author C <c@b> 3 +0000\n\nm"},
+		{"author A <a@b> 1 +0000\nauthor B <b@b> 2 +0000\n\nauthor C <c@b> 3 +0000\n\nm",
+		 "author C <c@b> 3 +0000\n\nm"},
 	};
 
 	(void)state;
@@ -129,8 +131,15 @@ static void messages(void **state)
 
 static void headers_that_are_missing(void **state)
 {
-	static const char *const rows[] = {"", "\n", "m", "\n\nm", "tree x", "tree x\nauthor\ncommitter\n\n", "authors A <a@b> 1 +0000\n\n",
-					   " author A <a@b> 1 +0000\n\n", "AUTHOR A <a@b> 1 +0000\n\n"};
+	static const char *const rows[] = {"",
+					   "\n",
+					   "m",
+					   "\n\nm",
+					   "tree x",
+					   "tree x\nauthor\ncommitter\n\n",
+					   "authors A <a@b> 1 +0000\n\n",
+					   " author A <a@b> 1 +0000\n\n",
+					   "AUTHOR A <a@b> 1 +0000\n\n"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -154,7 +163,8 @@ static void tags(void **state)
 	struct wr_tag_texts t;
 
 	(void)state;
-	wr_tag_texts(&t, WR_S("object x\ntype commit\ntag v1.0 beta\ntagger T <t@b> 5 +0000\n\nwords\n-----BEGIN PGP SIGNATURE-----\n"));
+	wr_tag_texts(&t, WR_S("object x\ntype commit\ntag v1.0 beta\ntagger T <t@b> 5 +0000\n\nwords\n-----BEGIN PGP "
+			      "SIGNATURE-----\n"));
 	assert_text(t.name, "v1.0 beta");
 	assert_text(t.message, "words\n-----BEGIN PGP SIGNATURE-----\n");
 	/* Old ones have no tagger, and some no message. */
@@ -174,7 +184,9 @@ static void tags(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(everybody), cmocka_unit_test(messages), cmocka_unit_test(headers_that_are_missing),
+		cmocka_unit_test(everybody),
+		cmocka_unit_test(messages),
+		cmocka_unit_test(headers_that_are_missing),
 		cmocka_unit_test(tags),
 	};
 

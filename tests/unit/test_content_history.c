@@ -30,7 +30,9 @@ static unsigned pick_parents(struct fx *f, unsigned i, enum shape shape)
 
 	if (i == 0 || (shape == MANY_ROOTS && chance(f, 4) == 0) || (shape == WILD && chance(f, 30) == 0))
 		return 0;
-	wanted = shape == LINEAR || shape == SKEWED ? 1 : shape == OCTOPUSES ? 1 + chance(f, PARENTS) : 1 + (chance(f, 3) == 0);
+	wanted = shape == LINEAR || shape == SKEWED ? 1
+		 : shape == OCTOPUSES		    ? 1 + chance(f, PARENTS)
+						    : 1 + (chance(f, 3) == 0);
 	while (n < wanted && n < i) {
 		unsigned parent = n == 0 && chance(f, 3) ? i - 1 : i - 1 - chance(f, i < 12 ? i : 12);
 		bool twice = false;
@@ -74,8 +76,8 @@ static void make_dag(struct fx *f, unsigned count, enum shape shape)
 		dag.parent_count[i] = pick_parents(f, i, shape);
 		reach(i);
 		wr_buf_printf(&in, "reset refs/heads/n%u\ncommit refs/heads/n%u\nmark :%u\n", i, i, i + 1);
-		wr_buf_printf(&in, "committer C <c@example.org> %u +0000\ndata <<END\n%u %u\nEND\n", pick_date(f, i, shape), i,
-			      (unsigned)shape);
+		wr_buf_printf(&in, "committer C <c@example.org> %u +0000\ndata <<END\n%u %u\nEND\n",
+			      pick_date(f, i, shape), i, (unsigned)shape);
 		for (unsigned k = 0; k < dag.parent_count[i]; k++)
 			wr_buf_printf(&in, "%s :%u\n", k ? "merge" : "from", dag.parents[i][k] + 1);
 		wr_buf_addc(&in, '\n');
@@ -224,7 +226,8 @@ static bool assert_outside(struct fx *f, struct wr_view *v, struct wr_orders *or
 	return true;
 }
 
-/* Page after page by next_commit: all of it, once each. Not for what is bounded on both sides, as the reference says. */
+/* Page after page by next_commit: all of it, once each. Not for what is bounded on both sides, as the reference says.
+ */
 static void assert_cursors(struct fx *f, struct wr_view *v, struct wr_orders *orders, const struct asked *first,
 			   const struct list *wanted)
 {
@@ -314,7 +317,8 @@ static void assert_compared(struct fx *f, struct wr_view *v, struct wr_orders *o
 	WR_AUTO_S(wr_oids) bases = {NULL, 0, 0};
 	size_t best = 0;
 
-	assert_ok(wr_history_compare(&ahead, &behind, &bases, v, orders, REPO_ID, &dag.oid[base], &dag.oid[head], &f->err));
+	assert_ok(wr_history_compare(&ahead, &behind, &bases, v, orders, REPO_ID, &dag.oid[base], &dag.oid[head],
+				     &f->err));
 	for (unsigned i = 0; i < dag.count; i++) {
 		bool common = dag.above[base][i] && dag.above[head][i], covered = false;
 

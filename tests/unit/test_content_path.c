@@ -112,7 +112,8 @@ static void every_file(void **state)
 
 static void every_folder(void **state)
 {
-	static const char *const folders[] = {"a.b", "a.b/b", "only", "only/deep", "only/deep/er", "submodules", "\xe4\xff"};
+	static const char *const folders[] = {"a.b",	      "a.b/b",	    "only",    "only/deep",
+					      "only/deep/er", "submodules", "\xe4\xff"};
 	struct fx *f = *state;
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	struct wr_item item;
@@ -136,9 +137,10 @@ static void every_folder(void **state)
 
 static void paths_that_lead_nowhere(void **state)
 {
-	static const char *const bad[] = {"/", "//", "/a", "a//", "//a", "a.b//a", "./a", ".", "..", "a.b/.", "a.b/./a", "a.b/../a",
-					  "a.b/..", "A", "a.B", "aa", "a.b/aa", "\xc3", "a\xcc\x88", "a.b\\a",
-					  "only//deep", "a.b/link/", "a.b/link/a", "\\012", "%61"};
+	static const char *const bad[] = {
+		"/",	     "//",	"/a",	      "a//",	   "//a",	 "a.b//a", "./a", ".",	    "..",
+		"a.b/.",     "a.b/./a", "a.b/../a",   "a.b/..",	   "A",		 "a.B",	   "aa",  "a.b/aa", "\xc3",
+		"a\xcc\x88", "a.b\\a",	"only//deep", "a.b/link/", "a.b/link/a", "\\012",  "%61"};
 	struct fx *f = *state;
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1 << 20);
@@ -214,8 +216,10 @@ static void only_submodules(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_file),		   cmocka_unit_test(every_folder),
-		cmocka_unit_test(paths_that_lead_nowhere), cmocka_unit_test(all_below),
+		cmocka_unit_test(every_file),
+		cmocka_unit_test(every_folder),
+		cmocka_unit_test(paths_that_lead_nowhere),
+		cmocka_unit_test(all_below),
 		cmocka_unit_test(only_submodules),
 	};
 

@@ -48,12 +48,11 @@ static void make_repository(struct fx *f)
 			 "reset refs/notes/x\nfrom :10\n\nreset refs/tags/beefdead\nfrom :11\n\n"
 			 "tag annotated\nfrom :12\ntagger T <t@example.org> 1 +0000\ndata 1\nt\n");
 	import(f, "src", &in);
-	sh(f,
-	   "cd src; git symbolic-ref HEAD refs/heads/main; "
-	   "git -c advice.nestedTag=false tag -a -m x nested annotated; git tag -a -m x ofblob main:f0; "
-	   "git tag -a -m x oftree main^{tree}; git update-ref refs/heads/$(git rev-parse main~3) main~4; "
-	   "git update-ref refs/tags/$(git rev-parse main~3 | cut -c1-6) main~5; git tag bare main:f1; "
-	   "git update-ref refs/heads/$(git rev-parse main | tr 0-9 4) main~6");
+	sh(f, "cd src; git symbolic-ref HEAD refs/heads/main; "
+	      "git -c advice.nestedTag=false tag -a -m x nested annotated; git tag -a -m x ofblob main:f0; "
+	      "git tag -a -m x oftree main^{tree}; git update-ref refs/heads/$(git rev-parse main~3) main~4; "
+	      "git update-ref refs/tags/$(git rev-parse main~3 | cut -c1-6) main~5; git tag bare main:f1; "
+	      "git update-ref refs/heads/$(git rev-parse main | tr 0-9 4) main~6");
 	push_all(f, "src");
 	assert_ok(wr_git_append(f->repo, &change, &f->err));
 	assert_int_equal(drop.result, WR_OK);
@@ -85,8 +84,10 @@ static void list_objects(struct fx *f)
 	sh_out(f, &all, "git -C src cat-file --batch-all-objects --batch-check='%%(objectname) %%(objecttype)'");
 	sh_out(f, &shown, "git -C src rev-list --objects --exclude=refs/heads/gone --all");
 	sh_out(f, &tags,
-	       "git -C src for-each-ref --format='%%(objectname) %%(*objectname) %%(*objecttype)' | grep '  *[0-9a-f].* [a-z]' "
-	       "| while read tag x; do echo $tag $(git -C src rev-parse $tag^{}) $(git -C src cat-file -t $tag^{}); done");
+	       "git -C src for-each-ref --format='%%(objectname) %%(*objectname) %%(*objecttype)' | grep '  "
+	       "*[0-9a-f].* [a-z]' "
+	       "| while read tag x; do echo $tag $(git -C src rev-parse $tag^{}) $(git -C src cat-file -t $tag^{}); "
+	       "done");
 	known_count = 0;
 	for (rest = wr_buf_str(&all); next_line(&line, &rest, '\n');) {
 		struct known *k = &known[known_count++];
@@ -151,22 +152,46 @@ static void refused(struct fx *f, bool stored, struct wr_str rev, enum wr_code w
 	view_open(&v, f, "main", stored);
 	code = wr_rev(&oid, &type, &v, rev, &f->err);
 	assert_refused(f, code, wanted,
-		       wanted == WR_E_INVALID_REVISION ? "revision" : wanted == WR_E_AMBIGUOUS ? "rev" : "reference", rev);
+		       wanted == WR_E_INVALID_REVISION ? "revision"
+		       : wanted == WR_E_AMBIGUOUS      ? "rev"
+						       : "reference",
+		       rev);
 	assert_int_equal(oid.id[0], 1);
 }
 
 static void every_kind_of_name(void **state)
 {
 	static const char *const rows[][2] = {
-		{"", "main"}, {"HEAD", "main"}, {"main", "main"}, {"refs/heads/main", "main"}, {"side/of", "side/of"},
-		{"deadbeef", "refs/heads/deadbeef"}, {"beefdead", "refs/tags/beefdead"},
+		{"", "main"},
+		{"HEAD", "main"},
+		{"main", "main"},
+		{"refs/heads/main", "main"},
+		{"side/of", "side/of"},
+		{"deadbeef", "refs/heads/deadbeef"},
+		{"beefdead", "refs/tags/beefdead"},
 		/* A branch comes before a tag. */
-		{"both", "refs/heads/both"}, {"refs/tags/both", "refs/tags/both"}, {"light", "light"},
-		{"annotated", "annotated^{}"}, {"nested", "annotated^{}"}, {"ofblob", "main:f0"}, {"oftree", "main^{tree}"},
-		{"bare", "main:f1"}, {"refs/notes/x", "refs/notes/x"}, {"tags/odd", "refs/heads/tags/odd"},
-		{"HEAD~", "main~1"}, {"HEAD^", "main~1"}, {"main~0", "main"}, {"main^0", "main"}, {"main~00002", "main~2"},
-		{"side/of^", "side/of^"}, {"nested~3", "annotated~3"}, {"refs/tags/nested^^", "annotated~2"},
-		{"main~5^2~^", "main~5^2~2"}, {"main~12^3~2", "main~12^3~2"}, {"both~2", "refs/heads/both~2"}, {"HEAD^0~0^0", "main"},
+		{"both", "refs/heads/both"},
+		{"refs/tags/both", "refs/tags/both"},
+		{"light", "light"},
+		{"annotated", "annotated^{}"},
+		{"nested", "annotated^{}"},
+		{"ofblob", "main:f0"},
+		{"oftree", "main^{tree}"},
+		{"bare", "main:f1"},
+		{"refs/notes/x", "refs/notes/x"},
+		{"tags/odd", "refs/heads/tags/odd"},
+		{"HEAD~", "main~1"},
+		{"HEAD^", "main~1"},
+		{"main~0", "main"},
+		{"main^0", "main"},
+		{"main~00002", "main~2"},
+		{"side/of^", "side/of^"},
+		{"nested~3", "annotated~3"},
+		{"refs/tags/nested^^", "annotated~2"},
+		{"main~5^2~^", "main~5^2~2"},
+		{"main~12^3~2", "main~12^3~2"},
+		{"both~2", "refs/heads/both~2"},
+		{"HEAD^0~0^0", "main"},
 	};
 
 	for (size_t i = 0; i < WR_ARRAY_LEN(rows); i++) {
@@ -178,14 +203,42 @@ static void every_kind_of_name(void **state)
 static void what_names_nothing(void **state)
 {
 	static const char *const absent[] = {
-		"no", "refs/heads/no", "refs/heads", "heads/main", "xdeadbeef", "0000", "main^9", "main~100000",
-		"main~1000000000", "0000000000000000000000000000000000000000", "refs/heads/gone", "gone", "main^00000000009",
+		"no",
+		"refs/heads/no",
+		"refs/heads",
+		"heads/main",
+		"xdeadbeef",
+		"0000",
+		"main^9",
+		"main~100000",
+		"main~1000000000",
+		"0000000000000000000000000000000000000000",
+		"refs/heads/gone",
+		"gone",
+		"main^00000000009",
 	};
 	static const char *const invalid[] = {
-		"main:", "main/", "refs/", "main:f0", ":/m", "main^{commit}", "main^{}", "main@{0}", "@{-1}", "a..b", "^main", "~", "^", "~1",
-		"main~1x", "main~-1", "main^+1", "main ~1", "main~ 1", "main~99999999999999999999", "ma in", "a//b",
-		"/main", "a\\b", "a*", "a?", "[a]", "a.lock", ".a", "a.", "main~1~x", "main~100000^{tree}", "no^{}", "main^1main", "\x7f", "a\nb", "-x\t",
-		"bare^", "bare^0", "oftree~0", "ofblob~",
+		"main:",    "main/",
+		"refs/",    "main:f0",
+		":/m",	    "main^{commit}",
+		"main^{}",  "main@{0}",
+		"@{-1}",    "a..b",
+		"^main",    "~",
+		"^",	    "~1",
+		"main~1x",  "main~-1",
+		"main^+1",  "main ~1",
+		"main~ 1",  "main~99999999999999999999",
+		"ma in",    "a//b",
+		"/main",    "a\\b",
+		"a*",	    "a?",
+		"[a]",	    "a.lock",
+		".a",	    "a.",
+		"main~1~x", "main~100000^{tree}",
+		"no^{}",    "main^1main",
+		"\x7f",	    "a\nb",
+		"-x\t",	    "bare^",
+		"bare^0",   "oftree~0",
+		"ofblob~",
 	};
 
 	for (size_t i = 0; i < WR_ARRAY_LEN(absent); i++)
@@ -225,8 +278,8 @@ static void no_head(void **state)
 		struct wr_oid oid;
 
 		view_open(&v, f, "unborn", true);
-		assert_refused(f, wr_rev_commit(&oid, &v, wr_str(heads[i]), &f->err), WR_E_REFERENCE_NOT_FOUND, "reference",
-			       wr_str(heads[i][0] ? heads[i] : "HEAD"));
+		assert_refused(f, wr_rev_commit(&oid, &v, wr_str(heads[i]), &f->err), WR_E_REFERENCE_NOT_FOUND,
+			       "reference", wr_str(heads[i][0] ? heads[i] : "HEAD"));
 	}
 }
 
@@ -238,9 +291,12 @@ static void only_commits_or_trees(void **state)
 	int64_t when;
 
 	view_open(&v, f, "main", false);
-	assert_refused(f, wr_rev_commit(&oid, &v, WR_S("oftree"), &f->err), WR_E_INVALID_REVISION, "revision", WR_S("oftree"));
-	assert_refused(f, wr_rev_commit(&oid, &v, WR_S("bare"), &f->err), WR_E_INVALID_REVISION, "revision", WR_S("bare"));
-	assert_refused(f, wr_rev_tree(&oid, &v, WR_S("ofblob"), &f->err), WR_E_INVALID_REVISION, "revision", WR_S("ofblob"));
+	assert_refused(f, wr_rev_commit(&oid, &v, WR_S("oftree"), &f->err), WR_E_INVALID_REVISION, "revision",
+		       WR_S("oftree"));
+	assert_refused(f, wr_rev_commit(&oid, &v, WR_S("bare"), &f->err), WR_E_INVALID_REVISION, "revision",
+		       WR_S("bare"));
+	assert_refused(f, wr_rev_tree(&oid, &v, WR_S("ofblob"), &f->err), WR_E_INVALID_REVISION, "revision",
+		       WR_S("ofblob"));
 	sh_oid(f, &tree, "git -C src rev-parse main^{tree}");
 	assert_ok(wr_rev_tree(&oid, &v, WR_S("oftree"), &f->err));
 	assert_true(wr_oid_eq(&oid, &tree));
@@ -299,7 +355,8 @@ static void chains(void **state)
 	}
 	write_whole(f, "asked", wr_buf_str(&in));
 	sh_out(f, &out,
-	       "sed 's/$/^{}/' asked | git -C src cat-file --batch-check='%%(objectname) %%(objecttype)' | cut -d' ' -f1,2");
+	       "sed 's/$/^{}/' asked | git -C src cat-file --batch-check='%%(objectname) %%(objecttype)' | cut -d' ' "
+	       "-f1,2");
 	view_open(&v, f, "main", false);
 	for (asked = wr_buf_str(&in), answers = wr_buf_str(&out); next_line(&line, &asked, '\n');) {
 		struct wr_oid got, wanted;
@@ -349,8 +406,8 @@ static void by_digits(struct fx *f, struct wr_view *v, struct wr_str digits)
 			assert_ok(code);
 			assert_true((wr_oid_eq(&got, &one->peeled) && type == one->peeled_type) || digits.len == 6);
 		} else {
-			assert_refused(f, code, count ? WR_E_AMBIGUOUS : WR_E_REFERENCE_NOT_FOUND, count ? "rev" : "reference",
-				       digits);
+			assert_refused(f, code, count ? WR_E_AMBIGUOUS : WR_E_REFERENCE_NOT_FOUND,
+				       count ? "rev" : "reference", digits);
 		}
 	}
 	for (type = WR_COMMIT; type <= WR_TAG; type++) {
@@ -419,8 +476,9 @@ static void digits_of_either_case(void **state)
 
 static void no_ids(void **state)
 {
-	static const char *const rows[] = {"", "abc", "abcg", "main", "HEAD", " abcd", "abcd ", "0x12", "-123",
-					   "0123456789012345678901234567890123456789a"};
+	static const char *const rows[] = {
+		"",	 "abc",	  "abcg", "main", "HEAD",
+		" abcd", "abcd ", "0x12", "-123", "0123456789012345678901234567890123456789a"};
 	struct fx *f = *state;
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	struct wr_oid oid;
@@ -438,17 +496,25 @@ static void an_empty_repository(void **state)
 	struct wr_oid oid;
 
 	view_open(&v, f, "main", false);
-	assert_refused(f, wr_rev_commit(&oid, &v, WR_S(""), &f->err), WR_E_REFERENCE_NOT_FOUND, "reference", WR_S("HEAD"));
-	assert_refused(f, wr_rev_commit(&oid, &v, WR_S("abcd"), &f->err), WR_E_REFERENCE_NOT_FOUND, "reference", WR_S("abcd"));
+	assert_refused(f, wr_rev_commit(&oid, &v, WR_S(""), &f->err), WR_E_REFERENCE_NOT_FOUND, "reference",
+		       WR_S("HEAD"));
+	assert_refused(f, wr_rev_commit(&oid, &v, WR_S("abcd"), &f->err), WR_E_REFERENCE_NOT_FOUND, "reference",
+		       WR_S("abcd"));
 	assert_int_equal(wr_rev_id(&oid, &v, WR_S("abcd"), WR_BLOB, WR_E_BLOB_NOT_FOUND, &f->err), WR_E_BLOB_NOT_FOUND);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_kind_of_name), cmocka_unit_test(what_names_nothing), cmocka_unit_test(long_ones),
-		cmocka_unit_test(no_head), cmocka_unit_test(only_commits_or_trees), cmocka_unit_test(names_like_ids),
-		cmocka_unit_test(chains), cmocka_unit_test(abbreviations), cmocka_unit_test(digits_of_either_case),
+		cmocka_unit_test(every_kind_of_name),
+		cmocka_unit_test(what_names_nothing),
+		cmocka_unit_test(long_ones),
+		cmocka_unit_test(no_head),
+		cmocka_unit_test(only_commits_or_trees),
+		cmocka_unit_test(names_like_ids),
+		cmocka_unit_test(chains),
+		cmocka_unit_test(abbreviations),
+		cmocka_unit_test(digits_of_either_case),
 		cmocka_unit_test(no_ids),
 	};
 	const struct CMUnitTest empty[] = {cmocka_unit_test_setup_teardown(an_empty_repository, fx_setup, fx_teardown)};
