@@ -131,11 +131,9 @@ static enum wr_code follow(const struct wr_files *files, struct wr_files_entry *
 	do {
 		e = i > 0 ? &files->v[--i] : NULL;
 	} while (e && e->folder && wr_str_eq(path_of(files, e), to));
-	if (!e || !wr_str_eq(path_of(files, e), to)) {
-		wr_fail(err, WR_E_INVALID_REQUEST, "A hard link leads to a file that does not come before it in the archive");
-		wr_error_field(err, "path", path_of(files, link));
-		return WR_E_INVALID_REQUEST;
-	}
+	if (!e || !wr_str_eq(path_of(files, e), to))
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "A hard link leads to a file that does not come before it in the archive");
 	link->blob = e->blob;
 	link->mode = e->mode;
 	return WR_OK;

@@ -51,8 +51,8 @@ static enum wr_code broken(struct wr_unpacking *u, const char *what)
 
 static enum wr_code too_large(struct wr_unpacking *u, const char *what, uint64_t max, const char *of)
 {
-	return wr_fail(u->err, WR_E_TOO_LARGE, "The archive has %s more than %llu %s, which is the most that this server takes",
-		       what, (unsigned long long)max, of);
+	return wr_fail(u->err, WR_E_TOO_LARGE, "%s more than %llu %s, which is the most that this server takes", what,
+		       (unsigned long long)max, of);
 }
 
 /* ---- bytes in ---- */
@@ -114,9 +114,11 @@ static enum wr_code open_archive(struct wr_unpacking *u, enum wr_unpack_format f
 	}
 	if (rc != ARCHIVE_OK)
 		return wr_fail(u->err, WR_E_INTERNAL, "libarchive has no such format");
-	if (archive_read_open(u->archive, u, NULL, on_read, NULL) != ARCHIVE_OK)
-		return broken(u, format == WR_UNPACK_TAR ? "it is no tar archive, plain or gzip" : "it is no zip archive");
-	return WR_OK;
+	if (archive_read_open(u->archive, u, NULL, on_read, NULL) == ARCHIVE_OK)
+		return WR_OK;
+	if (format == WR_UNPACK_TAR && u->arrived >= 2 && memcmp(u->blocks, "\x1f\x8b", 2) == 0)
+		return broken(u, "what was packed by gzip is cut short, damaged or no tar archive");
+	return broken(u, format == WR_UNPACK_TAR ? "it is no tar archive, plain or gzip" : "it is no zip archive");
 }
 
 /* ---- bytes out ---- */
@@ -127,7 +129,7 @@ static enum wr_code check_volume(struct wr_unpacking *u)
 	uint64_t volume = passed > 0 && (uint64_t)passed > u->unpacked ? (uint64_t)passed : u->unpacked;
 
 	if (volume > u->limits->max_bytes)
-		return too_large(u, "unpacked", u->limits->max_bytes, "bytes");
+		return too_large(u, "The archive unpacks to", u->limits->max_bytes, "bytes");
 	if (volume > RATIO_FROM && volume / u->limits->max_ratio > u->arrived)
 		return wr_fail(u->err, WR_E_TOO_LARGE,
 			       "The archive unpacks to more than %llu bytes for each of its own, which this server takes for an "
@@ -138,7 +140,7 @@ static enum wr_code check_volume(struct wr_unpacking *u)
 
 static enum wr_code file_too_large(struct wr_unpacking *u)
 {
-	return too_large(u, "a file of", u->limits->max_file, "bytes");
+	return too_large(u, "A file in the archive has", u->limits->max_file, "bytes");
 }
 
 /* A sparse file's hole, or a piece of data. */
@@ -317,7 +319,7 @@ static enum wr_code read_entries(struct wr_unpacking *u, enum wr_unpack_format f
 		if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
 			return broken(u, "it is damaged or cut short");
 		if (u->entries++ >= u->limits->max_entries)
-			return too_large(u, "", u->limits->max_entries, "entries");
+			return too_large(u, "The archive has", u->limits->max_entries, "entries");
 		if ((code = check_volume(u)) == WR_OK)
 			code = format == WR_UNPACK_TAR ? tar_entry(u, entry) : zip_entry(u, entry);
 	}
