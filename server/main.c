@@ -14,7 +14,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/content/history.h"
-#include "core/content/sizes.h"
+#include "core/content/keep.h"
 #include "server/admin.h"
 #include "server/api/api.h"
 #include "server/app.h"
@@ -33,6 +33,7 @@
 /* Histories that are kept for who lists them next. */
 #define ORDERS_BYTES ((size_t)64 << 20)
 #define SIZES_BYTES ((size_t)16 << 20)
+#define FILES_BYTES ((size_t)32 << 20)
 
 /* Connections that idle are left open for so long at a hand-over. */
 #define LINGER_MS 5000
@@ -166,7 +167,9 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 	if (!code)
 		code = wr_orders_new(&p->app.orders, ORDERS_BYTES, err);
 	if (!code)
-		code = wr_sizes_new(&p->app.sizes, SIZES_BYTES, err);
+		code = wr_keep_new(&p->app.sizes, SIZES_BYTES, err);
+	if (!code)
+		code = wr_keep_new(&p->app.files, FILES_BYTES, err);
 	if (code == WR_OK)
 		code = wr_reaper_start(&p->app.reaper, p->app.db, p->app.git, err);
 	if (!code)
@@ -195,7 +198,8 @@ static void stop(struct parts *p)
 	if (p->app.reaper)
 		wr_reaper_stop(p->app.reaper);
 	wr_orders_free(p->app.orders);
-	wr_sizes_free(p->app.sizes);
+	wr_keep_free(p->app.sizes);
+	wr_keep_free(p->app.files);
 	if (p->app.git)
 		wr_git_close(p->app.git);
 	if (p->app.db)

@@ -110,19 +110,26 @@ void wr_json_member(struct wr_buf *b, const char *key, struct wr_str text)
 	wr_json_text(b, text);
 }
 
-void wr_json_bytes(struct wr_buf *b, const char *key, struct wr_str bytes)
+void wr_json_base64(struct wr_buf *b, const char *key, struct wr_str bytes)
 {
-	char name[64], *p;
+	char *p;
 
-	wr_json_member(b, key, bytes);
-	if (wr_str_utf8(bytes))
-		return;
-	snprintf(name, sizeof name, "%sBase64", key);
-	wr_json_key(b, name);
+	wr_json_key(b, key);
 	wr_buf_addc(b, '"');
 	p = bytes.len < INT32_MAX ? wr_buf_room(b, 4 * (bytes.len / 3 + 1)) : NULL;
 	if (p)
 		b->len += (size_t)EVP_EncodeBlock((unsigned char *)p, (const unsigned char *)bytes.ptr, (int)bytes.len);
 	b->failed |= !p;
 	wr_buf_addc(b, '"');
+}
+
+void wr_json_bytes(struct wr_buf *b, const char *key, struct wr_str bytes)
+{
+	char name[64];
+
+	wr_json_member(b, key, bytes);
+	if (wr_str_utf8(bytes))
+		return;
+	snprintf(name, sizeof name, "%sBase64", key);
+	wr_json_base64(b, name, bytes);
 }

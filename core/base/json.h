@@ -23,5 +23,7 @@ void wr_json_int(struct wr_buf *b, int64_t n);
 void wr_json_member(struct wr_buf *b, const char *key, struct wr_str text);
 /* The same, and "keyBase64" with the bytes themselves where they are no UTF-8. */
 void wr_json_bytes(struct wr_buf *b, const char *key, struct wr_str bytes);
+/* "key":"the bytes in base64" */
+void wr_json_base64(struct wr_buf *b, const char *key, struct wr_str bytes);
 
 #endif

@@ -1,6 +1,6 @@
 #include "core/content/path.h"
 
-#include "core/content/sizes.h"
+#include "core/content/keep.h"
 
 static enum wr_code not_found(struct wr_str path, struct wr_error *err)
 {
@@ -29,7 +29,7 @@ enum wr_code wr_items_open(struct wr_items *out, const struct wr_view *v, const 
 		*out = (struct wr_items){.tree = obj,
 					 .rest = wr_str_n(obj.data, obj.size),
 					 .id = *tree,
-					 .known = wr_sizes_find(v->sizes, tree),
+					 .known = wr_keep_find(v->sizes, wr_str_n(tree->id, WR_OID_RAW)),
 					 .untold = v->sizes == NULL};
 	return code;
 }
@@ -37,7 +37,7 @@ enum wr_code wr_items_open(struct wr_items *out, const struct wr_view *v, const 
 void wr_items_fini(struct wr_items *items)
 {
 	wr_object_fini(&items->tree);
-	wr_sizes_list_unref(items->known);
+	wr_kept_unref(items->known);
 	free(items->sizes);
 	items->known = NULL;
 	items->sizes = NULL;
@@ -91,8 +91,8 @@ static enum wr_code size_of(struct wr_item *item, struct wr_items *items, const 
 
 	if (item->kind != WR_KIND_FILE || items->unsized)
 		return WR_OK;
-	if (items->known && items->files < items->known->count) {
-		item->size = items->known->v[items->files];
+	if (items->known && items->files < items->known->len / sizeof item->size) {
+		item->size = ((const uint64_t *)items->known->bytes)[items->files];
 	} else if ((code = add_size(item, v, err)) == WR_OK) {
 		collect(items, item->size);
 	}
@@ -108,7 +108,8 @@ enum wr_code wr_items_next(struct wr_item *out, struct wr_str *name, struct wr_i
 	enum wr_code code = next_entry(&e, items, err);
 
 	if (code == WR_E_NOT_THERE && !items->known && !items->untold && !items->unsized)
-		wr_sizes_keep(v->sizes, &items->id, items->sizes, items->files);
+		wr_keep_add(v->sizes, wr_str_n(items->id.id, WR_OID_RAW),
+			    wr_str_n(items->sizes, items->files * sizeof *items->sizes));
 	if (code != WR_OK)
 		return code;
 	item = item_of(&e);

@@ -33,7 +33,7 @@ struct wr_items {
 	struct wr_object tree;
 	struct wr_str rest;
 	struct wr_oid id;	     /* of the tree */
-	struct wr_sizes_list *known; /* sizes of its files; NULL: not known, and collected: */
+	struct wr_kept *known;	     /* sizes of its files; NULL: not known, and collected: */
 	uint64_t *sizes;
 	uint32_t files, cap; /* files so far, and room for sizes */
 	bool untold;	     /* without memory for them */

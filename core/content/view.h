@@ -23,7 +23,7 @@ struct wr_view {
 	 */
 	bool stored;
 	const struct wr_cancel *cancel;
-	struct wr_sizes *sizes; /* NULL, or what is known of files' sizes; borrowed: sizes.h */
+	struct wr_keep *sizes; /* NULL, or sizes of the files of trees that were listed, by the tree's id; borrowed */
 	struct wr_reach *reach; /* made when first needed */
 	struct wr_oids roots;	/* wr_snapshot_roots() */
 };

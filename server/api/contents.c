@@ -3,6 +3,7 @@
 
 #include "core/base/json.h"
 #include "core/base/room.h"
+#include "core/content/keep.h"
 #include "core/git/graph.h"
 #include "server/api/git_json.h"
 #include "server/api/view.h"
@@ -117,19 +118,6 @@ static struct wr_str name_of(struct wr_str path)
 	return slash ? wr_str_skip(path, (size_t)(slash + 1 - path.ptr)) : path;
 }
 
-static enum wr_code reply_file(struct wr_request *req, const struct wr_view *v, const struct wr_item *item,
-			       struct wr_str path, struct wr_error *err)
-{
-	WR_AUTO_S(wr_object) obj = {.data = NULL};
-	WR_AUTO_S(wr_buf) members = WR_BUF_INIT(16 * WR_PATH_MAX);
-	enum wr_code code = wr_snapshot_read(&obj, v->snap, &item->oid, err);
-
-	if (code != WR_OK)
-		return code;
-	put_item(&members, item, name_of(path), path);
-	return wr_reply_base64(req, &members, "content", wr_str_n(obj.data, obj.size), err);
-}
-
 static enum wr_code reply_folder(struct wr_request *req, struct listing *l, const struct wr_item *item,
 				 struct wr_str path, struct wr_error *err)
 {
@@ -147,6 +135,96 @@ static enum wr_code reply_folder(struct wr_request *req, struct listing *l, cons
 	return WR_OK;
 }
 
+/* ---- files that were answered lately ---- */
+
+/* A file that is larger is not kept, and sent piece by piece. */
+#define KEPT_MAX ((size_t)64 << 10)
+
+/* The branch that a revision names where it can name nothing else; empty: not known without a look at objects. */
+static struct wr_str plain_branch(const struct wr_request *req)
+{
+	struct wr_str rev = wr_api_rev(req);
+
+	if (rev.len == 0 || wr_str_eqz(rev, "HEAD"))
+		return wr_str(wr_request_repo(req)->default_branch);
+	for (size_t i = 0; i < rev.len; i++)
+		if (rev.ptr[i] == '~' || rev.ptr[i] == '^')
+			return WR_S("");
+	return rev.len == WR_OID_HEX || rev.len > WR_BRANCH_NAME_MAX || wr_str_starts(rev, WR_S("refs/")) ? WR_S("") : rev;
+}
+
+static struct wr_str branch_ref(struct wr_buf *room, const struct wr_request *req)
+{
+	wr_buf_addz(room, "refs/heads/");
+	wr_buf_adds(room, plain_branch(req));
+	return wr_buf_str(room);
+}
+
+/* By which a file's answer is kept: the commit and the path, as they were asked for. */
+static struct wr_str file_key(struct wr_buf *room, const struct wr_oid *tip, const struct wr_request *req)
+{
+	wr_buf_add(room, tip->id, WR_OID_RAW);
+	wr_buf_adds(room, wr_request_param(req, "path"));
+	return wr_buf_str(room);
+}
+
+/* False: not known. */
+static bool answer_kept(struct wr_app *app, struct wr_request *req)
+{
+	WR_AUTO_S(wr_buf) ref = WR_BUF_INIT(WR_REFNAME_MAX), key = WR_BUF_INIT(2 * WR_PATH_MAX);
+	WR_AUTO(wr_kept) *kept = NULL;
+	struct wr_buf text = WR_BUF_INIT(2 * KEPT_MAX);
+	struct wr_oid tip;
+	bool exists = false;
+
+	branch_ref(&ref, req);
+	if (plain_branch(req).len == 0 || !wr_buf_ok(&ref) ||
+	    !wr_git_ref_now(&tip, &exists, app->git, wr_request_repo(req)->id, wr_buf_str(&ref)) || !exists)
+		return false;
+	file_key(&key, &tip, req);
+	kept = wr_buf_ok(&key) ? wr_keep_find(app->files, wr_buf_str(&key)) : NULL;
+	if (!kept)
+		return false;
+	wr_buf_add(&text, kept->bytes, kept->len);
+	wr_reply_json_text(req, &text);
+	return true;
+}
+
+/* The view is of one instant, so the branch leads where the revision led. */
+static void keep_answer(struct wr_app *app, const struct wr_request *req, const struct wr_view *v, struct wr_str text)
+{
+	WR_AUTO_S(wr_buf) ref = WR_BUF_INIT(WR_REFNAME_MAX), key = WR_BUF_INIT(2 * WR_PATH_MAX);
+	struct wr_ref found;
+
+	branch_ref(&ref, req);
+	if (plain_branch(req).len == 0 || !wr_buf_ok(&ref) || !wr_snapshot_find_ref(&found, v->snap, wr_buf_str(&ref)))
+		return;
+	file_key(&key, &found.oid, req);
+	if (wr_buf_ok(&key))
+		wr_keep_add(app->files, wr_buf_str(&key), text);
+}
+
+static enum wr_code reply_file(struct wr_app *app, struct wr_request *req, const struct wr_view *v,
+			       const struct wr_item *item, struct wr_str path, struct wr_error *err)
+{
+	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(SIZE_MAX / 4);
+	enum wr_code code = wr_snapshot_read(&obj, v->snap, &item->oid, err);
+
+	if (code != WR_OK)
+		return code;
+	wr_buf_addc(&text, '{');
+	put_item(&text, item, name_of(path), path);
+	if (obj.size > KEPT_MAX / 2)
+		return wr_reply_base64(req, &text, "content", wr_str_n(obj.data, obj.size), err);
+	wr_json_base64(&text, "content", wr_str_n(obj.data, obj.size));
+	wr_buf_addc(&text, '}');
+	if (wr_buf_ok(&text))
+		keep_answer(app, req, v, wr_buf_str(&text));
+	wr_reply_json_text(req, &text);
+	return WR_OK;
+}
+
 enum wr_code wr_api_contents(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
 	WR_CLEANUP(listing_fini) struct listing l = {.path = WR_BUF_INIT(4 * WR_PATH_MAX),
@@ -156,13 +234,15 @@ enum wr_code wr_api_contents(struct wr_app *app, struct wr_request *req, struct 
 	struct wr_oid root;
 	enum wr_code code = wr_request_query_bool(req, "recursive", false, &l.recursive, err);
 
+	if (code == WR_OK && !wr_request_may_wait(req))
+		return answer_kept(app, req) ? WR_OK : wr_request_later(req);
 	if (code != WR_OK || (code = wr_api_view(&l.view, app, req, err)) != WR_OK ||
 	    (code = wr_rev_tree(&root, &l.view, wr_api_rev(req), err)) != WR_OK ||
 	    (code = wr_path_find(&item, &l.view, &root, path, err)) != WR_OK)
 		return code;
 	if (path.len > 0 && path.ptr[path.len - 1] == '/')
 		path.len--;
-	return item.kind == WR_KIND_FILE ? reply_file(req, &l.view, &item, path, err)
+	return item.kind == WR_KIND_FILE ? reply_file(app, req, &l.view, &item, path, err)
 					 : reply_folder(req, &l, &item, path, err);
 }
 
@@ -185,7 +265,7 @@ enum wr_code wr_api_blob(struct wr_app *app, struct wr_request *req, struct wr_e
 {
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
-	WR_AUTO_S(wr_buf) members = WR_BUF_INIT(1024);
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1024);
 	char hex[WR_OID_HEX + 1];
 	struct wr_oid oid;
 	enum wr_code code = object_of(&oid, &obj, &v, app, req, WR_BLOB, WR_E_BLOB_NOT_FOUND, err);
@@ -193,11 +273,12 @@ enum wr_code wr_api_blob(struct wr_app *app, struct wr_request *req, struct wr_e
 	if (code != WR_OK)
 		return code;
 	wr_oid_hex(hex, &oid);
-	wr_json_member(&members, "sha", wr_str(hex));
-	wr_json_key(&members, "size");
-	wr_json_int(&members, (int64_t)obj.size);
-	wr_json_member(&members, "encoding", WR_S("base64"));
-	return wr_reply_base64(req, &members, "content", wr_str_n(obj.data, obj.size), err);
+	wr_buf_addc(&text, '{');
+	wr_json_member(&text, "sha", wr_str(hex));
+	wr_json_key(&text, "size");
+	wr_json_int(&text, (int64_t)obj.size);
+	wr_json_member(&text, "encoding", WR_S("base64"));
+	return wr_reply_base64(req, &text, "content", wr_str_n(obj.data, obj.size), err);
 }
 
 static json_t *entry_json(const struct wr_item *item, struct wr_str name)

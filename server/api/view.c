@@ -46,21 +46,18 @@ static enum wr_code write_base64(struct wr_sink *sink, struct wr_str bytes, stru
 	return code;
 }
 
-enum wr_code wr_reply_base64(struct wr_request *req, const struct wr_buf *members, const char *key, struct wr_str bytes,
+enum wr_code wr_reply_base64(struct wr_request *req, struct wr_buf *begun, const char *key, struct wr_str bytes,
 			     struct wr_error *err)
 {
-	WR_AUTO_S(wr_buf) head = WR_BUF_INIT(SIZE_MAX / 4);
 	struct wr_sink *sink;
 	enum wr_code code;
 
-	wr_buf_addc(&head, '{');
-	wr_buf_adds(&head, wr_buf_str(members));
-	wr_json_key(&head, key);
-	wr_buf_addc(&head, '"');
-	if (!wr_buf_ok(&head) || !wr_buf_ok(members))
+	wr_json_key(begun, key);
+	wr_buf_addc(begun, '"');
+	if (!wr_buf_ok(begun))
 		return wr_fail_nomem(err);
 	if ((code = wr_reply_stream(&sink, req, "application/json", err)) != WR_OK ||
-	    (code = wr_sink_write(sink, head.ptr, head.len, err)) != WR_OK ||
+	    (code = wr_sink_write(sink, begun->ptr, begun->len, err)) != WR_OK ||
 	    (code = write_base64(sink, bytes, err)) != WR_OK)
 		return code;
 	return wr_sink_write(sink, "\"}", 2, err);
