@@ -125,7 +125,7 @@ static enum wr_code read_pack(struct wr_source *src, void *buf, size_t cap, size
 
 enum wr_code wr_answer_init(struct wr_answer *a, struct wr_source *body, struct wr_error *err)
 {
-	*a = (struct wr_answer){.base.read = read_pack};
+	*a = (struct wr_answer){.base.read = read_pack, .left = WR_S("")};
 	return wr_pkt_reader_new(&a->reader, body, err);
 }
 

@@ -41,6 +41,32 @@ static CURLUcode part(char **out, CURLU *u, CURLUPart which, unsigned flags)
 	return *out ? CURLUE_OK : CURLUE_OUT_OF_MEMORY;
 }
 
+/*
+ * libcurl decodes a host's %XX, writes some of them otherwise than it read them, and takes any other byte; with the zone of
+ * an address it reaches this machine's networks alone. No host that works has any of this.
+ */
+static CURLUcode judge_host(CURLU *u, const char *url)
+{
+	WR_AUTO_MEM char *host = NULL, *zone = NULL;
+	const char *from = url + strcspn(url, ":"), *user;
+	CURLUcode rc = part(&host, u, CURLUPART_HOST, 0);
+	size_t len;
+
+	from += strspn(from, ":/");
+	len = strcspn(from, "/?#");
+	user = memrchr(from, '@', len);
+	if (part(&zone, u, CURLUPART_ZONEID, 0) == CURLUE_OK ||
+	    memchr(user ? user : from, '%', user ? (size_t)(from + len - user) : len))
+		return CURLUE_BAD_HOSTNAME;
+	for (const char *p = host; rc == CURLUE_OK && *p; p++) {
+		bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9');
+
+		if (!plain && !strchr(".-_[:]", *p) && !(*p & 0x80))
+			rc = CURLUE_BAD_HOSTNAME;
+	}
+	return rc;
+}
+
 static CURLUcode take_apart(struct wr_net_url *out, CURLU *u, const char *url)
 {
 	WR_AUTO_MEM char *scheme = NULL;
@@ -51,7 +77,8 @@ static CURLUcode take_apart(struct wr_net_url *out, CURLU *u, const char *url)
 		return rc;
 	if (!wr_str_eqz(wr_str(scheme), "http") && !wr_str_eqz(wr_str(scheme), "https"))
 		return CURLUE_UNSUPPORTED_SCHEME;
-	if ((rc = part(&out->user, u, CURLUPART_USER, CURLU_URLDECODE)) != CURLUE_OK ||
+	if ((rc = judge_host(u, url)) != CURLUE_OK ||
+	    (rc = part(&out->user, u, CURLUPART_USER, CURLU_URLDECODE)) != CURLUE_OK ||
 	    (rc = part(&out->password, u, CURLUPART_PASSWORD, CURLU_URLDECODE)) != CURLUE_OK ||
 	    (rc = curl_url_set(u, CURLUPART_USER, NULL, 0)) != CURLUE_OK ||
 	    (rc = curl_url_set(u, CURLUPART_PASSWORD, NULL, 0)) != CURLUE_OK ||

@@ -266,7 +266,7 @@ def other_formats_and_old_servers(t):
 
 @test
 def packs_that_break(t):
-    """The answer cut short in its beginning and at its end, broken off in a chunk, with an error, and stuck."""
+    """The answer cut short in its beginning and at its end, broken off in a chunk, with an error."""
     bare = repository(t)
     there, main = GitServer(t, folder(t)), t.git.rev(bare, "main")
     url = there.url + "/r.git"
@@ -291,27 +291,34 @@ def packs_that_break(t):
     same(served(head + whole[:-30])["code"], "NET_UNREACHABLE", "chunks that break off")
     error = pkts("packfile\n") + b"0015\2counting objects" + b"001e\3fatal: the disk is gone\n\n"
     expect("the disk is gone" in served(answer(200, error, Content_Type=RESULT))["text"], "band 3", error)
-    # A server that works for a while before it sends is not slow; one that sends too slowly is.
-    begun = f"HTTP/1.1 200 OK\r\nContent-Type: {RESULT}\r\n\r\n".encode() + pkts("packfile\n")
 
-    def late():
-        yield begun
-        for _ in range(8):
-            there.gone.wait(0.05)
+
+@test
+def slow_servers(t):
+    """One that counts objects for a while before it sends is not slow; one that stops in the pack is."""
+    one = f"{'1' * 40} refs/heads/main\0side-band-64k\n"
+    there = Elsewhere(t, {"/info/refs": answer(200, pkts("# service=git-upload-pack\n", FLUSH, one, FLUSH), Content_Type=ADVERT)})
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {RESULT}\r\n\r\n".encode() + pkts("NAK\n")
+
+    def thinks():
+        yield head
+        for _ in range(15):
+            there.gone.wait(0.1)
             yield b"0005\2"
-        yield plain[plain.index(b"packfile\n") + 9:]
+        yield b"0009\1PACK0000"
 
-    there.routes["/r.git/git-upload-pack"] = lambda r: late() if b"command=fetch" in r.body else there.backend(r)
-    same(ask("fetch", url, main, private=1, min_rate=1000, min_rate_ms=100)["code"], "OK", "a server that thinks")
-
-    def stuck():
-        yield begun + b"0009\1PACK"
+    def stops():
+        yield head + b"0009\1PACK"
         there.gone.wait()
 
-    there.routes["/r.git/git-upload-pack"] = lambda r: stuck() if b"command=fetch" in r.body else there.backend(r)
-    same(ask("fetch", url, main, private=1, min_rate=1000, min_rate_ms=100)["code"], "NET_SLOW", "one that stops")
-    same(ask("fetch", url, main, private=1, cancel_ms=200)["code"], "CANCELLED", "one that is given up")
-    same(ask("fetch", url, main, private=1, deadline_ms=400)["code"], "NET_SLOW", "all requests have one deadline")
+    fetch = lambda **keys: ask("fetch", there.url, "1" * 40, private=1, **keys)
+    there.routes["/git-upload-pack"] = lambda r: thinks()
+    got = fetch(min_rate=1000, min_rate_ms=800)
+    same((got["code"], got["bytes"]), ("OK", 4), "a server that thinks")
+    there.routes["/git-upload-pack"] = lambda r: stops()
+    same(fetch(min_rate=1000, min_rate_ms=300)["code"], "NET_SLOW", "one that stops")
+    same(fetch(cancel_ms=300)["code"], "CANCELLED", "one that is given up")
+    same(fetch(deadline_ms=500)["code"], "NET_SLOW", "all requests have one deadline")
 
 
 @test

@@ -1,5 +1,6 @@
 """Requests to other people's servers: where they may lead, what they may carry along, and how each of them ends."""
 import itertools
+import socket
 import time
 
 from harness import expect, same, test
@@ -141,8 +142,8 @@ def slow_and_endless(t):
     get(there.url + "/silent", "NET_SLOW", "too slowly", private=1, min_rate=1, min_rate_ms=200)
     get(there.url + "/silent", "NET_SLOW", "takes too long", private=1, deadline_ms=200)
     # The time that our own reader takes is not the other server's.
-    there.routes["/large"] = answer(200, b"y" * 2_000_000)
-    same(get(there.url + "/large", private=1, min_rate=20_000_000, min_rate_ms=100, nap_ms=15)["bytes"], 2_000_000, "a slow reader")
+    there.routes["/large"] = answer(200, b"y" * 1_500_000)
+    same(get(there.url + "/large", private=1, min_rate=100_000_000, min_rate_ms=1000, nap_ms=50)["bytes"], 1_500_000, "a slow reader")
 
 
 @test
@@ -151,7 +152,6 @@ def given_up(t):
     get(there.url + "/silent", "CANCELLED", private=1, cancel_ms=100)
     get(there.url + "/endless", "CANCELLED", private=1, cancel_ms=100, nap_ms=1)
     # Nobody accepts: the listener's queue is full, and the connection is not made.
-    import socket
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
         with socket.create_connection(deaf.getsockname()):

@@ -1,4 +1,4 @@
-/* smart-http/pktline, sideband: framing, both ways. */
+/* core/git/pktline, smart-http/sideband: framing, both ways. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
