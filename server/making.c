@@ -382,10 +382,11 @@ static enum wr_code begin_job(struct wr_making_job *j, const struct wr_app *app,
 {
 	WR_AUTO(json_t) *args = args_of(j->plan);
 	struct beginning b = {ask, j->own.job.repo_id, j->own.job.id, &j->own, args};
+	int64_t stop_at = atomic_load(&j->makers->stop_at);
 
 	if (!args)
 		return wr_fail_nomem(err);
-	if (atomic_load(&j->makers->stop_at))
+	if (stop_at && wr_mono_ms() >= stop_at)
 		return wr_fail(err, WR_E_UNAVAILABLE, "the server stops");
 	/* Before anything is written. */
 	if (wr_lane_full(j->makers->lane, wr_str(ask->account_id)))

@@ -91,7 +91,7 @@ WR_DEFINE_AUTO_AS(wr_making_job, struct wr_making_job, wr_making_job_unref);
 
 /* app outlives them, and has its jobs already. */
 WR_MUST_CHECK enum wr_code wr_makers_start(struct wr_makers **out, const struct wr_app *app, struct wr_error *err);
-/* Begins nothing new; what has not ended after so long fails as WR_E_UNAVAILABLE. Returns at once. NULL is allowed. */
+/* What has not ended after so long fails as WR_E_UNAVAILABLE, and nothing begins then. Returns at once. NULL is allowed. */
 void wr_makers_retire(struct wr_makers *makers, int64_t patience_ms);
 /* Jobs that have not ended. */
 size_t wr_makers_running(const struct wr_makers *makers);

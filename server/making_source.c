@@ -3,6 +3,8 @@
 #include "server/making_internal.h"
 #include "sync/fetch.h"
 
+#define PACKETS_MARGIN ((uint64_t)16 << 20)
+
 /* What one fetch brings. */
 struct fetching {
 	struct wr_making *m;
@@ -27,7 +29,8 @@ static enum wr_code open_remote(struct fetching *f, struct wr_error *err)
 	const struct wr_remote_ref *refs;
 	enum wr_code code;
 
-	rules.max_bytes = f->m->app->cfg->git_max_pack;
+	/* The store bounds the pack itself; this, what is around it as well. */
+	rules.max_bytes = f->m->app->cfg->git_max_pack + f->m->app->cfg->git_max_pack / 64 + PACKETS_MARGIN;
 	wr_making_stage(f->m, "connecting");
 	code = wr_remote_open(&f->remote, f->m->plan->url, &rules, f->m->cancel, err);
 	if (code != WR_OK)

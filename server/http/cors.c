@@ -47,7 +47,8 @@ void wr_cors_headers(const struct wr_cors *cors, struct wr_str origin, const cha
 		value[origin.len] = '\0';
 		add(arg, "Access-Control-Allow-Origin", value);
 	}
-	add(arg, "Access-Control-Expose-Headers", "x-freestyle-trace-id, www-authenticate, retry-after");
+	add(arg, "Access-Control-Expose-Headers", "x-freestyle-trace-id, www-authenticate, retry-after, "
+	    "location, preference-applied");
 	if (!allow)
 		return;
 	add(arg, "Access-Control-Allow-Methods", allow);

@@ -1,6 +1,7 @@
 """Repositories made from a source: of this server, of somebody else's; as jobs; and what is left when it fails."""
 import glob
 import os
+import signal
 import socket
 import uuid
 
@@ -8,6 +9,7 @@ from harness import expect, same, test, wait_for
 from harness.api import UUID
 from harness import pkt
 from harness.sources import PASSWORD, Sources
+from harness.workers import logged
 
 ALLOWED = "[sources]\nallow_private_networks = true\n"
 JOB = ["id", "kind", "state", "repoId", "stage", "done", "total", "createdAt", "startedAt", "endedAt", "result", "error"]
@@ -499,6 +501,42 @@ def a_server_that_ends_leaves_nothing(t):
     nothing_left(server, account)
     same([p for p in glob.glob(os.path.join(server.data, "run", "*", "*")) if os.path.getsize(p)], [], "spools")
     check_no_secret(server, [PASSWORD, "p%40ss", account.key])
+
+
+@test
+def a_creation_goes_on_while_another_program_takes_over(t):
+    server = t.own_server(config=ALLOWED + "[server]\nstop_timeout = 60s\n")
+    account, theirs = server.account(), Sources(t)
+    w = World(t, "upgrade")
+    w.push(t, theirs.repo("a"))
+    made = account.api.post("/git/v1/repo", source(theirs.url("a", "held")), headers=ASYNC).json
+    theirs.wait_held()
+    os.kill(server.pid, signal.SIGUSR2)
+    wait_for(lambda: logged(server, "upgrade.ends"), "the next program")
+    wait_for(lambda: logged(server, "server.handing_over"), "the hand-over")
+    api = server.api(account.key)
+    same(api.get(f"/git/v1/job/{made['jobId']}").ok(JOB)["state"], "running", "the job, as the next program sees it")
+    make(account, source(theirs.url("a")))
+    theirs.let_go()
+    same(ended(account, made["jobId"])["state"], "done", "the job")
+    same(refs_of(account, made["repoId"]), {"refs/heads/main": w.c3}, "what it made")
+    check_sound(t, account, made["repoId"])
+    nothing_left(server, account, [r["id"] for r in account.api.get("/git/v1/repo").ok()["repositories"]])
+
+
+@test
+def creations_are_bounded_in_time_and_size(t):
+    server = t.own_server(config=ALLOWED + "timeout = 1s\n[git]\nmax_pack = 64k\n")
+    account, theirs = server.account(), Sources(t)
+    w = World(t, "small")
+    w.push(t, theirs.repo("a"))
+    error = account.api.post("/git/v1/repo", source(theirs.url("a", "held"))).error("GIT_INVALID_REQUEST")
+    expect("long" in error["message"], "a sentence for a source that does not go on", error)
+    t.git.commit(w.path, {"big": os.urandom(200_000)})
+    w.push(t, theirs.repo("b"))
+    account.api.post("/git/v1/repo", source(theirs.url("b"))).error("PAYLOAD_TOO_LARGE")
+    nothing_left(server, account)
+    make(account, source(theirs.url("a")))
 
 
 @test
