@@ -35,6 +35,9 @@ struct wr_route {
 	wr_handler handler;
 };
 
+/* The code that WR_E_INTERNAL has on this route (failures.def). */
+enum wr_code wr_route_failure(const struct wr_route *route);
+
 struct wr_route_table {
 	const struct wr_route *rows;
 	size_t n;

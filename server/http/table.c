@@ -12,6 +12,23 @@ static const struct wr_route rows[] = {
 
 static const struct wr_route_table table = {rows, WR_ARRAY_LEN(rows)};
 
+enum wr_code wr_route_failure(const struct wr_route *route)
+{
+	static const struct {
+		wr_handler handler;
+		enum wr_code code;
+	} failures[] = {
+#define X(handler, code) {handler, WR_E_##code},
+#include "server/http/failures.def"
+#undef X
+	};
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(failures); i++)
+		if (failures[i].handler == route->handler)
+			return failures[i].code;
+	return WR_E_INTERNAL;
+}
+
 enum wr_code wr_http_start(struct wr_http **out, struct wr_app *app, const struct wr_config *cfg,
 			   const struct wr_listener *listener, struct wr_error *err)
 {
