@@ -2,13 +2,13 @@
 a bare repository with the same refs and the objects that these reach, and both with what the request allows and needs.
 
 The client's repository afterwards is complete but for what it asked to leave out, holds nothing that the refs do not
-reach, and is what it would be by git's answer. `make requests-long` goes on with Rounds for as long as one likes."""
+reach, and is what it would be by git's answer. Some of the repositories are shallow themselves. `make requests-long` goes on with Rounds for as long as one likes."""
 import os
 import random
 import shutil
 import subprocess
 
-from harness import expect, same, test
+from harness import expect, pkt, same, test
 from harness.core import Fail, sanitized
 from harness.fetches import FOREVER, Answer, Ask, Client, Filter, Refusal
 from harness.history import History
@@ -42,8 +42,11 @@ class Repositories:
         # A branch or tag was rewound or deleted since the last checkpoint: of what it reached Warren only knows by a
         # walk whether refs still reach it, which it spares itself for haves.
         self.lost = False
+        self.ends = set()  # where the repository's own history ends; these have no parents here
         self.path = rounds.t.path(f"bare-{os.urandom(4).hex()}")
         self.grow()
+        if "refs/heads/main" in self.refs and r.random() < 0.3:
+            self.shorten(r.randrange(1, 6))
 
     def grow(self):
         """Some work, pushed; git gets all that the refs reach now, and nothing else."""
@@ -63,6 +66,21 @@ class Repositories:
         self.reached = self.closure(self.refs.values())
         self.write_bare()
 
+    def shorten(self, depth):
+        """It goes on as one that was made from itself with a depth: what is behind that never was."""
+        source = {"url": f"{self.rounds.server.url}/{self.repo_id}", "depth": depth, "allBranches": True}
+        self.repo_id = self.rounds.account.repo(source=source).id
+        self.refs = self.history.refs = self.rounds.wire.refs(self.repo_id)
+        status, body = self.rounds.wire.request("GET", f"/{self.repo_id}.git/info/refs?service=git-upload-pack")
+        same(status, 200, "the list of refs")
+        lines = [line.decode() for line in pkt.parse(body) if isinstance(line, bytes)]
+        self.ends = {line.split()[1] for line in lines if line.startswith("shallow ")}
+        for oid in self.ends:
+            self.objects.links[oid] = self.objects.links[oid][:1]
+        self.reached = self.closure(self.refs.values())
+        self.states, self.lost = [self.refs], False
+        self.write_bare()
+
     def push(self, before, after):
         commands = {n: (before.get(n), after.get(n)) for n in {*before, *after} if before.get(n) != after.get(n)}
         if not commands:
@@ -77,7 +95,10 @@ class Repositories:
         for folder in ("objects/pack", "refs"):
             os.makedirs(os.path.join(self.path, folder))
         packed = "".join(f"{oid} {name}\n" for name, oid in sorted(self.refs.items()))
-        for name, text in {"HEAD": "ref: refs/heads/main\n", "packed-refs": packed, "config": CONFIG}.items():
+        files = {"HEAD": "ref: refs/heads/main\n", "packed-refs": packed, "config": CONFIG}
+        if self.ends & self.reached:
+            files["shallow"] = "".join(f"{oid}\n" for oid in sorted(self.ends & self.reached))
+        for name, text in files.items():
             with open(os.path.join(self.path, name), "w", encoding="utf-8") as f:
                 f.write(text)
         self.git("index-pack", "--stdin", cwd=self.path, data=self.objects.pack(self.reached, random=self.random))
@@ -127,7 +148,8 @@ class Clients(Repositories):
             commits = sorted(self.history.commits_of(self.closure(tips)))
             roots = set(r.sample(commits, min(len(commits), r.randrange(1, 4))))
         have = self.closure(tips, roots)
-        client = Client(kind, have, tips, roots & have)
+        # Mostly it knows where the server's history ends; it may also have more from elsewhere.
+        client = Client(kind, have, tips, (roots | self.ends if r.random() < 0.85 else roots) & have)
         if r.random() < 0.25:
             client.partial = self.filter()
             client.have = self.filtered(client.partial, tips, roots=roots)
@@ -294,11 +316,17 @@ class World(Clients):
             # Git looks at depths only when it sends a pack; and where dates lie it looks too little.
             unlooked = git and (ask.version == 2 and git.pack is None or self.history.lying)
             expect(refused or unlooked and self.cut(client, ask) is None, "refused, and git answers", why)
+        elif refused and self.forgets(ask):
+            self.compare_packs(client, ask, warren, warren)
         elif refused:
             expect(self.history.lying and self.cut(client, ask) is not None, "answered, and git refuses", refused)
         else:
             self.acknowledged(ask, warren, git)
             self.compare_packs(client, ask, warren, git)
+
+    def forgets(self, ask):
+        """By time, and by what others reach, git's server forgets where its own history ends, and dies there."""
+        return self.ends & self.reached and not ask.depth and ask.deepens()
 
     @staticmethod
     def answer(by, ask):
@@ -339,11 +367,12 @@ class World(Clients):
         roots = client.shallow & self.reached
         tips = self.history.commits_of(self.peeled(w) for w in ask.wanted())
         if ask.depth == FOREVER:
-            return set(), roots
+            return (self.closure(tips) & self.ends) - roots, roots - self.ends
         if ask.depth:
             return self.cut_at(roots, *((roots, ask.depth + 1) if ask.relative else (tips, ask.depth)))
         if not ask.deepens():
-            return set(), set()
+            # In version 0 the list of refs has told of them.
+            return (self.closure(tips, roots) & self.ends) - roots if ask.version == 2 else set(), set()
         named = [next(self.refs[n] for n in self.meant(name) if n in self.refs) for name in ask.nots]
         left = self.closure([self.peeled(oid) for oid in named])
         kept, todo = set(), list(tips)
@@ -353,7 +382,7 @@ class World(Clients):
             if oid not in kept and oid not in left and not old:
                 kept.add(oid)
                 todo += self.history.parents(oid)
-        ends = {c for c in kept if set(self.history.parents(c)) - kept}
+        ends = {c for c in kept if set(self.history.parents(c)) - kept} | kept & self.ends
         return (ends - roots, (kept & roots) - ends) if kept else None
 
     def cut_at(self, roots, level, depth):
@@ -362,7 +391,7 @@ class World(Clients):
             seen |= level
             level = {p for c in level for p in self.history.parents(c)} - seen
         # At the deepest level a commit is called a root even where it has no parents to lose.
-        return level - roots, roots & seen
+        return (level | seen & self.ends) - roots, roots & seen - self.ends
 
     def compare_packs(self, client, ask, warren, git):
         if warren.pack is not None or ask.version == 0:
@@ -372,7 +401,10 @@ class World(Clients):
         same(warren.wanted, ask.want_refs, "wanted-refs")
         ours = self.received(client, ask, warren, "warren")
         alike = (warren.shallow, warren.unshallow) == (git.shallow, git.unshallow)
-        expect(alike or git.pack is None or self.history.lying, "git cuts elsewhere", git.shallow, git.unshallow)
+        # All roots go by --unshallow; where its own history ends git takes away only those that wants reach.
+        fewer = self.ends & self.reached and ask.depth == FOREVER and git.unshallow <= warren.unshallow
+        may_differ = git.pack is None or self.history.lying or self.forgets(ask) or fewer
+        expect(alike or may_differ, "git cuts elsewhere", git.shallow, git.unshallow)
         if git.pack is not None and alike:
             self.no_more(ask, ours, self.received(client, ask, git, "git"))
         if client.shallow or ask.deepens() or self.random.random() < 0.5:
@@ -454,6 +486,8 @@ class Rounds:
             world.step()
             if i % 15 == 14:
                 world.grow()
+        if world.ends:
+            self.server.verify(world.repo_id)
         world.close()
 
     def close(self):
