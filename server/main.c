@@ -167,6 +167,8 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 	if (!code)
 		code = wr_orders_new(&p->app.orders, ORDERS_BYTES, err);
 	if (!code)
+		wr_orders_store_in(p->app.orders, p->app.git);
+	if (!code)
 		code = wr_keep_new(&p->app.sizes, SIZES_BYTES, err);
 	if (!code)
 		code = wr_keep_new(&p->app.files, FILES_BYTES, err);

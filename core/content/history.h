@@ -19,6 +19,11 @@
 struct wr_orders;
 /* max_bytes: of all kept orders together. */
 WR_MUST_CHECK enum wr_code wr_orders_new(struct wr_orders **out, size_t max_bytes, struct wr_error *err);
+/*
+ * From now on the order of a default branch's long history is also stored in its repository's folder (derived.h), where
+ * the first who asks after a start finds it. Before others use it.
+ */
+void wr_orders_store_in(struct wr_orders *orders, struct wr_git *git);
 void wr_orders_free(struct wr_orders *orders);
 
 struct wr_history_ask {

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "core/base/id.h"
+#include "core/content/orders_file.h"
 #include "core/git/graph.h"
 
 /* A new tip is looked for on top of a known one by this many steps along commits with one parent. */
@@ -11,6 +12,12 @@
 #define NEAR_MAX 8
 /* So many are kept, that looking through them costs little. */
 #define KEPT_MAX 1000
+/*
+ * One that is shorter is made anew as quickly as it is read. One that was stored is stored again when it lacks so many, or
+ * this part, so that histories that grow are not written too often.
+ */
+#define STORED_MIN 400
+#define UNSTORED_MAX 256
 #define ROOT 1u /* the repository's history ends here */
 
 struct kept {
@@ -23,6 +30,7 @@ struct wr_orders {
 	pthread_mutex_t mutex; /* the list */
 	struct kept *last;     /* used last */
 	size_t max_bytes;
+	struct wr_git *git; /* NULL: none is stored */
 };
 
 static size_t order_bytes(const struct wr_order *o)
@@ -41,7 +49,7 @@ void wr_order_unref(struct wr_order *order)
 	free(order);
 }
 
-static enum wr_code order_new(struct wr_order **out, uint32_t count, uint32_t parents, struct wr_error *err)
+enum wr_code wr_order_new(struct wr_order **out, uint32_t count, uint32_t parents, struct wr_error *err)
 {
 	struct wr_order *o = calloc(1, sizeof *o);
 
@@ -219,14 +227,16 @@ static enum wr_code make_order(struct wr_order **out, const struct wr_view *v, c
 	}
 	if (code == WR_OK) {
 		count_children(children, &commits, &edges, &w.g);
-		code = order_new(&o, commits, edges, err);
+		code = wr_order_new(&o, commits, edges, err);
 	}
 	if (code == WR_OK && (code = wr_graph_node(&node, &w.g, tip, err)) == WR_OK &&
 	    (code = sort(place, o, children, &w.g, node, err)) == WR_OK)
 		code = put_parents(o, place, &w.g, err);
 	wr_graph_fini(&w.g);
-	if (code == WR_OK)
+	if (code == WR_OK) {
+		o->unstored = o->count;
 		*out = WR_STEAL(o);
+	}
 	return code;
 }
 
@@ -236,11 +246,12 @@ static enum wr_code prepend(struct wr_order **out, const struct wr_order *old, c
 			    struct wr_error *err)
 {
 	uint32_t n = (uint32_t)more->len, edges = old->first[old->count];
-	enum wr_code code = order_new(out, old->count + n, edges + n, err);
+	enum wr_code code = wr_order_new(out, old->count + n, edges + n, err);
 	struct wr_order *o = *out;
 
 	if (code != WR_OK)
 		return code;
+	o->unstored = old->unstored + n;
 	memcpy(o->commits, more->v, n * sizeof *o->commits);
 	memcpy(o->commits + n, old->commits, old->count * sizeof *o->commits);
 	for (uint32_t i = 0; i < n; i++) {
@@ -362,13 +373,45 @@ static enum wr_code on_top(struct wr_order **out, struct wr_order *const *near, 
 static enum wr_code make_near(struct wr_order **out, struct wr_orders *orders, const char *repo_id,
 			      const struct wr_view *v, const struct wr_oid *tip, struct wr_error *err)
 {
-	struct wr_order *near[NEAR_MAX];
+	struct wr_order *near[NEAR_MAX] = {NULL};
 	size_t count = take_near(near, orders, repo_id);
 	enum wr_code code = on_top(out, near, count, v, tip, err);
 
 	for (size_t i = 0; i < count; i++)
 		wr_order_unref(near[i]);
 	return code;
+}
+
+/* Of the default branch only, which most ask for. */
+static bool is_stored_kind(const struct wr_orders *orders, const struct wr_view *v, const struct wr_oid *tip)
+{
+	struct wr_oid head;
+
+	return orders && orders->git && wr_view_head(&head, v) == WR_OK && wr_oid_eq(&head, tip);
+}
+
+/* From the file, and what is on top of that. *out NULL: it is of no use. */
+static enum wr_code make_from_file(struct wr_order **out, struct wr_orders *orders, const char *repo_id,
+				   const struct wr_view *v, const struct wr_oid *tip, struct wr_error *err)
+{
+	WR_AUTO(wr_order) *o = wr_order_load(orders->git, repo_id, v);
+
+	*out = NULL;
+	if (!o)
+		return WR_OK;
+	if (!wr_oid_eq(&o->commits[0], tip))
+		return on_top(out, &(struct wr_order *){o}, 1, v, tip, err);
+	*out = WR_STEAL(o);
+	return WR_OK;
+}
+
+/* Before others see it. */
+static void store_if_due(struct wr_order *o, struct wr_orders *orders, const char *repo_id, const struct wr_view *v)
+{
+	if (o->count < STORED_MIN || o->unstored < UNSTORED_MAX || o->unstored < o->count / UNSTORED_MAX)
+		return;
+	wr_order_store(orders->git, repo_id, v, o);
+	o->unstored = 0;
 }
 
 enum wr_code wr_order_of(struct wr_order **out, struct wr_orders *orders, const char *repo_id, const struct wr_view *v,
@@ -378,10 +421,16 @@ enum wr_code wr_order_of(struct wr_order **out, struct wr_orders *orders, const 
 	enum wr_code code = WR_OK;
 
 	if (!o) {
+		bool stored = is_stored_kind(orders, v, tip);
+
 		if (orders)
 			code = make_near(&o, orders, repo_id, v, tip, err);
+		if (code == WR_OK && !o && stored)
+			code = make_from_file(&o, orders, repo_id, v, tip, err);
 		if (code == WR_OK && !o)
 			code = make_order(&o, v, tip, err);
+		if (code == WR_OK && stored)
+			store_if_due(o, orders, repo_id, v);
 		if (code == WR_OK && orders)
 			keep(orders, repo_id, o);
 	}
@@ -404,6 +453,11 @@ void wr_order_mark(bool *yes, const struct wr_order *order, uint32_t from)
 	for (uint32_t i = from; i < order->count; i++)
 		for (uint32_t k = order->first[i]; yes[i] && k < order->first[i + 1]; k++)
 			yes[order->parents[k]] = true;
+}
+
+void wr_orders_store_in(struct wr_orders *orders, struct wr_git *git)
+{
+	orders->git = git;
 }
 
 enum wr_code wr_orders_new(struct wr_orders **out, size_t max_bytes, struct wr_error *err)

@@ -19,7 +19,10 @@ struct wr_order {
 	uint32_t count;
 	uint32_t *first;   /* count + 1: where each one's parents begin in parents */
 	uint32_t *parents; /* places in commits; each is behind its child's */
+	uint32_t unstored; /* how many of them the file in the repository's folder lacks; all of them where there is none */
 };
+/* Room for so many; WR_E_UNAVAILABLE without memory. The arrays are the caller's to fill. */
+WR_MUST_CHECK enum wr_code wr_order_new(struct wr_order **out, uint32_t count, uint32_t parents, struct wr_error *err);
 void wr_order_unref(struct wr_order *order);
 WR_DEFINE_AUTO_AS(wr_order, struct wr_order, wr_order_unref);
 

@@ -1051,7 +1051,8 @@ static bool keep_in_warren(const void *arg, const char *name)
 	const struct wr_folder *f = arg;
 	uint64_t n;
 
-	if (strcmp(name, "lock") == 0 || strcmp(name, "current") == 0 || strcmp(name, "cut") == 0)
+	if (strcmp(name, "lock") == 0 || strcmp(name, "current") == 0 || strcmp(name, "cut") == 0 ||
+	    strcmp(name, "order") == 0)
 		return true;
 	if (numbered(&n, name, "journal.", ""))
 		return true; /* goes when its events are handed over */

@@ -5,10 +5,12 @@
 #include "tests/unit/content_fixture.h"
 
 #include "core/content/edit.h"
-#include "core/content/orders.h"
+#include "core/content/orders_file.h"
+#include "core/git/derived.h"
 
 #define NODES 400
 #define PARENTS 5
+#define LONG 500 /* enough to be stored */
 
 /* A history as it was made: by numbers, parents before children. */
 struct dag {
@@ -421,10 +423,85 @@ static void of_one_repository(void **state)
 	wr_orders_free(orders);
 }
 
+static void assert_same(const struct wr_order *a, const struct wr_order *b)
+{
+	assert_int_equal(a->count, b->count);
+	assert_memory_equal(a->commits, b->commits, a->count * sizeof *a->commits);
+	assert_memory_equal(a->first, b->first, (a->count + 1) * sizeof *a->first);
+	assert_memory_equal(a->parents, b->parents, a->first[a->count] * sizeof *a->parents);
+}
+
+/* What a start finds in the repository's folder is the order, or nothing. */
+static void stored(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_buf) in = WR_BUF_INIT(4 << 20);
+	struct wr_oid tip;
+
+	for (unsigned i = 0; i < LONG; i++)
+		wr_buf_printf(&in, "commit refs/heads/long\ncommitter C <c@example.org> %u +0000\ndata 0\n\n",
+			      1700000000 + i / 7);
+	sh(f, "rm -rf src");
+	import(f, "src", &in);
+	push_all(f, "src");
+	for (unsigned i = 0; i < 4; i++) {
+		WR_AUTO_S(wr_view) v = {.snap = NULL};
+		WR_AUTO(wr_order) *first = NULL, *anew = NULL, *loaded = NULL;
+		struct wr_orders *orders;
+
+		commit_on(f, &tip, "long");
+		view_open(&v, f, "long", false);
+		assert_ok(wr_orders_new(&orders, 1 << 20, &f->err));
+		wr_orders_store_in(orders, f->git);
+		assert_ok(wr_order_of(&first, orders, REPO_ID, &v, &tip, &f->err));
+		wr_orders_free(orders);
+		assert_ok(wr_order_of(&anew, NULL, REPO_ID, &v, &tip, &f->err));
+		assert_same(first, anew);
+		/* The file is from the first time, and the rest was found on top of it. */
+		loaded = wr_order_load(f->git, REPO_ID, &v);
+		assert_non_null(loaded);
+		assert_int_equal(loaded->count + i, anew->count);
+	}
+}
+
+static void damaged_file(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_view) v = {.snap = NULL};
+	WR_AUTO(wr_order) *o = NULL, *loaded = NULL;
+	WR_AUTO_MEM char *bytes = NULL;
+	size_t len;
+
+	make_dag(f, 60, WILD);
+	view_open(&v, f, "main", false);
+	assert_null(wr_order_load(f->git, REPO_ID, &v));
+	assert_ok(wr_order_of(&o, NULL, REPO_ID, &v, &dag.oid[59], &f->err));
+	wr_order_store(f->git, REPO_ID, &v, o);
+	loaded = wr_order_load(f->git, REPO_ID, &v);
+	assert_non_null(loaded);
+	assert_same(o, loaded);
+	assert_ok(wr_git_derived_read(&bytes, &len, f->git, REPO_ID, 1 << 20, &f->err));
+	for (size_t i = 0; i < len; i++) {
+		bytes[i] ^= 1;
+		wr_git_derived_write(f->git, REPO_ID, wr_str_n(bytes, len));
+		assert_null(wr_order_load(f->git, REPO_ID, &v));
+		bytes[i] ^= 1;
+	}
+	for (size_t i = 0; i < len; i += 1 + i / 7) {
+		wr_git_derived_write(f->git, REPO_ID, wr_str_n(bytes, i));
+		assert_null(wr_order_load(f->git, REPO_ID, &v));
+	}
+	/* Whole, but of a history that was cut off elsewhere. */
+	wr_git_derived_write(f->git, REPO_ID, wr_str_n(bytes, len));
+	assert_ok(wr_oids_add(&v.roots, &dag.oid[3], &f->err));
+	assert_null(wr_order_load(f->git, REPO_ID, &v));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
-	const struct CMUnitTest tests[] = {T(by_chance), T(two_tips), T(growth), T(of_one_repository)};
+	const struct CMUnitTest tests[] = {T(by_chance), T(two_tips), T(growth), T(of_one_repository),
+					    T(stored),    T(damaged_file)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
