@@ -45,8 +45,10 @@ static json_t *file_json(const struct wr_different *f)
 			(json_int_t)f->additions, "deletions", (json_int_t)f->deletions, "changes",
 			(json_int_t)(f->additions + f->deletions), "sha",
 			mode == WR_MODE_LINK ? json_null() : json_string(hex), "previous_filename");
-	if (!row || !wr_json_set_bytes(row, "filename", wr_str_n(f->path, f->path_len)) ||
-	    (f->old_path && !wr_json_set_bytes(row, "previous_filename", wr_str_n(f->old_path, f->old_path_len))))
+	if (!row || !wr_json_set_bytes_as(row, "filename", "pathBase64", wr_str_n(f->path, f->path_len)))
+		return NULL;
+	if (f->old_path && !wr_json_set_bytes_as(row, "previous_filename", "previousPathBase64",
+						 wr_str_n(f->old_path, f->old_path_len)))
 		return NULL;
 	return WR_STEAL(row);
 }

@@ -54,10 +54,9 @@ json_t *wr_commit_json(const struct wr_oid *oid, struct wr_str bytes)
 			 person_json(&texts.committer), "message", wr_json_str(texts.message));
 }
 
-bool wr_json_set_bytes(json_t *object, const char *key, struct wr_str text)
+bool wr_json_set_bytes_as(json_t *object, const char *key, const char *base64_key, struct wr_str text)
 {
 	WR_AUTO_MEM unsigned char *encoded = NULL;
-	char name[64];
 
 	if (json_object_set_new(object, key, wr_json_str(text)) < 0)
 		return false;
@@ -67,8 +66,15 @@ bool wr_json_set_bytes(json_t *object, const char *key, struct wr_str text)
 	if (!encoded)
 		return false;
 	EVP_EncodeBlock(encoded, (const unsigned char *)text.ptr, (int)text.len);
+	return json_object_set_new(object, base64_key, json_string((const char *)encoded)) == 0;
+}
+
+bool wr_json_set_bytes(json_t *object, const char *key, struct wr_str text)
+{
+	char name[64];
+
 	snprintf(name, sizeof name, "%sBase64", key);
-	return json_object_set_new(object, name, json_string((const char *)encoded)) == 0;
+	return wr_json_set_bytes_as(object, key, name, text);
 }
 
 static json_t *named(struct wr_str name, json_t *tag)

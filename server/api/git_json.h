@@ -21,5 +21,6 @@ json_t *wr_tag_json(struct wr_str name, const struct wr_oid *oid, struct wr_str 
 json_t *wr_light_tag_json(struct wr_str name, const struct wr_oid *target);
 /* Adds key, and <key>Base64 where the text is no UTF-8. False without memory. */
 bool wr_json_set_bytes(json_t *object, const char *key, struct wr_str text);
+bool wr_json_set_bytes_as(json_t *object, const char *key, const char *base64_key, struct wr_str text);
 
 #endif

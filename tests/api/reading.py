@@ -592,8 +592,9 @@ def several_bases(w, a, b):
 
 
 def raw(row, key):
-    if key + "Base64" in row:
-        return base64.b64decode(row[key + "Base64"])
+    encoded = {"filename": "pathBase64", "previous_filename": "previousPathBase64"}.get(key, key + "Base64")
+    if encoded in row:
+        return base64.b64decode(row[encoded])
     return None if row[key] is None else row[key].encode()
 
 
