@@ -160,11 +160,10 @@ def check(method, path, reply):
         expect(operation is not None, f"{reply.what}: {reply.status}, and the document does not have it")
         response = doc.answer(operation, reply.status)[0]
         expect(response is not None, f"{reply.what}: {operation.id} has no answer {reply.status} in the document")
-        if reply.status == 304:
-            return
-        kind = (reply.header("Content-Type") or "").split(";")[0]
-        expect(kind in response.get("content", {}), f"{reply.what}: Content-Type {kind} is not in the document")
-        if kind == "application/json" and "schema" in response["content"][kind]:
-            validate(doc, operation, reply, None)
-    if operation:
-        doc.seen.add((operation.id, reply.status, code))
+        if reply.status != 304:
+            kind = (reply.header("Content-Type") or "").split(";")[0]
+            expect(kind in response.get("content", {}), f"{reply.what}: Content-Type {kind} is not in the document")
+            if kind == "application/json" and "schema" in response["content"][kind]:
+                validate(doc, operation, reply, None)
+    if operation or known:
+        doc.seen.add(((operation or known).id, reply.status, code))
