@@ -7,7 +7,7 @@
  *
  * Keys: private, ca, redirects, connect_ms, deadline_ms, min_rate, min_rate_ms, max_bytes, depth, out, cancel_ms, nap_ms
  * (of the reader between two reads), user, password, post; name=HOST@ADDRESS+ADDRESS is what the next lookup of a name
- * gives (the last goes on being given). Nothing leaves the machine: who connects to such an address comes to loopback, and
+ * gives (the last goes on being given; ADDRESS "never": no answer comes). Nothing leaves the machine: who connects to such an address comes to loopback, and
  * any other outside address is unreachable.
  * Prints one line of JSON: code (OK, or a name of codes.def), text, fields, and what came. Ends with 0 if it could say so.
  */
@@ -89,6 +89,8 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
 	numeric.ai_flags |= AI_NUMERICHOST;
 	if (!name)
 		return real(host, service, &numeric, out);
+	while (wr_str_eqz(wr_str(name->addresses), "never"))
+		pause();
 	snprintf(addresses, sizeof addresses, "%s", name->addresses);
 	while ((one = strsep(&rest, "+"))) {
 		int rc;
