@@ -9,7 +9,7 @@ import time
 
 from harness import expect, same, test, wait_for
 from harness import pkt
-from harness.core import sanitized
+from harness.core import sanitized, slowness
 from harness.raw import Gone, Objects, Wire
 from harness.workers import sequence, worker
 
@@ -393,6 +393,10 @@ class Story:
         self.acknowledged, self.open = {}, {}  # {path: content}, with what has no answer yet
         self.commits, self.branches, self.open_branches = set(), {}, {}
         self.turn, self.stop = 0, threading.Event()
+        status, made = self.caller().commit({"first": ""}, "first")
+        expect(status == 200, "the first commit", made)
+        self.acknowledged["first"] = ""
+        self.commits.add(made["commit"]["sha"])
 
     def caller(self):
         return Caller(self.server, self.account.key, self.repo.id)
@@ -412,8 +416,6 @@ class Story:
         caller, i = self.caller(), 0
         while not self.stop.is_set():
             tip = caller.tip()
-            if tip is None:
-                continue
             i += 1
             name = f"b{n}-{self.turn}-{i}"
             self.open_branches[name] = tip
@@ -424,8 +426,6 @@ class Story:
     def push(self, n):
         pusher, i = Pusher(self.server, self.account.key, self.repo.id, f"p{n}-{self.turn}"), 0
         while not self.stop.is_set():
-            if pusher.caller.tip() is None:
-                continue
             path = f"{pusher.name}-{i}"
             self.open[path] = path
             if pusher.step(i):
@@ -450,7 +450,7 @@ class Story:
         threads = [threading.Thread(target=guard, args=w) for w in work]
         for thread in threads:
             thread.start()
-        time.sleep(r.uniform(0.02, 0.25))
+        time.sleep(r.uniform(0.02, 0.25) * slowness())
         alone = r.random() < 0.4 and worker(self.server)
         if alone:
             os.kill(alone, signal.SIGKILL)

@@ -39,6 +39,20 @@ def push(s):
 
 
 @scene
+def commits_by_api(s):
+    """Of a repository without anything as well, and of several writers at once."""
+    new = s.repo(3)
+    for kind in ("api", "api", "branch", "object", "api"):
+        s.push(new, s.lanes[new][0], **{kind: 1})
+
+    def work(lane):
+        wire = s.wire()
+        for _ in range(3):
+            s.push(new, lane, wire, api=2, small=1)
+    s.together([lambda w=lane: work(w) for lane in s.lanes[new]])
+
+
+@scene
 def batch(s):
     """Records that share a flush: four writers on one repository, and two on another that is new."""
     s.many, other = s.repo(4), s.repo(2)
@@ -133,6 +147,11 @@ def failed_flushes(s):
         s.control.clear()
         s.push(s.first, lane)
         s.push(s.first, lane, two=1)
+    for after in range(3):
+        s.control.fail("flush", 5, after, 1, path="/repos/")
+        s.push(s.first, lane, strict=False, api=1)
+        s.control.clear()
+        s.push(s.first, lane, api=1)
     fresh = s.repo()
     s.control.fail("flush", 5, 0, 1, path="/repos/")
     s.push(fresh, s.lanes[fresh][0], strict=False)

@@ -38,6 +38,8 @@ class Rounds:
         self.control, self.clock = Control(t.path("control")), Clock(t.path("clock"))
         self.server = Server(config=f"[git]\ncruft_grace = {GRACE}s\n")
         t.stack.callback(self.server.remove)
+        Lane.now = staticmethod(lambda: self.clock.now_ms() / 1000)
+        t.stack.callback(setattr, Lane, "now", staticmethod(time.time))
         os.mkdir(self.server.data, 0o700)
         self.server.env = environment(self.server.data, control=self.control.path, clock=self.clock)
         self.server.start()
@@ -140,6 +142,7 @@ class Rounds:
                 return
             expect(said.ok, f"{lane.name}: a push", said, commands)
             with self.lock:
+                whole.opened(lane)  # a commit by API may be another one than was foretold
                 lane.settled()
             pushed.append(lane)
 
@@ -343,6 +346,12 @@ class Rounds:
         api = Api(self.server.url, self.account.key)
         wire = Wire(self.server.url, self.account.key)
         there = rows(api)
+        for repo_id, whole in self.wholes.items():
+            if repo_id in there and any(lane.open and lane.call is not None for lane in whole.lanes):
+                refs = wire.refs(repo_id)
+                for lane in whole.lanes:
+                    if lane.late(refs):
+                        whole.opened(lane)
         for repo_id, whole in list(self.wholes.items()):
             whole.errands = []
             if whole.deleting and repo_id not in there:

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import threading
+import time
 
 from harness.clock import Clock
 from harness.core import expect, same, wait_for
@@ -43,11 +44,14 @@ class Session:
         self.server = Server(data=self.data, env=self.env, config=CONFIG, cwd=self.disk)
         t.stack.callback(self.server.remove, check=False)
         self.server.may_fail = True
+        Lane.now = staticmethod(lambda: self.clock.now_ms() / 1000)
+        t.stack.callback(setattr, Lane, "now", staticmethod(time.time))
         self.server.start()
         self.account = self.server.account("a")
         self.notes.mark(account=True)
         self.lanes, self.count, self.cuts, self.lock = {}, 0, 0, threading.Lock()  # lanes of each repository
         self.errands = {}
+        self.others = {}  # number to what a commit by API became instead of what was foretold
 
     def scene(self, name, function):
         self.notes.mark(scene=name)
@@ -87,8 +91,8 @@ class Session:
         self.send(repo_id, lane, {ref: (lane.refs.get(ref), oid)}, pack([]), False, None, True)
 
     def send(self, repo_id, lane, commands, pack, atomic, wire, strict):
-        number = self.number()
-        self.notes.mark(begun=number, repo=repo_id, lane=lane.name, wanted=lane.open, atomic=atomic)
+        number, wanted = self.number(), lane.open
+        self.notes.mark(begun=number, repo=repo_id, lane=lane.name, wanted=wanted, atomic=atomic)
         try:
             said = (wire or self.wire()).push(repo_id, commands, pack, atomic)
         except Gone:
@@ -96,6 +100,8 @@ class Session:
             lane.open = None
             raise
         accepted = said.accepted()
+        if lane.open != wanted:
+            self.others[number] = lane.open
         # A refusal says that nothing changed, unless it says that this is not known.
         self.notes.mark(done=number, accepted=sorted(accepted), unknown=not accepted and "unknown" in str(said))
         expect(said.ok or not strict, "a push", said, self.server.log_tail())
@@ -420,7 +426,8 @@ def judge(s, notes, chosen, r, closely, tell=lambda done: None):
         for i, note in enumerate(notes, 1):
             disk.feed(note)
             if note.kind == MARK:
-                truth.feed(note.mark)
+                begun = note.mark.get("begun")
+                truth.feed({**note.mark, "wanted": s.others[begun]} if begun in s.others else note.mark)
             while chosen and chosen[0][0] == i:
                 _, names, data = chosen.pop(0)
                 judge_.cut(disk, truth, Choice(names, data, random.Random(r.random())), i, judge_.checked % closely == 0)

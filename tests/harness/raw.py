@@ -19,7 +19,7 @@ class Objects:
     """Objects by id, what each refers to, and the closures of that."""
 
     def __init__(self):
-        self.all, self.links, self.like = {}, {}, {}
+        self.all, self.links, self.like, self.rows = {}, {}, {}, {}
 
     def add(self, kind, data, links=()):
         oid = pkt.oid(kind, data)
@@ -38,7 +38,13 @@ class Objects:
         """files: {name: id}; a name that ends in / is a folder."""
         rows = sorted(files.items())
         data = pkt.tree(*[("40000" if n.endswith("/") else "100644", n.rstrip("/"), i) for n, i in rows])
-        return self.add(TREE, data, [i for _, i in rows])
+        oid = self.add(TREE, data, [i for _, i in rows])
+        self.rows[oid] = dict(rows)
+        return oid
+
+    def files(self, tree):
+        """What tree() made it of."""
+        return self.rows[tree]
 
     def commit(self, tree, parents=(), message="x"):
         return self.add(COMMIT, pkt.commit(tree, *parents, message=message), [tree, *parents])
@@ -250,7 +256,9 @@ class Wire:
         return answer.status, data
 
     def push(self, repo_id, commands, pack=b"", atomic=False):
-        """commands: {ref: (old, new)}, None for absent. A Said, or Gone."""
+        """commands: {ref: (old, new)}, None for absent. A Said, or Gone. pack: or what goes by another way (traffic.ByApi)."""
+        if hasattr(pack, "send"):
+            return pack.send(self, repo_id, commands)
         capabilities = "report-status side-band-64k ofs-delta agent=test" + (" atomic" if atomic else "")
         rows = [(old or ZERO, new or ZERO, ref) for ref, (old, new) in commands.items()]
         status, body = self.request("POST", f"/{repo_id}.git/git-receive-pack", pkt.push_body(rows, pack, capabilities), PUSH)

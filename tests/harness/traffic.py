@@ -3,10 +3,58 @@
 A Lane is one writer's share of a repository: refs that nobody else changes, their acknowledged values, and the one push
 that has no answer yet. Whatever happens to the server, each ref has its acknowledged value or that push's; of an atomic
 push, all refs or none."""
-from harness.core import expect
-from harness.raw import Objects
+import calendar
+import json
+import time
 
-KINDS = {"small": 40, "files": 4, "large": 2, "two": 6, "atomic": 6, "rewind": 6, "delete": 6, "move": 6, "tag": 4, "custom": 4}
+from harness import pkt
+from harness.core import expect
+from harness.raw import Objects, Said
+
+KINDS = {"small": 40, "files": 4, "large": 2, "two": 6, "atomic": 6, "rewind": 6, "delete": 6, "move": 6, "tag": 4, "custom": 4,
+         "api": 12, "branch": 4, "object": 4}
+DRIFT = 300  # seconds that a commit by API without an answer may be late
+
+
+class ByApi(bytes):
+    """What a lane sends in a pack's place: a call of the REST API. The commit that POST .../commits makes has the server's time, so
+    its id is foretold for this second; where the second was over another one takes its place."""
+
+    def __new__(cls, *calls, lane=None, text=None, date=None):
+        made = super().__new__(cls)
+        made.calls, made.lane, made.text, made.date = calls, lane, text, date
+        return made
+
+    def send(self, wire, repo_id, refs):
+        for path, body in self.calls:
+            status, data = wire.request("POST", f"/git/v1/repo/{repo_id}/{path}", json.dumps(body).encode())
+            if status != 200:
+                return ApiSaid(status, data, refs)
+        made = json.loads(data).get("commit")
+        if self.text and made["sha"] not in self.lane.open.values():
+            date = calendar.timegm(time.strptime(made["committer"]["date"][:19], "%Y-%m-%dT%H:%M:%S"))
+            expect(self.late(made["sha"], [date]), f"{self.lane.name}: a commit by API", made, self.text(self.date))
+        return ApiSaid(status, data, refs)
+
+    def late(self, oid, dates):
+        """Whether this is the commit that was sent, made at one of these seconds; the lane goes on from it then."""
+        for date in dates if self.text else ():
+            data, links = self.text(date)
+            if pkt.oid(pkt.COMMIT, data) == oid:
+                self.lane.last = self.lane.objects.add(pkt.COMMIT, data, links)
+                self.lane.open = {ref: oid for ref in self.lane.open}
+                return True
+        return False
+
+
+class ApiSaid(Said):
+    """The answer to a call of the API, in the words of a push's."""
+
+    def __init__(self, status, body, refs):
+        self.status, self.ok = status, status == 200
+        self.results = {ref: "ok" for ref in refs} if self.ok else {}
+        # What went wrong inside may have gone wrong behind the change.
+        self.unpack = "ok" if self.ok else f"status {status}{', unknown' if status == 500 else ''}: {body[:300]!r}"
 
 
 class Lane:
@@ -16,6 +64,7 @@ class Lane:
         self.refs = {}      # acknowledged
         self.open = None    # {ref: new} of the push that has no answer
         self.atomic = False
+        self.call = None    # a ByApi, where it was no push
         self.files, self.last, self.turn, self.known = {}, None, 0, set()
 
     def ref(self, end=""):
@@ -37,6 +86,53 @@ class Lane:
         parents = [self.last] if self.last else []
         self.last = self.objects.commit(self.objects.tree(self.files), parents, f"{self.name} {self.turn}")
         return self.last
+
+    # By the REST API. now: the server's time of day.
+    now = staticmethod(time.time)
+
+    def by_api(self, tip):
+        """Some files changed on top of the branch, which may not be there yet."""
+        r = self.random
+        while self.now() % 1 > 0.8:
+            time.sleep(0.02)
+        date = int(self.now())
+        self.turn += 1
+        files = dict(self.objects.files(self.objects.links[tip][0])) if tip else {}
+        changes = []
+        for _ in range(r.choice([1, 1, 2, 5])):
+            name = f"f{r.randrange(6)}"
+            if name in files and r.random() < 0.2 and len(files) > 1:
+                del files[name]
+                changes.append({"path": name, "deleted": True})
+                continue
+            text = r.randbytes(r.choice([0, 10, 200, 3000])).hex()
+            files[name] = self.objects.blob(text.encode())
+            changes.append({"path": name, "content": text})
+        tree, parents, message = self.objects.tree(files), [tip] if tip else [], f"{self.name} {self.turn}"
+
+        def text(when):
+            return pkt.commit(tree, *parents, message=message, date=when), [tree, *parents]
+        self.files = files
+        self.last = self.objects.add(pkt.COMMIT, *text(date))
+        body = {"message": message + "\n", "branch": self.name, "files": changes, "author": {"name": "A", "email": "a@example.com"}}
+        if tip and r.random() < 0.3:
+            body["expectedSha"] = tip
+        self.call = ByApi(("commits", body), lane=self, text=text, date=date)
+        return {self.ref(): self.last}, False
+
+    def branch_by_api(self, tip, new):
+        """A branch at a commit that is there, or at one that is made first and that nothing reaches so far."""
+        call = "git/refs/heads/" + self.name + "-three", {"sha": tip}
+        if new:
+            self.turn += 1
+            message, tree = f"{self.name} object {self.turn}", self.objects.links[tip][0]
+            who = {"name": "A", "email": "a@example.com", "date": "2023-11-14T22:13:20Z"}
+            oid = self.objects.commit(tree, [tip], message)
+            self.call = ByApi(("git/commits", {"message": message + "\n", "tree": tree, "parents": [tip], "author": who, "committer": who}),
+                              (call[0], {"sha": oid}))
+            return {self.ref("-three"): oid}, False
+        self.call = ByApi(call)
+        return {self.ref("-three"): tip}, False
 
     def back(self, tip, steps):
         """An ancestor of the commit."""
@@ -76,16 +172,25 @@ class Lane:
             return {f"refs/custom/{self.name}/{r.randrange(3)}": self.commit()}, False
         if kind == "two" or kind == "atomic":
             return {main: self.commit(), other: self.commit(), **({more: self.commit()} if r.random() < 0.3 else {})}, kind == "atomic"
+        if kind == "api":
+            return self.by_api(tip)
+        if kind in ("branch", "object") and tip and more not in self.refs:
+            return self.branch_by_api(self.back(tip, r.randrange(2)), kind == "object")
         if kind == "large":
             return {main: self.commit(size=self.large)}, False
         return {main: self.commit(count=200 if kind == "files" else 1)}, False
 
     def prepare(self):
         """The next push as ({ref: (old, new)}, pack, atomic), which counts as open until settled."""
+        self.call = None
         wanted, self.atomic = self.plan()
         wanted = {ref: new for ref, new in wanted.items() if self.refs.get(ref) != new}
         if not wanted:
+            self.call = None
             wanted, self.atomic = {self.ref(): self.commit()}, False
+        if self.call is not None:
+            self.open = wanted
+            return {ref: (self.refs.get(ref), new) for ref, new in wanted.items()}, self.call, False
         known = self.objects.closure(self.refs.values())
         oids = self.objects.closure([n for n in wanted.values() if n], known)
         # A push that only deletes has no pack.
@@ -125,8 +230,16 @@ class Lane:
     def mine(self, ref):
         return ref.startswith((self.ref(), f"refs/tags/{self.name}-", f"refs/custom/{self.name}/"))
 
+    def late(self, refs):
+        """Whether a commit by API without an answer is there with another second than was foretold; it counts as open then."""
+        for ref, new in (self.open or {}).items() if self.call is not None and self.call.text else ():
+            if refs.get(ref) not in (None, new, self.refs.get(ref)):
+                return self.call.late(refs[ref], range(self.call.date, self.call.date + DRIFT))
+        return False
+
     def check(self, refs, what):
         """After a crash: each ref is as acknowledged, or as the push without an answer wanted it. Takes over which."""
+        self.late(refs)
         opened = self.open or {}
         mine = {ref: oid for ref, oid in refs.items() if self.mine(ref)}
         for ref in {*self.refs, *opened, *mine}:
