@@ -116,9 +116,13 @@ static enum wr_code count(struct copying *c, size_t size)
 
 static enum wr_code see(struct wr_oids *list, struct copying *c, const struct wr_oid *oid)
 {
+	uint64_t max = c->m->app->cfg->sources_max_entries;
 	bool added;
 	enum wr_code code = wr_oidmap_add(&c->seen, oid, 0, &added, c->err);
 
+	if (code == WR_OK && c->seen.len > max)
+		return wr_fail(c->err, WR_E_TOO_LARGE, "There are more than %llu files and folders",
+			       (unsigned long long)max);
 	return code == WR_OK && added ? wr_oids_add(list, oid, c->err) : code;
 }
 

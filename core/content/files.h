@@ -15,7 +15,7 @@
 #include "core/git/append.h"
 
 /* The most that all paths of one list may have. */
-#define WR_FILES_PATHS ((size_t)128 << 20)
+#define WR_FILES_PATHS ((size_t)64 << 20)
 
 struct wr_files_entry;
 struct wr_files {

@@ -88,6 +88,30 @@ static void real_tars_become_the_trees_that_git_makes_of_them(void **state)
 	assert_tree(f, "git.zip", "top/a", "work/a");
 }
 
+/* The blocks in which an archive comes end anywhere in a zip's directory, and before it. */
+static void zips_may_begin_their_directory_anywhere(void **state)
+{
+	struct fx *f = *state;
+	struct wr_oid root, want;
+
+	sh(f, "python3 -c '\n"
+	      "import zipfile\n"
+	      "for i in range(200):\n"
+	      "    with zipfile.ZipFile(\"at%%d.zip\" %% i, \"w\", 0) as z:\n"
+	      "        z.writestr(\"a\", b\"x\" * (65536 * (1 + i %% 3) - 190 + i)); z.writestr(\"b\", b\"y\")'");
+	for (unsigned i = 0; i < 200; i++) {
+		char name[32];
+
+		snprintf(name, sizeof name, "at%u.zip", i);
+		if (unpack_file(&root, f, name, NULL, &usual) != WR_OK)
+			fail_msg("%s: %s (%s)", name, wr_error_text(&f->err), f->err.detail);
+		if (i == 77) {
+			sh_oid(f, &want, "mkdir at; cd at; python3 -m zipfile -e ../at77.zip .; git init -q .; git add .; git write-tree");
+			assert_true(wr_oid_eq(&root, &want));
+		}
+	}
+}
+
 static void real_zips_become_the_trees_that_git_makes_of_them(void **state)
 {
 	struct fx *f = *state;
@@ -400,6 +424,11 @@ static void damaged_archives_end_in_an_error_or_a_tree(void **state)
 
 		read_whole(&bytes, f, names[i]);
 		assert_ok(unpack_with(&whole, f, wr_buf_str(&bytes), format, NULL, &usual, NULL));
+		/* What follows an archive is no part of it. */
+		wr_buf_addz(&bytes, "rubbish that PK\3\4 somebody left");
+		assert_ok(unpack_with(&root, f, wr_buf_str(&bytes), format, NULL, &usual, NULL));
+		assert_true(wr_oid_eq(&root, &whole));
+		read_whole(&bytes, f, names[i]);
 		for (unsigned k = 0; k < rounds(150); k++) {
 			struct wr_str part = wr_str_n(bytes.ptr, chance(f, (unsigned)bytes.len));
 			unsigned at = chance(f, (unsigned)bytes.len);
@@ -459,6 +488,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(real_tars_become_the_trees_that_git_makes_of_them, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(real_zips_become_the_trees_that_git_makes_of_them, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(zips_may_begin_their_directory_anywhere, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(the_later_of_two_entries_counts, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(links_are_followed_inside_of_the_archive_only, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(names_say_no_more_than_they_do_for_tar, fx_setup, fx_teardown),
