@@ -43,9 +43,12 @@ void wr_order_unref(struct wr_order *order)
 {
 	if (!order || atomic_fetch_sub_explicit(&order->users, 1, memory_order_acq_rel) != 1)
 		return;
-	free(order->commits);
-	free(order->first);
-	free(order->parents);
+	if (!order->bytes) {
+		free(order->commits);
+		free(order->first);
+		free(order->parents);
+	}
+	free(order->bytes);
 	free(order);
 }
 

@@ -19,6 +19,7 @@ struct wr_order {
 	uint32_t count;
 	uint32_t *first;   /* count + 1: where each one's parents begin in parents */
 	uint32_t *parents; /* places in commits; each is behind its child's */
+	void *bytes;	   /* NULL, or malloc'ed memory in which the three lie */
 	uint32_t unstored; /* how many of them the file in the repository's folder lacks; all of them where there is none */
 };
 /* Room for so many; WR_E_UNAVAILABLE without memory. The arrays are the caller's to fill. */

@@ -36,40 +36,51 @@ static bool is_whole(const uint8_t *p, size_t len, const struct wr_view *v)
 	       wr_le64(p + 24) == 0 && XXH3_64bits(p, len - SUM) == wr_le64(p + len - SUM);
 }
 
-static bool fill(struct wr_order *o, uint32_t edges, const uint8_t *p)
+/* In place: of the machine's own order from then on. */
+static uint32_t *read_numbers(uint8_t *p, size_t n)
 {
-	memcpy(o->commits, p, (size_t)o->count * WR_OID_RAW);
-	p += (size_t)o->count * WR_OID_RAW;
-	for (uint32_t i = 0; i <= o->count; i++, p += 4)
-		o->first[i] = wr_le32(p);
+	uint32_t *v = (uint32_t *)(void *)p;
+
+	for (size_t i = 0; i < n; i++)
+		v[i] = le32toh(v[i]);
+	return v;
+}
+
+static bool is_sound(const struct wr_order *o, uint32_t edges)
+{
 	if (o->first[0] != 0 || o->first[o->count] != edges)
 		return false;
 	for (uint32_t i = 0; i < o->count; i++) {
-		if (o->first[i] > o->first[i + 1])
+		if (o->first[i] > o->first[i + 1] || o->first[i + 1] > edges)
 			return false;
-		for (uint32_t k = o->first[i]; k < o->first[i + 1]; k++) {
-			o->parents[k] = wr_le32(p + 4 * (size_t)k);
+		for (uint32_t k = o->first[i]; k < o->first[i + 1]; k++)
 			if (o->parents[k] <= i || o->parents[k] >= o->count)
 				return false;
-		}
 	}
 	return true;
 }
 
+/* malloc'ed memory is aligned, and so is what begins at a multiple of 4 in it. */
 struct wr_order *wr_order_load(struct wr_git *git, const char *repo_id, const struct wr_view *v)
 {
 	WR_AUTO(wr_order) *o = NULL;
 	WR_AUTO_MEM char *bytes = NULL;
-	const uint8_t *p;
+	uint32_t edges;
+	uint8_t *p;
 	size_t len;
 
-	if (wr_git_derived_read(&bytes, &len, git, repo_id, FILE_MAX_BYTES, NULL) != WR_OK)
+	if (wr_git_derived_read(&bytes, &len, git, repo_id, FILE_MAX_BYTES, NULL) != WR_OK ||
+	    !is_whole((uint8_t *)bytes, len, v) || !(o = calloc(1, sizeof *o)))
 		return NULL;
-	p = (const uint8_t *)bytes;
-	if (!is_whole(p, len, v) || wr_order_new(&o, wr_le32(p + 8), wr_le32(p + 12), NULL) != WR_OK ||
-	    !fill(o, wr_le32(p + 12), p + HEADER))
-		return NULL;
-	return WR_STEAL(o);
+	p = (uint8_t *)bytes + HEADER;
+	atomic_init(&o->users, 1);
+	o->count = wr_le32((uint8_t *)bytes + 8);
+	edges = wr_le32((uint8_t *)bytes + 12);
+	o->bytes = WR_STEAL(bytes);
+	o->commits = (struct wr_oid *)(void *)p;
+	o->first = read_numbers(p + (size_t)o->count * WR_OID_RAW, (size_t)o->count + 1);
+	o->parents = read_numbers((uint8_t *)(o->first + o->count + 1), edges);
+	return is_sound(o, edges) ? WR_STEAL(o) : NULL;
 }
 
 void wr_order_store(struct wr_git *git, const char *repo_id, const struct wr_view *v, const struct wr_order *order)
