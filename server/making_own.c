@@ -171,9 +171,10 @@ enum wr_code wr_making_check_public_url(const char *url, struct wr_error *err)
 /* ---- forks ---- */
 
 /* What is no revision of the source is wrong in the request, whatever the reason. */
-static enum wr_code by_rev(struct wr_oid *out, struct wr_view *v, struct wr_str rev, struct wr_error *err)
+static enum wr_code by_rev(struct wr_oid *out, struct wr_view *v, const struct wr_ref *ref, struct wr_str rev,
+			   struct wr_error *err)
 {
-	enum wr_code code = wr_rev_commit(out, v, rev, err);
+	enum wr_code code = wr_rev_commit(out, v, ref ? ref->name : rev, err);
 
 	switch (code) {
 	case WR_E_INVALID_REVISION:
@@ -187,7 +188,8 @@ static enum wr_code by_rev(struct wr_oid *out, struct wr_view *v, struct wr_str 
 	}
 	return wr_making_no_rev(err, rev,
 				code == WR_E_AMBIGUOUS ? "the abbreviated id is ambiguous; give more digits"
-						       : "the source has no commit, branch or tag of this name");
+						       : "the source has no branch or tag of this name that leads to "
+							 "a commit, and no such commit");
 }
 
 static enum wr_code find_start(struct wr_making_from *out, struct wr_view *v, const struct wr_making_plan *plan,
@@ -205,7 +207,7 @@ static enum wr_code find_start(struct wr_making_from *out, struct wr_view *v, co
 		return WR_OK;
 	}
 	if (!head)
-		return by_rev(&out->commit, v, ref ? ref->name : plan->rev, err);
+		return by_rev(&out->commit, v, ref, plan->rev, err);
 	return plan->all_branches
 		       ? WR_OK
 		       : wr_making_no_rev(err, WR_S("HEAD"), "the source's default branch does not exist; name another one");

@@ -168,8 +168,8 @@ static enum wr_code ask_for(struct wr_source **pack, struct wr_fetch *ask, struc
 
 	wr_making_stage(f->m, "receiving");
 	code = wr_remote_fetch(pack, ask, f->remote, err);
-	if (code == WR_E_INVALID_REQUEST && f->asked_by_id)
-		code = wr_making_no_rev(err, f->m->plan->rev,
+	if (code == WR_E_INVALID_REVISION || (code == WR_E_INVALID_REQUEST && f->asked_by_id))
+		code = wr_making_no_rev(err, wr_making_rev(f->m->plan),
 					"the source does not give this commit; name a branch or tag that leads to it");
 	return code;
 }

@@ -17,7 +17,8 @@ ASYNC = {"Prefer": "handling=lenient, respond-async; wait=5"}
 
 
 class World:
-    """c1 - c2 - c3 (main), c2 - s1 (side); v1: annotated tag of c2; light: c1; refs/changes/1: o1, which nothing else reaches."""
+    """c1 - c2 - c3 (main), c2 - s1 (side); v1: annotated tag of c2; light: c1; tree, blob: annotated tags of such;
+    refs/changes/1: o1, which nothing else reaches."""
 
     def __init__(self, t, path):
         git, self.path = t.git, git_init(t, path)
@@ -25,6 +26,8 @@ class World:
         self.c2 = git.commit(self.path, {"a": "2\n"}, "c2")
         git("tag", "-a", "-m", "one", "v1", cwd=self.path)
         git("tag", "light", self.c1, cwd=self.path)
+        git("tag", "-a", "-m", "a tree", "tree", f"{self.c1}^{{tree}}", cwd=self.path)
+        git("tag", "-a", "-m", "a blob", "blob", f"{self.c1}:a", cwd=self.path)
         git("checkout", "-q", "-b", "side", cwd=self.path)
         self.s1 = git.commit(self.path, {"side": "s\n"}, "s1")
         git("checkout", "-q", "main", cwd=self.path)
@@ -34,7 +37,8 @@ class World:
         git("update-ref", "refs/changes/1", self.o1, cwd=self.path)
         git("checkout", "-q", "main", cwd=self.path)
         self.v1 = git.rev(self.path, "refs/tags/v1")
-        self.all = {"refs/heads/main": self.c3, "refs/heads/side": self.s1, "refs/tags/v1": self.v1, "refs/tags/light": self.c1}
+        self.all = {"refs/heads/main": self.c3, "refs/heads/side": self.s1, "refs/tags/v1": self.v1, "refs/tags/light": self.c1,
+                    **{f"refs/tags/{name}": git.rev(self.path, f"refs/tags/{name}") for name in ("tree", "blob")}}
 
     def push(self, t, url):
         t.git("push", "-q", url, "refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*", cwd=self.path)
@@ -136,7 +140,7 @@ def a_repository_of_this_server_is_forked(t):
                         ({"rev": w.c2[:10]}, "p", {"refs/heads/p": w.c2}, "p")]
     check_kinds(t, account, w, bare, table)
     before = count(account), count(other)
-    for rev in ("none", "main~9", "refs/changes/1", w.o1, w.o1[:12], "0" * 40, "v1^{tree}", "a..b", "x y", "refs/heads/"):
+    for rev in ("none", "main~9", "refs/changes/1", w.o1, w.o1[:12], "0" * 40, "v1^{tree}", "a..b", "x y", "refs/heads/", "tree", "blob"):
         account.api.post("/git/v1/repo", source(bare, rev=rev)).error("INVALID_REVISION", revision=rev)
     # "main" cannot stand beside "main/x".
     w2 = account.repo()
@@ -305,17 +309,25 @@ def a_repository_of_another_server_is_fetched(t):
     t.git("push", "-q", bare, "refs/changes/*:refs/changes/*", cwd=w.path)
     url = theirs.url("a")
     check_kinds(t, account, w, url, kinds(w)[3::2])
-    for rev in ("none", "main~1", "0" * 12, "0" * 40, "x y", w.c3[:3]):
+    for rev in ("none", "main~1", "0" * 12, "0" * 40, "x y", w.c3[:3], "tree", "refs/tags/blob"):
         account.api.post("/git/v1/repo", source(url, rev=rev)).error("INVALID_REVISION", revision=rev)
     # An id that no branch or tag has is asked for, and given by a server that lets one.
     made = make(account, {**source(url, rev=w.o1), "defaultBranch": "o"})
     same(refs_of(account, made), {"refs/heads/o": w.o1}, "a commit by its id")
     check_sound(t, account, made)
-    account.api.post("/git/v1/repo", source(url, rev=t.git.rev(w.path, "main:a"))).error("INVALID_REVISION")
+    blob = t.git.rev(w.path, "main:a")
+    account.api.post("/git/v1/repo", source(url, rev=blob)).error("INVALID_REVISION", revision=blob)
+    theirs.version2 = False
+    check_kinds(t, account, w, url, [k for k in kinds(w) if k[0].get("rev") in ("v1", "side")])
+    # Here an id that nothing reaches is refused, though it is there.
+    t.git("update-ref", "-d", "refs/changes/1", cwd=bare)
+    account.api.post("/git/v1/repo", source(url, rev=w.o1)).error("INVALID_REVISION", revision=w.o1)
+    theirs.version2 = True
     # Detached, unborn, and no branches at all.
     bare = theirs.repo("b")
     t.git("push", "-q", bare, f"{w.c2}:refs/heads/work", cwd=w.path)
     account.api.post("/git/v1/repo", source(theirs.url("b"))).error("INVALID_REVISION", revision="HEAD")
+    make(account, source(theirs.url("b"), rev=w.c1))
     t.git("update-ref", "--no-deref", "HEAD", w.c2, cwd=bare)
     made = make(account, source(theirs.url("b")))
     same((refs_of(account, made), default_of(account, made)), ({"refs/heads/main": w.c2}, "main"), "a detached HEAD")

@@ -21,6 +21,7 @@ class Sources:
         self.git, self.folder = t.git, t.path("sources")
         os.makedirs(self.folder)
         self.seen, self.moved, self.held = [], "", threading.Event()
+        self.version2 = True  # else it knows no other version of the protocol than 0
         self.go = threading.Event()
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"sources": self}))
         self.server.daemon_threads = True
@@ -113,7 +114,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                "QUERY_STRING": query, "REQUEST_METHOD": self.command, "CONTENT_LENGTH": str(len(body)),
                "CONTENT_TYPE": self.headers.get("Content-Type") or "", "REMOTE_USER": "", "REMOTE_ADDR": "127.0.0.1",
                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "",
-               "GIT_PROTOCOL": self.headers.get("Git-Protocol") or ""}
+               "GIT_PROTOCOL": (self.headers.get("Git-Protocol") or "") if s.version2 else ""}
         done = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True, check=False)
         head, _, out = done.stdout.partition(b"\r\n\r\n")
         headers, status = [], 200
