@@ -3,11 +3,13 @@ import glob
 import os
 import signal
 import socket
+import threading
 import uuid
 
 from harness import expect, same, test, wait_for
 from harness.api import UUID
 from harness import pkt
+from harness.server import run_warren
 from harness.sources import PASSWORD, Sources
 from harness.workers import logged
 
@@ -470,6 +472,33 @@ def a_creation_can_be_a_job_that_is_watched_and_cancelled(t):
 
 
 @test
+def who_waits_hears_that_the_job_was_cancelled(t):
+    server = t.own_server(config=ALLOWED)
+    account, theirs = server.account(), Sources(t)
+    World(t, "waits").push(t, theirs.repo("a"))
+    replies = []
+    waiting = threading.Thread(target=lambda: replies.append(server.api(account.key).post("/git/v1/repo", source(theirs.url("a", "held")))))
+    waiting.start()
+    theirs.wait_held()
+    job = account.api.get("/git/v1/job").ok(["jobs"])["jobs"][0]
+    account.api.delete(f"/git/v1/job/{job['id']}").ok(JOB)
+    waiting.join()
+    error = replies[0].error("UNAVAILABLE")
+    expect("cancelled" in error["message"], "a sentence", error)
+    nothing_left(server, account)
+    # A fault of the server's own has the route's code, and is told in the log alone.
+    os.rename(os.path.join(server.data, "repos"), os.path.join(server.data, "elsewhere"))
+    with open(os.path.join(server.data, "repos"), "wb"):
+        server.may_fail = True
+    failed = account.api.post("/git/v1/repo", source(theirs.url("a"))).error("CREATE_REPOSITORY_FAILED")
+    expect(server.data not in failed["message"], "a path of the server's in an answer", failed)
+    os.unlink(os.path.join(server.data, "repos"))
+    os.rename(os.path.join(server.data, "elsewhere"), os.path.join(server.data, "repos"))
+    theirs.let_go()
+    make(account, source(theirs.url("a")))
+
+
+@test
 def a_client_that_leaves_leaves_nothing(t):
     server = t.own_server(config=ALLOWED)
     account, theirs = server.account(), Sources(t)
@@ -586,3 +615,8 @@ def the_public_url_is_a_name_of_this_server(t):
     reply = account.api.post("/git/v1/repo", source(f"{server.url}/{repo.id}"), headers=ASYNC)
     same(reply.header("Location"), f"https://Code.example.com/warren/git/v1/job/{reply.json['jobId']}", "Location")
     same(ended(account, reply.json["jobId"])["state"], "done", "the job")
+    for wrong in ("x", "serve", "ftp://x.example/", "https://", "https://user@x.example/", "https://:p@x.example", "https://x.example/?q",
+                  "https://x.example/#f", "https://x.example:99999/"):
+        code, _, err = run_warren("config", "check", "--data", server.data, "--public-url", wrong)
+        same(code, 1, f"config check with public_url {wrong}")
+        expect("public_url" in err, "the option's name", err)
