@@ -5,7 +5,7 @@
  * changes its address leads where nobody may go. Only http and https; no proxies, no cookies, no files of credentials;
  * a credential goes to the host that it was given for and to no other; certificates are verified.
  * Ownership: wr_net_open() gives *out for wr_net_close(); what ask points to is borrowed until then.
- * Threads:   one per call.
+ * Threads:   one per call. The process ignores SIGPIPE.
  * Blocks on: the network, by deadlines; cancel is asked.
  * Errors:    WR_E_NET_REFUSED (the address is not public), WR_E_NET_UNREACHABLE (name, connection, TLS, an answer that is
  *            no HTTP), WR_E_NET_SLOW (deadline, minimum rate), WR_E_TOO_LARGE (more than max_bytes), WR_E_CANCELLED,

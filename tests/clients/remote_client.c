@@ -18,6 +18,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <netdb.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -294,6 +295,7 @@ int main(int argc, char **argv)
 	enum wr_code code;
 	int at = 1;
 
+	signal(SIGPIPE, SIG_IGN);
 	run.cancel = (struct wr_cancel){is_due, &run};
 	for (; at < argc && (eq = strchr(argv[at], '=')); at++)
 		set(&run, wr_str_n(argv[at], (size_t)(eq - argv[at])), eq + 1);
