@@ -97,7 +97,7 @@ static enum wr_code fill(struct wr_making *m, struct wr_error *err)
 
 	snprintf(m->default_branch, sizeof m->default_branch, "%s",
 		 m->plan->default_branch[0] ? m->plan->default_branch : "main");
-	wr_suspect_begin(&mark, forks ? m->own->repo.id : m->repo_id);
+	wr_suspect_begin(&mark, m->own ? m->own->repo.id : m->repo_id);
 	code = forks ? wr_make_from_own(m, err) : fill_other(m, err);
 	wr_suspect_end(&mark);
 	return code;
@@ -174,7 +174,8 @@ enum wr_code wr_making_now(char repo_id[WR_UUID_LEN + 1], const struct wr_app *a
 			      .own = ask->own,
 			      .account_id = ask->account_id,
 			      .repo_id = id,
-			      .cancel = cancel};
+			      .cancel = cancel,
+			      .room = ask->room};
 	struct beginning b = {.ask = ask, .repo_id = id, .maker = maker};
 	enum wr_code code;
 

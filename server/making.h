@@ -69,6 +69,7 @@ struct wr_making_ask {
 	struct wr_repo_new new;		 /* what the row begins with */
 	const struct wr_making_own *own; /* NULL, or what plan->url was found to be */
 	struct wr_making_plan *plan;	 /* taken over */
+	const struct wr_room *room;	 /* for wr_making_now(), may be NULL; a job counts what it holds itself */
 };
 
 /* Here and now, on this thread; *repo_id is there when this returns WR_OK, and else nothing of it is. */

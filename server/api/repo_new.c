@@ -361,6 +361,7 @@ static enum wr_code make(struct wr_app *app, struct wr_request *req, struct wr_m
 	if (code != WR_OK)
 		return code;
 	ask->own = own ? &source : NULL;
+	ask->room = wr_request_memory(req);
 	ask->plan = WR_STEAL(plan);
 	if (wish->kind != WR_PLAN_FILES && (async || !(own && wish->kind == WR_PLAN_SOURCE)))
 		return make_by_job(app, req, ask, async, err);
