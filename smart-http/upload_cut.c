@@ -171,12 +171,12 @@ static enum wr_code cut_nothing(struct wr_cut *cut, const struct wr_upload *up, 
 	return wr_walk_depth(&cut->own, &none, snap, &up->wants, &cut->client, WR_DEPTH_ALL, cancel, err);
 }
 
-enum wr_code wr_upload_own_roots(struct wr_cut *cut, const struct wr_upload *up, const struct wr_snapshot *snap,
-				 const struct wr_cancel *cancel, struct wr_error *err)
+enum wr_code wr_upload_own_roots(struct wr_cut *cut, const struct wr_upload *up, const struct wr_common *common,
+				 const struct wr_snapshot *snap, const struct wr_cancel *cancel, struct wr_error *err)
 {
 	if (cut->asked || !cut->own_history_ends)
 		return WR_OK;
-	return wr_walk_roots(&cut->own, snap, &up->wants, &cut->client, cancel, err);
+	return wr_walk_roots(&cut->own, snap, &up->wants, &common->commits, &cut->client, cancel, err);
 }
 
 static enum wr_code has_own(bool *out, const struct wr_snapshot *snap, struct wr_error *err)

@@ -145,12 +145,12 @@ WR_MUST_CHECK enum wr_code wr_upload_commit(struct wr_commit *out, const struct 
 					    const struct wr_oid *oid, struct wr_error *err);
 
 /*
- * Fills own for an answer to a request in which the client did not ask where history ends; the parts of its history that
- * it has need not be told again. Before the answer that the pack follows.
+ * Fills own for an answer to a request in which the client did not ask where history ends; of what it has it knows that
+ * without being told. Before the answer that the pack follows.
  */
 WR_MUST_CHECK enum wr_code wr_upload_own_roots(struct wr_cut *cut, const struct wr_upload *up,
-					       const struct wr_snapshot *snap, const struct wr_cancel *cancel,
-					       struct wr_error *err);
+					       const struct wr_common *common, const struct wr_snapshot *snap,
+					       const struct wr_cancel *cancel, struct wr_error *err);
 
 /* The shallow and unshallow lines. */
 void wr_cut_write(struct wr_pkt_writer *w, const struct wr_cut *cut);

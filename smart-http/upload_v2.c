@@ -114,7 +114,7 @@ static enum wr_code talk_all(bool *pack, struct fetch *f, struct wr_snapshot *sn
 	if (code == WR_OK && (f->up->haves.len || (f->up->wants.len == 0 && !f->up->done)))
 		code = acknowledge(pack, f, err);
 	if (code == WR_OK && *pack)
-		code = wr_upload_own_roots(&f->cut, f->up, snap, f->cancel, err);
+		code = wr_upload_own_roots(&f->cut, f->up, &f->common, snap, f->cancel, err);
 	if (code != WR_OK)
 		return code;
 	if (*pack)

@@ -1,6 +1,7 @@
 #include "core/git/walk.h"
 
 #include "core/git/graph.h"
+#include "core/git/snapshot_internal.h"
 
 /* ---- ready ---- */
 
@@ -329,32 +330,82 @@ enum wr_code wr_walk_choice(bool *any, struct wr_oids *shallow, struct wr_oids *
 
 /* ---- the repository's own roots ---- */
 
+/* CLIENT is as above; where the client's history ends, or what it has. */
+
+static bool all_wanted(const struct wr_snapshot *snap, struct wr_str folder, const struct wr_oidmap *wanted)
+{
+	struct wr_ref_cursor cursor;
+	struct wr_ref ref;
+
+	wr_ref_cursor_below(&cursor, snap, folder);
+	while (wr_ref_cursor_next(&ref, &cursor))
+		if (!wr_oidmap_has(wanted, &ref.oid))
+			return false;
+	return true;
+}
+
+/* Whether heads and tags, which are all wanted, reach all of the roots, as far as that can be told without a walk. */
+static enum wr_code reach_all(bool *out, const struct wr_oids *roots, const struct wr_snapshot *snap,
+			      const struct wr_oids *wants, struct wr_error *err)
+{
+	WR_AUTO_S(wr_oidmap) wanted = {.cap = 0};
+	enum wr_code code = WR_OK;
+
+	*out = !snap->lost;
+	for (size_t i = 0; i < roots->len && *out; i++)
+		*out = wr_snapshot_in_closure(snap, &roots->v[i]);
+	for (size_t i = 0; i < wants->len && *out && code == WR_OK; i++)
+		code = wr_oidmap_add(&wanted, &wants->v[i], 0, NULL, err);
+	*out = *out && code == WR_OK && all_wanted(snap, WR_S("refs/heads/"), &wanted) &&
+	       all_wanted(snap, WR_S("refs/tags/"), &wanted);
+	return code;
+}
+
+static enum wr_code walk_roots(struct wr_oids *out, struct wr_graph *g, struct wr_nums *todo, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	while (todo->len && code == WR_OK) {
+		uint32_t node = todo->v[--todo->len];
+
+		if (g->nodes[node].flags & CLIENT)
+			continue;
+		if ((code = wr_graph_load(g, node, err)) == WR_OK && g->nodes[node].flags & WR_NODE_ROOT)
+			code = wr_oids_add(out, &g->nodes[node].oid, err);
+		for (uint32_t i = 0; i < g->nodes[node].parent_count && code == WR_OK; i++) {
+			uint32_t parent = g->edges[g->nodes[node].parents + i];
+
+			if (g->nodes[parent].flags & QUEUED)
+				continue;
+			g->nodes[parent].flags |= QUEUED;
+			code = wr_nums_add(todo, parent, err);
+		}
+	}
+	return code;
+}
+
 enum wr_code wr_walk_roots(struct wr_oids *out, const struct wr_snapshot *snap, const struct wr_oids *wants,
-			   const struct wr_oids *client_shallow, const struct wr_cancel *cancel, struct wr_error *err)
+			   const struct wr_oids *haves, const struct wr_oids *client_shallow,
+			   const struct wr_cancel *cancel, struct wr_error *err)
 {
 	WR_AUTO_S(wr_graph) g = {.snap = snap, .cancel = cancel};
 	WR_AUTO_S(wr_nums) todo = {NULL, 0, 0};
 	WR_AUTO_S(wr_oids) all = {NULL, 0, 0};
 	enum wr_code code = wr_snapshot_roots(&all, snap, err);
+	bool every = false;
 
-	if (code != WR_OK || all.len == 0 || (code = wr_graph_flag(&g, client_shallow, CLIENT, err)) != WR_OK ||
+	if (code != WR_OK || all.len == 0)
+		return code;
+	if (haves->len == 0 && client_shallow->len == 0 && (code = reach_all(&every, &all, snap, wants, err)) != WR_OK)
+		return code;
+	if (every) {
+		*out = all;
+		all = (struct wr_oids){NULL, 0, 0};
+		return WR_OK;
+	}
+	if ((code = wr_graph_flag(&g, client_shallow, CLIENT, err)) != WR_OK ||
+	    (code = wr_graph_flag(&g, haves, CLIENT, err)) != WR_OK ||
 	    (code = want_nodes(&todo, &g, wants, QUEUED, err)) != WR_OK)
 		return code;
-	while (todo.len && code == WR_OK) {
-		uint32_t node = todo.v[--todo.len];
-
-		if (g.nodes[node].flags & CLIENT)
-			continue;
-		if ((code = wr_graph_load(&g, node, err)) == WR_OK && g.nodes[node].flags & WR_NODE_ROOT)
-			code = wr_oids_add(out, &g.nodes[node].oid, err);
-		for (uint32_t i = 0; i < g.nodes[node].parent_count && code == WR_OK; i++) {
-			uint32_t parent = g.edges[g.nodes[node].parents + i];
-
-			if (g.nodes[parent].flags & QUEUED)
-				continue;
-			g.nodes[parent].flags |= QUEUED;
-			code = wr_nums_add(&todo, parent, err);
-		}
-	}
-	return code;
+	return walk_roots(out, &g, &todo, err);
 }

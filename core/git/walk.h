@@ -51,11 +51,13 @@ WR_MUST_CHECK enum wr_code wr_walk_choice(bool *any, struct wr_oids *shallow, st
 					  struct wr_error *err);
 
 /*
- * The repository's own roots (wr_snapshot_roots()) that wants reach without passing a root of the client's, but for those
- * that are such themselves. Costs nothing where the repository has none.
+ * The repository's own roots (wr_snapshot_roots()) that wants reach without passing a root of the client's or one of its
+ * commits (haves), but for those that are such themselves. Costs nothing where the repository has none, little for who has most of it or
+ * wants all heads and tags of a checkpoint; else a walk.
  */
 WR_MUST_CHECK enum wr_code wr_walk_roots(struct wr_oids *out, const struct wr_snapshot *snap,
-					 const struct wr_oids *wants, const struct wr_oids *client_shallow,
-					 const struct wr_cancel *cancel, struct wr_error *err);
+					 const struct wr_oids *wants, const struct wr_oids *haves,
+					 const struct wr_oids *client_shallow, const struct wr_cancel *cancel,
+					 struct wr_error *err);
 
 #endif

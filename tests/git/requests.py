@@ -385,6 +385,13 @@ class World(Clients):
         ends = {c for c in kept if set(self.history.parents(c)) - kept} | kept & self.ends
         return (ends - roots, (kept & roots) - ends) if kept else None
 
+    def spared(self, client, ask):
+        """Roots of the repository's own that lie behind what the client has: git tells of them, which it needs not."""
+        if ask.version == 0 or ask.deepens():
+            return set()
+        had = self.history.commits_of(self.peeled(h) for h in ask.haves if h in self.reached)
+        return self.ends & self.closure(had, client.shallow)
+
     def cut_at(self, roots, level, depth):
         seen = set()
         for _ in range(depth - 1):
@@ -395,7 +402,9 @@ class World(Clients):
 
     def compare_packs(self, client, ask, warren, git):
         if warren.pack is not None or ask.version == 0:
-            same((warren.shallow, warren.unshallow), self.cut(client, ask), "roots that come and go")
+            come, go = self.cut(client, ask)
+            spare = self.spared(client, ask) & come
+            same((warren.shallow | spare, warren.unshallow), (come, go), "roots that come and go")
         if warren.pack is None:
             return
         same(warren.wanted, ask.want_refs, "wanted-refs")
@@ -403,6 +412,7 @@ class World(Clients):
         alike = (warren.shallow, warren.unshallow) == (git.shallow, git.unshallow)
         # All roots go by --unshallow; where its own history ends git takes away only those that wants reach.
         fewer = self.ends & self.reached and ask.depth == FOREVER and git.unshallow <= warren.unshallow
+        fewer = fewer or git.shallow - warren.shallow <= self.spared(client, ask) and git.unshallow == warren.unshallow
         may_differ = git.pack is None or self.history.lying or self.forgets(ask) or fewer
         expect(alike or may_differ, "git cuts elsewhere", git.shallow, git.unshallow)
         if git.pack is not None and alike:

@@ -5,6 +5,7 @@
 #include "core/git/plan.h"
 #include "core/git/snapshot_internal.h"
 #include "core/git/verify.h"
+#include "core/git/walk.h"
 
 #define FORK_ID "11111111-2222-4333-8444-555555555555"
 
@@ -133,6 +134,30 @@ static void same_roots(struct fx *f, const char *id)
 	      "! git -C src cat-file commit $c | sed '/^$/q' | grep -q ^parent || echo $c; done | sort >want; cmp got want");
 }
 
+/* What somebody who wants all refs is told of roots; who has them already needs not hear of any. */
+static void roots_are_told(struct fx *f, struct wr_snapshot *snap, const struct wr_oids *wants,
+			   const struct wr_oids *haves)
+{
+	WR_AUTO_S(wr_oids) told = {NULL, 0, 0}, again = {NULL, 0, 0};
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1 << 20);
+	const struct wr_oids none = {NULL, 0, 0};
+	char hex[WR_OID_HEX + 1];
+
+	assert_ok(wr_walk_roots(&told, snap, wants, &none, &none, NULL, &f->err));
+	for (size_t i = 0; i < told.len; i++) {
+		wr_oid_hex(hex, &told.v[i]);
+		wr_buf_printf(&text, "%s\n", hex);
+	}
+	write_whole(f, "told", wr_buf_str(&text));
+	sh(f, "sort told >got; for c in $(cat cut/shallow 2>/dev/null); do "
+	      "! git -C src cat-file commit $c | sed '/^$/q' | grep -q ^parent || echo $c; done | sort >ends; "
+	      "git -C cut rev-list --all | sort | comm -12 - ends >want; cmp got want");
+	assert_ok(wr_walk_roots(&again, snap, wants, &none, &told, NULL, &f->err));
+	assert_int_equal(again.len, 0);
+	assert_ok(wr_walk_roots(&again, snap, wants, haves, &none, NULL, &f->err));
+	assert_int_equal(again.len, 0);
+}
+
 /* All objects that a pack for somebody without anything has, against what cut's refs reach. */
 static void clone_is_whole(struct fx *f, const char *id)
 {
@@ -143,7 +168,7 @@ static void clone_is_whole(struct fx *f, const char *id)
 	WR_AUTO(wr_git_repo) *repo = NULL;
 	WR_AUTO(wr_snapshot) *snap = NULL;
 	WR_AUTO(wr_plan) *plan = NULL;
-	WR_AUTO_S(wr_oids) wants = {NULL, 0, 0};
+	WR_AUTO_S(wr_oids) wants = {NULL, 0, 0}, haves = {NULL, 0, 0};
 	const struct wr_oids none = {NULL, 0, 0};
 	struct wr_plan_request req = {.wants = &wants, .haves = &none, .client_shallow = &none, .ofs_delta = true};
 	uint64_t objects;
@@ -154,14 +179,17 @@ static void clone_is_whole(struct fx *f, const char *id)
 	assert_ok(wr_git_repo_open(&repo, f->git, id, &f->err));
 	assert_ok(wr_snapshot_take(&snap, repo, &f->err));
 	refs = wr_snapshot_refs(snap, &n);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		assert_ok(wr_oids_add(&wants, &refs[i].oid, &f->err));
+		assert_ok(wr_oids_add(&haves, wr_oid_zero(&refs[i].peeled) ? &refs[i].oid : &refs[i].peeled, &f->err));
+	}
 	if (wr_plan_new(&plan, snap, &req, NULL, NULL, &f->err) != WR_OK)
 		fail_msg("%s %s", f->err.text, f->err.detail);
 	objects = wr_plan_objects(plan);
 	wr_buf_printf(&text, "%llu\n", (unsigned long long)objects);
 	write_whole(f, "got", wr_buf_str(&text));
 	sh(f, "git -C cut rev-list --all --objects | wc -l >want; cmp got want");
+	roots_are_told(f, snap, &wants, &haves);
 }
 
 /* What plain git finds in the folder of the last checkpoint. */
