@@ -6,7 +6,7 @@ import { pathToFileURL } from "node:url";
 
 const { PACKAGE, MODULES, URL: baseUrl, KEY: apiKey, TOKEN: accessToken } = process.env;
 const { Freestyle, Errors } = await import(pathToFileURL(`${MODULES}/${PACKAGE}/index.mjs`));
-const client = new Freestyle(baseUrl ? { baseUrl, ...(apiKey ? { apiKey } : { accessToken }) } : {});
+const client = new Freestyle({ baseUrl, ...(apiKey ? { apiKey } : { accessToken }) });
 
 function start({ repo, identity }) {
   if (repo) return client.git.repos.ref({ repoId: repo });

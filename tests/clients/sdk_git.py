@@ -50,9 +50,10 @@ class World:
         git("rm", "-q", "-r", "-f", ".", cwd=self.folder)
         self.commit({"apart": "yes"}, "another root")
         git("checkout", "-q", "main", cwd=self.folder)
-        self.said = Said(git, self.folder)
+        self.said = Said(git, self.folder, still=True)
         self.account = t.account
         self.repo = self.account.repo(name="world")
+        self.sdks = {}
         git("push", "-q", self.repo.url(), "--all", cwd=self.folder)
         git("push", "-q", self.repo.url(), "--tags", cwd=self.folder)
 
@@ -75,14 +76,17 @@ def the_world(t):
     return world
 
 
-def both(t, key=None, **env):
-    """Each package as a client of the world's account, or with another credential."""
+def both(t):
+    """Each package as a client of the world's account."""
     w = the_world(t)
     for package in PACKAGES:
-        sdk = Sdk(t, package, **(env or {"KEY": key or w.account.key}))
+        sdk = w.sdks.get(package)
+        if sdk is None or sdk.process.poll() is not None:
+            sdk = w.sdks[package] = Sdk(t, package, kept=True, KEY=w.account.key)
         recorded.setdefault(package, [])
         yield w, w.said, sdk, sdk.repo(w.repo.id)
         recorded[package] += sdk.answers
+        sdk.answers = []
 
 
 def match(got, wanted, what):
@@ -227,6 +231,25 @@ def commits_are_made(t):
 
 
 @test
+def repositories_are_made_from_others_and_from_files(t):
+    for w, said, sdk, _ in both(t):
+        copy = lambda repo_id, name: Said(t.git, t.git.mirror(
+            f"http://x:{w.account.key}@{t.server.url.split('//')[1]}/{repo_id}", t.path(f"{name}-{sdk.package}")))
+        forked = sdk.git.repos.create(source={"url": f"{t.server.url}/{w.repo.id}", "rev": "feat/x+y"})["repoId"]
+        same(copy(forked, "fork").log("HEAD"), said.log("feat/x+y"), "the history of a fork")
+        match(sdk.repo(forked).branches.getDefaultBranch(), {"defaultBranch": "feat/x+y"}, "its default branch")
+        files = {"a.txt": "text ä\n", "d/e/b.txt": ""}
+        made = sdk.git.repos.create(**{"import": {"type": "files", "files": files, "commitMessage": "brought", "authorName": "Jo", "authorEmail": "jo@x"}})
+        brought = copy(made["repoId"], "files")
+        same(brought.archive("HEAD"), {p: ("100644", c.encode()) for p, c in files.items()}, "files that were brought")
+        commit = sdk.repo(made["repoId"]).commits.list()["commits"][0]
+        same((commit["message"], commit["author"]["name"], commit["sha"]), ("brought", "Jo", brought("rev-parse", "HEAD").strip()), "its commit")
+        part = sdk.git.repos.create(**{"import": {"type": "git", "url": f"{t.server.url}/{w.repo.id}", "rev": "main", "dir": "src", "commitMessage": "part"}})
+        wanted = {p[len("src/"):]: f for p, f in said.archive("main").items() if p.startswith("src/")}
+        same(copy(part["repoId"], "part").archive("HEAD"), wanted, "a folder of another repository")
+
+
+@test
 def branches_are_made_and_chosen(t):
     for w, said, sdk, _ in both(t):
         made = sdk.git.repos.create(name="branches")
@@ -305,6 +328,10 @@ def every_refusal_is_the_packages_own_class(t):
             ("GIT_INVALID_REQUEST", 400, create, {"message": "m"}, {}),
             ("SOURCE_IMPORT_CONFLICT", 400, sdk.git.repos.create, {
                 "source": {"url": "http://localhost/x"}, "import": {"type": "files", "files": {}, "commitMessage": "m"}}, {}),
+            ("SOURCE_NOT_FOUND", 400, sdk.git.repos.create, {"source": {"url": f"{t.server.url}/{w.account.id}"}}, {"url": f"{t.server.url}/{w.account.id}"}),
+            ("SOURCE_UNAUTHORIZED", 400, sdk.git.repos.create, {"source": {"url": t.server.url.replace("//", "//x:wrong@") + "/" + w.repo.id}}, {}),
+            ("IMPORT_SUBDIR_NOT_FOUND", 400, sdk.git.repos.create, {
+                "import": {"type": "git", "url": f"{t.server.url}/{w.repo.id}", "dir": "gone", "commitMessage": "m"}}, {"dir": "gone"}),
             ("INVALID_FILE_PATH", 400, create, change(path="a/../b", content=""), {"path": "a/../b"}),
             ("INVALID_FILE_CHANGE", 400, create, change(path="a"), {"path": "a"}),
             ("INVALID_BASE64_CONTENT", 400, create, change(path="a", content="!", encoding="base64"), {"path": "a"}),

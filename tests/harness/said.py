@@ -24,16 +24,23 @@ def person(line):
 
 
 class Said:
-    def __init__(self, git, path):
-        self.git, self.path = git, path
+    """still: nothing changes in the repository, so that git is asked once for each thing."""
 
-    def __call__(self, *args):
-        return self.git(*args, cwd=self.path)
+    def __init__(self, git, path, still=False):
+        self.git, self.path, self.still, self.known = git, path, still, {}
+
+    def run(self, *args):
+        if not self.still or args not in self.known:
+            self.known[args] = self.git.run(*args, cwd=self.path)
+        return self.known[args]
 
     def raw(self, *args):
-        status, out, err = self.git.run(*args, cwd=self.path)
+        status, out, err = self.run(*args)
         expect(status == 0, f"git {args}", err.decode(errors="replace"))
         return out
+
+    def __call__(self, *args):
+        return self.raw(*args).decode(errors="surrogateescape")
 
     def commit(self, name):
         oid = self("rev-parse", f"{name}^{{commit}}").strip()
@@ -95,7 +102,7 @@ class Said:
         return self("rev-list", "--date-order", *what).split()
 
     def compare(self, base, head):
-        bases = self.git.run("merge-base", "--all", base, head, cwd=self.path)[1].decode().split()
+        bases = self.run("merge-base", "--all", base, head)[1].decode().split()
         behind, ahead = map(int, self("rev-list", "--left-right", "--count", f"{base}...{head}").split())
         status = "diverged" if ahead and behind else "ahead" if ahead else "behind" if behind else "identical"
         start = bases[0] if bases else base

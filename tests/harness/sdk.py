@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import threading
 
 from harness.core import Fail, expect, same, slowness
@@ -36,18 +37,19 @@ class Place:
 
 
 class Sdk:
-    def __init__(self, t, package="freestyle", url=None, **env):
-        """env: KEY or TOKEN; url False: the package reads its own environment variables."""
+    def __init__(self, t, package="freestyle", kept=False, **env):
+        """env: KEY or TOKEN. kept: it lives on behind the test."""
         self.package, self.traced = package, PACKAGES[package]
         self.answers = []  # (name of the method, what it gave)
         self.thrown = None  # the class of the last failure
         modules = packages(CLIENTS, "clients")
         env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "NO_PROXY": "*", "TZ": "UTC", "MODULES": modules,
-               "PACKAGE": package, **({} if url is False else {"URL": url or t.server.url}), **env}
-        self.errors = open(t.path(f"sdk-{package}-{os.urandom(3).hex()}"), "w+b")
+               "PACKAGE": package, "URL": t.server.url, **env}
+        self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(["node", os.path.join(CLIENTS, "calls.mjs")], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=self.errors, env=env)
-        t.stack.callback(self.close)
+        if not kept:
+            t.stack.callback(self.close)
 
     def close(self):
         self.process.stdin.close()

@@ -326,6 +326,19 @@ def grants_on_foreign_and_absent_repositories_look_alike(t):
 
 
 @test
+def jobs_of_others_and_absent_ones_look_alike(t):
+    account, other = t.account, t.account
+    begun = account.api.post("/git/v1/repo", {"source": {"url": "http://127.0.0.1:9/x.git"}}, headers={"Prefer": "respond-async"})
+    same(begun.status, 202, f"{begun.what}: status")
+    there, absent = begun.json["jobId"], str(uuid.uuid4())
+    for method in ("GET", "DELETE"):
+        foreign = other.api.request(method, f"/git/v1/job/{there}")
+        foreign.error("JOB_NOT_FOUND", jobId=there)
+        same(plain(other.api.request(method, f"/git/v1/job/{absent}"), absent), plain(foreign, there), f"{method} of a job")
+    account.api.get(f"/git/v1/job/{there}").ok()
+
+
+@test
 def malformed_ids_answer_like_unknown_ones(t):
     account = t.account
     identity = account.identity()
