@@ -180,9 +180,9 @@ def an_own_repository_is_known_by_every_name_of_the_server(t):
     reader, writer, none = (account.identity() for _ in range(3))
     reader.grant(repo, "read")
     writer.grant(repo, "write")
-    for secret in (account.key, reader.secret(), writer.secret(), reader.secret(scope="read")):
-        for login in (f"x:{secret}", f"x-access-token:{secret}", f":{secret}", f"a%20b:{secret}"):
-            made = make(other, source(f"http://{login}@{here}/{repo.id}.git"))
+    secrets = (account.key, reader.secret(), writer.secret(), reader.secret(scope="read"))
+    for login, secret in zip(("x", "x-access-token", "", "a%20b"), secrets):
+        made = make(other, source(f"http://{login}:{secret}@{here}/{repo.id}.git"))
         same(refs_of(other, made), {"refs/heads/main": w.c3}, "the fork is the other account's")
     plain = f"http://{here}/{repo.id}.git"
     for login, code in ((f"x:{none.secret()}", "SOURCE_NOT_FOUND"), (f"x:{other.key}", "SOURCE_NOT_FOUND"),
@@ -268,7 +268,7 @@ def a_source_of_this_server_can_be_cut_short(t):
     short = make(account, source(url, depth=2))
     check_shallow(t, account, make(account, source(f"{t.server.url}/{short}")), [w.c3, w.c2], [w.c2])
     check_shallow(t, account, make(account, source(f"{t.server.url}/{short}", depth=1)), [w.c3], [w.c3])
-    check_shallow(t, account, make(account, source(f"{t.server.url}/{short}", depth=9)), [w.c3, w.c2], [w.c2])
+    check_shallow(t, account, make(account, source(f"{t.server.url}/{short}", depth=2147483647)), [w.c3, w.c2], [w.c2])
 
 
 def check_shallow(t, account, repo_id, commits, roots):
@@ -281,10 +281,8 @@ def check_shallow(t, account, repo_id, commits, roots):
 
 
 def check_depths(t, account, w, url):
-    check_shallow(t, account, make(account, source(url, depth=1)), [w.c3], [w.c3])
     check_shallow(t, account, make(account, source(url, depth=2)), [w.c3, w.c2], [w.c2])
     check_shallow(t, account, make(account, source(url, depth=3)), [w.c3, w.c2, w.c1], [])
-    check_shallow(t, account, make(account, source(url, depth=2147483647)), [w.c3, w.c2, w.c1], [])
     check_shallow(t, account, make(account, {**source(url, depth=1, rev="v1"), "defaultBranch": "d"}), [w.c2], [w.c2])
     made = make(account, source(url, depth=1, allBranches=True))
     check_shallow(t, account, made, [w.c3, w.s1, w.c2, w.c1], [w.c3, w.s1, w.c2])
