@@ -125,11 +125,11 @@ class Elsewhere:
 
 
 class GitServer(Elsewhere):
-    """git http-backend over the bare repositories under root. config: of git, for all of them; v2: whether the client's
-    wish for a version reaches git; credential: the only one that is let in; zipped: gzip where the client takes it."""
+    """git http-backend over the bare repositories under root. config: of git, for all of them; version: of the protocol, None
+    for the one that the client asks for; credential: the only one that is let in; zipped: gzip where the client takes it."""
 
-    def __init__(self, t, root, config=(), v2=True, credential=None, zipped=False, tls=None):
-        self.root, self.config, self.v2, self.credential, self.zipped = root, config, v2, credential, zipped
+    def __init__(self, t, root, config=(), version=None, credential=None, zipped=False, tls=None):
+        self.root, self.config, self.version, self.credential, self.zipped = root, config, version, credential, zipped
         super().__init__(t, tls=tls)
 
     def find(self, request):
@@ -144,9 +144,8 @@ class GitServer(Elsewhere):
                "PATH_INFO": request.path, "QUERY_STRING": request.query, "REQUEST_METHOD": request.method,
                "CONTENT_TYPE": request.headers.get("content-type", ""), "CONTENT_LENGTH": str(len(request.body)),
                "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""), "GIT_CONFIG_NOSYSTEM": "1",
-               "GIT_CONFIG_COUNT": str(len(self.config))}
-        if self.v2:
-            env["GIT_PROTOCOL"] = request.headers.get("git-protocol", "")
+               "GIT_CONFIG_COUNT": str(len(self.config)),
+               "GIT_PROTOCOL": request.headers.get("git-protocol", "") if self.version is None else f"version={self.version}"}
         for i, (key, value) in enumerate(self.config):
             env[f"GIT_CONFIG_KEY_{i}"], env[f"GIT_CONFIG_VALUE_{i}"] = key, value
         return env

@@ -6,7 +6,6 @@ import time
 from harness import expect, same, test
 from harness.elsewhere import Elsewhere, answer, ask, certificate, redirect
 
-CONCURRENT = True
 # A public address, to whom it seems: remote_client's world leads to loopback whatever goes there.
 PUBLIC = "1.2.3.4"
 NAMES = {"name": [f"public.example@{PUBLIC}", f"other.example@{PUBLIC}"]}
