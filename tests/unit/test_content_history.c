@@ -4,9 +4,13 @@
  */
 #include "tests/unit/content_fixture.h"
 
+#include <pthread.h>
+#include <xxhash.h>
+
 #include "core/content/edit.h"
 #include "core/content/orders_file.h"
 #include "core/git/derived.h"
+#include "core/git/le.h"
 
 #define NODES 400
 #define PARENTS 5
@@ -497,11 +501,100 @@ static void damaged_file(void **state)
 	assert_null(wr_order_load(f->git, REPO_ID, &v));
 }
 
+/* A sum says that nothing fell over, and not who wrote it: whatever stands there, nothing is read or written outside.
+ */
+static void forged_file(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_view) v = {.snap = NULL};
+	WR_AUTO(wr_order) *o = NULL;
+	WR_AUTO_MEM char *bytes = NULL;
+	unsigned believed = 0;
+	size_t len;
+
+	make_dag(f, 60, WILD);
+	view_open(&v, f, "main", false);
+	assert_ok(wr_order_of(&o, NULL, REPO_ID, &v, &dag.oid[59], &f->err));
+	wr_order_store(f->git, REPO_ID, &v, o);
+	assert_ok(wr_git_derived_read(&bytes, &len, f->git, REPO_ID, 1 << 20, &f->err));
+	for (unsigned i = 0; i < rounds(600); i++) {
+		WR_AUTO(wr_order) *loaded = NULL;
+		/* The counts, and what stands behind the ids. */
+		size_t at = i % 5 ? 32 + o->count * WR_OID_RAW + 4 * chance(f, o->count + 1 + o->first[o->count])
+				  : 8 + 4 * chance(f, 2);
+		uint32_t was = wr_le32((const uint8_t *)bytes + at);
+		uint64_t sum;
+
+		wr_put_le32((uint8_t *)bytes + at, i % 3 ? chance(f, o->count + 20) : (unsigned)rand_r(&f->seed));
+		sum = XXH3_64bits(bytes, len - 8);
+		memcpy(bytes + len - 8, &sum, 8);
+		wr_git_derived_write(f->git, REPO_ID, wr_str_n(bytes, len));
+		loaded = wr_order_load(f->git, REPO_ID, &v);
+		for (uint32_t k = 0; loaded && k < loaded->count; k++)
+			for (uint32_t p = loaded->first[k]; p < loaded->first[k + 1]; p++)
+				assert_true(loaded->parents[p] > k && loaded->parents[p] < loaded->count);
+		believed += loaded != NULL;
+		wr_put_le32((uint8_t *)bytes + at, was);
+	}
+	assert_true(believed > 0 && believed < rounds(600));
+}
+
+/* ---- several at once ---- */
+
+struct asker {
+	struct fx *f;
+	struct wr_orders *orders;
+	unsigned seed;
+	bool failed;
+};
+
+static void *ask_often(void *arg)
+{
+	struct asker *a = arg;
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+
+	for (unsigned i = 0; i < 150 && !a->failed; i++) {
+		WR_AUTO_S(wr_view) v = {.snap = NULL};
+		WR_AUTO(wr_order) *o = NULL;
+		unsigned tip = (unsigned)rand_r(&a->seed) % dag.count;
+		uint32_t reached = 0;
+
+		for (unsigned k = 0; k < dag.count; k++)
+			reached += dag.above[tip][k];
+		a->failed = wr_view_open(&v, a->f->repo, WR_S("n7"), false, NULL, &err) != WR_OK ||
+			    wr_order_of(&o, a->orders, REPO_ID, &v, &dag.oid[tip], &err) != WR_OK ||
+			    o->count != reached || !wr_oid_eq(&o->commits[0], &dag.oid[tip]);
+	}
+	return NULL;
+}
+
+/* Room for a few: what one takes out another may just be using. */
+static void at_once(void **state)
+{
+	struct fx *f = *state;
+	struct wr_orders *orders;
+	struct asker askers[4];
+	pthread_t threads[4];
+
+	make_dag(f, 80, WILD);
+	assert_ok(wr_orders_new(&orders, 20000, &f->err));
+	wr_orders_store_in(orders, f->git);
+	for (unsigned i = 0; i < 4; i++) {
+		askers[i] = (struct asker){.f = f, .orders = orders, .seed = f->seed + i};
+		assert_int_equal(pthread_create(&threads[i], NULL, ask_often, &askers[i]), 0);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+		assert_false(askers[i].failed);
+	}
+	wr_orders_free(orders);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
-	const struct CMUnitTest tests[] = {T(by_chance), T(two_tips), T(growth), T(of_one_repository),
-					    T(stored),    T(damaged_file)};
+	const struct CMUnitTest tests[] = {T(by_chance), T(two_tips),	  T(growth),	  T(of_one_repository),
+					   T(stored),	 T(damaged_file), T(forged_file), T(at_once)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
