@@ -310,7 +310,8 @@ enum wr_code wr_files_write(struct wr_oid *root, struct wr_files *files, struct 
 
 	if (dir.len && !was_folder(files, dir))
 		return WR_E_NOT_THERE;
-	qsort_r(files->v, files->len, sizeof *files->v, entry_cmp, files);
+	if (files->len)
+		qsort_r(files->v, files->len, sizeof *files->v, entry_cmp, files);
 	if ((code = follow_links(files, err)) != WR_OK || (code = settle_all(files, cancel, err)) != WR_OK)
 		return code;
 	sweep(files);

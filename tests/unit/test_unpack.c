@@ -282,6 +282,8 @@ static void links_are_followed_inside_of_the_archive_only(void **state)
 		     "120000 softly ../x\n100644 itself i\n");
 	assert_lists(f, links, WR_ARRAY_LEN(links), "dir", "100755 hard one\n");
 	assert_lists(f, links, WR_ARRAY_LEN(links), "empty", "");
+	assert_lists(f, links, 0, NULL, "");
+	assert_lists(f, &links[8], 2, NULL, "");
 	tar_of(&tar, later, 2);
 	assert_int_equal(unpack_with(&root, f, wr_buf_str(&tar), WR_UNPACK_TAR, NULL, &usual, NULL), WR_E_INVALID_REQUEST);
 	tar_of(&tar, folder, 2);
