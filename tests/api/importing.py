@@ -125,7 +125,8 @@ def archive(folder, *command):
 @test
 def files_of_the_request_become_a_commit(t):
     w = World(t)
-    files = {"README.md": "# \u00e4\n", "src/a.c": "int a;\n", "src/a/b": "", "src.c": "x\u0000y", "\U0001f600": "smile"}
+    files = {"README.md": "# \u00e4\n", "src/a.c": "int a;\n", "src/a/b": "", "src.c": "x\u0000y", "\U0001f600": "smile",
+             "content": "long \u00e4\n" * 1000}
     work = t.path("files")
     for path, text in files.items():
         os.makedirs(os.path.dirname(os.path.join(work, path)), exist_ok=True)
