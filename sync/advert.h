@@ -34,7 +34,7 @@ struct wr_advert {
 	struct wr_remote_ref *refs;
 	size_t count, cap, seen;
 	struct wr_buf names;
-	struct wr_buf head;    /* full name of the branch; empty: none */
+	struct wr_buf head; /* full name of the branch; empty: none */
 	struct wr_oid head_oid;
 	struct wr_oids roots; /* version 0: where the history ends that the server has */
 };

@@ -28,11 +28,13 @@ static enum wr_code judge_status(int status, struct wr_error *err)
 		return wr_fail(err, WR_E_SOURCE_NOT_FOUND, "%s", wr_code_text(WR_E_SOURCE_NOT_FOUND));
 	case 429:
 	case 503:
-		return wr_fail(err, WR_E_NET_UNREACHABLE, "The other server is busy (status %d); try again later", status);
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "The other server is busy (status %d); try again later",
+			       status);
 	}
 	if (status >= 300 && status < 400)
 		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "The other server redirects (status %d), which is not followed here; give the URL that it leads to",
+			       "The other server redirects (status %d), which is not followed here; give the URL that "
+			       "it leads to",
 			       status);
 	return wr_fail(err, WR_E_INVALID_REQUEST, "The other server answers with status %d", status);
 }
@@ -52,8 +54,9 @@ static enum wr_code no_refs(struct wr_source *body, struct wr_error *err)
 		have += got;
 	}
 	if (have == sizeof head && head[WR_OID_HEX] == '\t' && wr_oid_parse(&oid, wr_str_n(head, WR_OID_HEX)))
-		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "The other server knows only Git's dumb HTTP protocol; fetch from one with the smart protocol");
+		return wr_fail(
+			err, WR_E_INVALID_REQUEST,
+			"The other server knows only Git's dumb HTTP protocol; fetch from one with the smart protocol");
 	return wr_fail(err, WR_E_SOURCE_NOT_FOUND, "%s", wr_code_text(WR_E_SOURCE_NOT_FOUND));
 }
 
@@ -78,7 +81,8 @@ static enum wr_code unzip(struct wr_exchange *x, uint64_t max, struct wr_error *
 	if (encoding.len == 0 || wr_str_caseeq(encoding, WR_S("identity")))
 		return WR_OK;
 	if (!wr_str_caseeq(encoding, WR_S("gzip")) && !wr_str_caseeq(encoding, WR_S("x-gzip")))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The other server's answer has an encoding that was not asked for");
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "The other server's answer has an encoding that was not asked for");
 	x->gunzip = calloc(1, sizeof *x->gunzip);
 	if (!x->gunzip)
 		return wr_fail_nomem(err);

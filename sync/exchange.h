@@ -22,7 +22,7 @@ struct wr_exchange {
 
 struct wr_exchange_ask {
 	const char *url;
-	const char *user, *password; /* NULL: none */
+	const char *user, *password;  /* NULL: none */
 	const struct wr_str *request; /* NULL: GET, which asks for the refs */
 	bool version2;
 	bool patient; /* the answer may take a while to begin: wr_net_patient() */

@@ -95,8 +95,9 @@ static enum wr_code settle(struct wr_remote *r, const char *came_from, struct wr
 	struct wr_buf b = WR_BUF_INIT(WR_NET_URL_MAX * 4);
 
 	if (!wr_str_ends(url, WR_S(ASK_REFS)))
-		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "The other server redirects to what is no Git repository's URL; give the one that it means");
+		return wr_fail(
+			err, WR_E_INVALID_REQUEST,
+			"The other server redirects to what is no Git repository's URL; give the one that it means");
 	wr_buf_add(&b, url.ptr, url.len - strlen(ASK_REFS));
 	wr_buf_addz(&b, "/" SERVICE);
 	r->service = wr_buf_take(&b);
@@ -193,7 +194,8 @@ enum wr_code wr_remote_open(struct wr_remote **out, struct wr_str url, const str
 	if ((code = wr_net_url_split(&r->url, url, err)) != WR_OK)
 		return code;
 	if (strchr(r->url.ask, '?'))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The URL of a Git repository has no query; leave out the ? and what follows");
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "The URL of a Git repository has no query; leave out the ? and what follows");
 	if ((code = failed(r, learn(r, err), err)) != WR_OK)
 		return code;
 	*out = WR_STEAL(r);
@@ -281,9 +283,11 @@ static enum wr_code able(const struct wr_remote *r, const struct wr_fetch *f, st
 	if (f->want_count == 0 || f->want_count > WR_REMOTE_REFS_MAX)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "A fetch asks for 1 to %d objects", WR_REMOTE_REFS_MAX);
 	if (f->depth && !r->advert.shallow)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The other server cannot cut a history; ask for it without depth");
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "The other server cannot cut a history; ask for it without depth");
 	if (!r->advert.side_band)
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The other server is too old: it does not know side-band-64k");
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "The other server is too old: it does not know side-band-64k");
 	return WR_OK;
 }
 

@@ -1,13 +1,13 @@
 /*
- * sync/fetch.h: a client of Git's smart HTTP protocol (gitprotocol-http, gitprotocol-v2; version 0 where a server knows no
- * other): what a repository elsewhere has, and packs from it.
+ * sync/fetch.h: a client of Git's smart HTTP protocol (gitprotocol-http, gitprotocol-v2; version 0 where a server knows
+ * no other): what a repository elsewhere has, and packs from it.
  * Ownership: a wr_remote is the caller's, wr_remote_free(); its refs live as long. The pack's source is the call's.
  * Threads:   one per remote.
  * Blocks on: the network, by the rules' deadlines; cancel is asked.
  * Errors:    WR_E_SOURCE_NOT_FOUND, WR_E_SOURCE_UNAUTHORIZED (both with field url, without its user name, password and
  *            query), WR_E_INVALID_REVISION (field revision: an id that the other server has not, or does not give),
- *            those of core/net/call.h, WR_E_INVALID_REQUEST with what is wrong with the URL, what the other server said in
- *            an ERR packet or why its answer makes no sense, WR_E_TOO_LARGE.
+ *            those of core/net/call.h, WR_E_INVALID_REQUEST with what is wrong with the URL, what the other server said
+ *            in an ERR packet or why its answer makes no sense, WR_E_TOO_LARGE.
  */
 #ifndef WR_FETCH_H
 #define WR_FETCH_H
@@ -25,7 +25,7 @@ struct wr_remote_ref {
 struct wr_remote;
 
 /*
- * url: http or https, without a query; a user name and a password in it are used for its host alone, and are nowhere else.
+ * url: http or https, without a query; a user name and a password in it are for its host alone, and are nowhere else.
  * deadline_ms of the rules is for all that is done with this remote, max_bytes for each pack.
  */
 WR_MUST_CHECK enum wr_code wr_remote_open(struct wr_remote **out, struct wr_str url, const struct wr_net_rules *rules,
@@ -41,7 +41,7 @@ struct wr_str wr_remote_head(const struct wr_remote *remote, struct wr_oid *oid)
 struct wr_fetch {
 	const struct wr_oid *wants;
 	size_t want_count;
-	uint32_t depth;		/* 0: all of it */
+	uint32_t depth; /* 0: all of it */
 	/* out, the caller's to release: where the history ends that was sent, which may be so without a depth, too */
 	struct wr_oids shallow;
 };

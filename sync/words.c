@@ -13,8 +13,8 @@ static bool contains(const char *text, const char *const *any)
 
 enum wr_code wr_remote_said(struct wr_str words, struct wr_error *err)
 {
-	static const char *const absent[] = {"repository not found", "not a git repository", "not exported",
-					     "does not appear to be a git", "does not exist", NULL};
+	static const char *const absent[] = {"repository not found",	    "not a git repository", "not exported",
+					     "does not appear to be a git", "does not exist",	    NULL};
 	static const char ours[] = "not our ref ";
 	char text[WORDS_MAX + 1];
 	const char *id;

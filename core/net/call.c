@@ -28,7 +28,7 @@ struct wr_net_call {
 	struct wr_buf head;    /* of the last answer, "name: value" lines */
 	uint64_t received;
 	int64_t began_ms;
-	/* The minimum rate is measured from window_ms on; the time that the reader takes between two reads is left out. */
+	/* The minimum rate is measured from window_ms on; not while the reader has no time for us. */
 	int64_t window_ms, left_ms;
 	uint64_t window_bytes;
 	bool patient;
@@ -137,8 +137,8 @@ static bool add_header(struct wr_net_call *c, const char *header)
 }
 
 /*
- * A header of our own, for libcurl writes the user name and the password that it is told into the URLs that redirects lead
- * to. As with those, it leaves Authorization out where the scheme, the host or the port is another one.
+ * A header of our own, for libcurl writes the user name and the password that it is told into the URLs that redirects
+ * lead to. As with those, it leaves Authorization out where the scheme, the host or the port is another one.
  */
 static bool add_credential(struct wr_net_call *c, const char *user, const char *password)
 {
@@ -169,17 +169,18 @@ static bool add_credential(struct wr_net_call *c, const char *user, const char *
 
 static bool set_request(CURL *e, struct wr_net_call *c, const struct wr_net_ask *ask)
 {
-	bool ok = curl_easy_setopt(e, CURLOPT_URL, ask->url) == CURLE_OK &&
-		  curl_easy_setopt(e, CURLOPT_USERAGENT, "warren") == CURLE_OK &&
-		  curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->rules.connect_ms) == CURLE_OK &&
-		  /* One request has no use for version 2, and pausing is simpler without. */
-		  curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
-		  /* A call that is given up does not wait for the name's server: the thread that asks it ends by itself. */
-		  curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
-		  curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
-		  curl_easy_setopt(e, CURLOPT_WRITEDATA, c) == CURLE_OK &&
-		  curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
-		  curl_easy_setopt(e, CURLOPT_HEADERDATA, c) == CURLE_OK;
+	bool ok =
+		curl_easy_setopt(e, CURLOPT_URL, ask->url) == CURLE_OK &&
+		curl_easy_setopt(e, CURLOPT_USERAGENT, "warren") == CURLE_OK &&
+		curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->rules.connect_ms) == CURLE_OK &&
+		/* One request has no use for version 2, and pausing is simpler without. */
+		curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
+		/* Who gives up does not wait for the name's server: the thread that asks it ends by itself. */
+		curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
+		curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
+		curl_easy_setopt(e, CURLOPT_WRITEDATA, c) == CURLE_OK &&
+		curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
+		curl_easy_setopt(e, CURLOPT_HEADERDATA, c) == CURLE_OK;
 
 	if (ok && strcmp(ask->method, "POST") == 0)
 		ok = curl_easy_setopt(e, CURLOPT_POST, 1L) == CURLE_OK &&
@@ -202,7 +203,8 @@ static enum wr_code unsupported(const struct wr_net_call *c, struct wr_error *er
 
 	/* Before any answer the scheme is known to be right, so that it is the answer which is none. */
 	if (status >= 300 && status < 400)
-		return wr_fail(err, WR_E_NET_UNREACHABLE, "The other server redirects to a URL that is neither http nor https");
+		return wr_fail(err, WR_E_NET_UNREACHABLE,
+			       "The other server redirects to a URL that is neither http nor https");
 	return wr_fail(err, WR_E_NET_UNREACHABLE, "The other server does not speak HTTP");
 }
 
@@ -211,8 +213,8 @@ static enum wr_code failure(struct wr_net_call *c, struct wr_error *err)
 	if (c->refused)
 		return wr_fail(err, WR_E_NET_REFUSED, "%s", wr_code_text(WR_E_NET_REFUSED));
 	if (!wr_buf_ok(&c->head))
-		return wr_fail(err, WR_E_NET_UNREACHABLE, "The head of the other server's answer has more than %zu bytes",
-			       HEAD_MAX);
+		return wr_fail(err, WR_E_NET_UNREACHABLE,
+			       "The head of the other server's answer has more than %zu bytes", HEAD_MAX);
 	switch (c->result) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return wr_fail(err, WR_E_NET_UNREACHABLE, "The host's name cannot be resolved");
@@ -220,7 +222,8 @@ static enum wr_code failure(struct wr_net_call *c, struct wr_error *err)
 		return wr_fail(err, WR_E_NET_SLOW, "No connection in time");
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CONNECT_ERROR:
-		return wr_fail(err, WR_E_NET_UNREACHABLE, "The other server's TLS certificate or protocol is not accepted");
+		return wr_fail(err, WR_E_NET_UNREACHABLE,
+			       "The other server's TLS certificate or protocol is not accepted");
 	case CURLE_TOO_MANY_REDIRECTS:
 		return wr_fail(err, WR_E_NET_UNREACHABLE, "Too many redirects");
 	case CURLE_UNSUPPORTED_PROTOCOL:

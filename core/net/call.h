@@ -1,14 +1,14 @@
 /*
  * core/net/call.h: one HTTP request to somebody else's server, and its answer as a source.
  *
- * Every connection is checked when its address is known, just before it is made, so that neither a redirect nor a name that
- * changes its address leads where nobody may go. Only http and https; no proxies, no cookies, no files of credentials;
+ * Every connection is checked when its address is known, just before it is made, so that neither a redirect nor a name
+ * that changes its address leads where nobody may go. Only http and https; no proxies, no cookies, no files of credentials;
  * a credential goes to the host that it was given for and to no other; certificates are verified.
  * Ownership: wr_net_open() gives *out for wr_net_close(); what ask points to is borrowed until then.
  * Threads:   one per call. The process ignores SIGPIPE.
  * Blocks on: the network, by deadlines; cancel is asked.
- * Errors:    WR_E_NET_REFUSED (the address is not public), WR_E_NET_UNREACHABLE (name, connection, TLS, an answer that is
- *            no HTTP), WR_E_NET_SLOW (deadline, minimum rate), WR_E_TOO_LARGE (more than max_bytes), WR_E_CANCELLED,
+ * Errors:    WR_E_NET_REFUSED (the address is not public), WR_E_NET_UNREACHABLE (name, connection, TLS, an answer that
+ *            is no HTTP), WR_E_NET_SLOW (deadline, minimum rate), WR_E_TOO_LARGE (more than max_bytes), WR_E_CANCELLED,
  *            WR_E_UNAVAILABLE. The words never contain the URL's user name, password or query.
  */
 #ifndef WR_NET_CALL_H
@@ -18,25 +18,25 @@
 #include "core/base/stream.h"
 
 struct wr_net_rules {
-	bool private_networks;	/* addresses that are not public are fine, too */
-	const char *ca_file;	/* "" or NULL: the system's certificates */
-	unsigned redirects;	/* at most so many; 0: an answer that redirects is the answer */
-	int64_t connect_ms;	/* for name and connection */
-	int64_t deadline_ms;	/* for all of it; 0: none */
-	uint64_t min_rate;	/* bytes a second, over min_rate_ms of waiting for them; 0: none */
+	bool private_networks; /* addresses that are not public are fine, too */
+	const char *ca_file;   /* "" or NULL: the system's certificates */
+	unsigned redirects;    /* at most so many; 0: an answer that redirects is the answer */
+	int64_t connect_ms;    /* for name and connection */
+	int64_t deadline_ms;   /* for all of it; 0: none */
+	uint64_t min_rate;     /* bytes a second, over min_rate_ms of waiting for them; 0: none */
 	int64_t min_rate_ms;
-	uint64_t max_bytes;	/* of the answer's body */
+	uint64_t max_bytes; /* of the answer's body */
 };
 
 struct wr_net_ask {
-	const char *method;		 /* "GET" or "POST" */
-	const char *url;		 /* without user name and password */
-	const char *user, *password;	 /* NULL: none */
-	const char *const *headers;	 /* "Name: value", NULL at the end; may be NULL */
-	struct wr_str body;		 /* of a POST */
+	const char *method;	     /* "GET" or "POST" */
+	const char *url;	     /* without user name and password */
+	const char *user, *password; /* NULL: none */
+	const char *const *headers;  /* "Name: value", NULL at the end; may be NULL */
+	struct wr_str body;	     /* of a POST */
 	const struct wr_net_rules *rules;
-	const struct wr_cancel *cancel;	 /* may be NULL */
-	bool patient;			 /* see wr_net_patient() */
+	const struct wr_cancel *cancel; /* may be NULL */
+	bool patient;			/* see wr_net_patient() */
 };
 
 struct wr_net_call;

@@ -42,8 +42,8 @@ static CURLUcode part(char **out, CURLU *u, CURLUPart which, unsigned flags)
 }
 
 /*
- * libcurl decodes a host's %XX, writes some of them otherwise than it read them, and takes any other byte; with the zone of
- * an address it reaches this machine's networks alone. No host that works has any of this.
+ * libcurl decodes a host's %XX, writes some of them otherwise than it read them, and takes any other byte; with the zone
+ * of an address it reaches this machine's networks alone. No host that works has any of this.
  */
 static CURLUcode judge_host(CURLU *u, const char *url)
 {

@@ -1,6 +1,6 @@
 /*
  * core/net/url.h: http and https URLs that users gave, taken apart as libcurl does it when it asks for them.
- * Ownership: the struct is the caller's; wr_net_url_fini() releases what it holds, and overwrites user name and password.
+ * Ownership: the struct is the caller's; wr_net_url_fini() releases what it holds, the password overwritten.
  * Threads:   values, no state.
  * Errors:    WR_E_INVALID_REQUEST for what is no such URL (no word of it is repeated), WR_E_UNAVAILABLE (memory).
  */

@@ -5,11 +5,11 @@
  *   remote_client [KEY=VALUE...] refs URL          what a repository has
  *   remote_client [KEY=VALUE...] fetch URL ID...   the same, and a pack of what the ids reach to out=FILE
  *
- * Keys: private, ca, redirects, connect_ms, deadline_ms, min_rate, min_rate_ms, max_bytes, depth, out, cancel_ms, nap_ms
- * (of the reader between two reads), user, password, post; name=HOST@ADDRESS+ADDRESS is what the next lookup of a name
- * gives (the last goes on being given; ADDRESS "never": no answer comes). Nothing leaves the machine: who connects to such an address comes to loopback, and
- * any other outside address is unreachable.
- * Prints one line of JSON: code (OK, or a name of codes.def), text, fields, and what came. Ends with 0 if it could say so.
+ * Keys: private, ca, redirects, connect_ms, deadline_ms, min_rate, min_rate_ms, max_bytes, depth, out, cancel_ms,
+ * nap_ms (of the reader between two reads), user, password, post; name=HOST@ADDRESS+ADDRESS is what the next lookup of
+ * a name gives (the last goes on being given; ADDRESS "never": no answer comes). Nothing leaves the machine: who connects
+ * to such an address comes to loopback, and any other outside address is unreachable.
+ * Prints one line of JSON: code (OK, or a name of codes.def), text, fields, and what came. Ends with 0 if it could.
  */
 #include <arpa/inet.h>
 #include <dlfcn.h>

@@ -1,6 +1,6 @@
 /*
- * URLs that users give: what is asked for and shown has no credential in it, is a URL again, and leads to the same place;
- * a refusal repeats nothing.
+ * URLs that users give: what is asked for and shown has no credential in it, is a URL again, and leads to the same
+ * place; a refusal repeats nothing.
  */
 #include <assert.h>
 
@@ -31,7 +31,8 @@ static void check(const struct wr_net_url *url)
 	if (strlen(url->ask) > WR_NET_URL_MAX)
 		return;
 	assert(wr_net_url_split(&again, wr_str(url->ask), NULL) == WR_OK);
-	assert(!again.user && !again.password && strcmp(again.ask, url->ask) == 0 && strcmp(again.shown, url->shown) == 0);
+	assert(!again.user && !again.password && strcmp(again.ask, url->ask) == 0 &&
+	       strcmp(again.shown, url->shown) == 0);
 	assert(wr_net_same_origin(url->ask, url->shown));
 }
 

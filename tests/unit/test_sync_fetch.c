@@ -79,16 +79,18 @@ static void version_2(void **state)
 	(void)state;
 	wr_advert_init(&a);
 	assert_int_equal(read_advert(&a, NULL, false,
-				     LINES("# service=git-upload-pack\n", FLUSH, "version 2\n", "agent=x\n", "ls-refs=unborn\n",
-					   "fetch=filter shallow wait-for-done\n", "server-option\n", "object-format=sha1\n", FLUSH)),
+				     LINES("# service=git-upload-pack\n", FLUSH, "version 2\n", "agent=x\n",
+					   "ls-refs=unborn\n", "fetch=filter shallow wait-for-done\n",
+					   "server-option\n", "object-format=sha1\n", FLUSH)),
 			 WR_OK);
 	assert_int_equal(a.version, 2);
 	assert_true(a.shallow && a.unborn && a.names_format && a.side_band);
-	assert_int_equal(read_advert(&a, NULL, true,
-				     LINES(B " HEAD symref-target:refs/heads/main\n", B " refs/heads/main\n", A " refs/heads/a\n",
-					   C " refs/tags/v1 peeled:" A "\n", A " refs/pull/1/head\n", A " refs/heads/bad..name\n",
-					   A " refs/tags/new-attribute something:new\n", FLUSH)),
-			 WR_OK);
+	assert_int_equal(
+		read_advert(&a, NULL, true,
+			    LINES(B " HEAD symref-target:refs/heads/main\n", B " refs/heads/main\n",
+				  A " refs/heads/a\n", C " refs/tags/v1 peeled:" A "\n", A " refs/pull/1/head\n",
+				  A " refs/heads/bad..name\n", A " refs/tags/new-attribute something:new\n", FLUSH)),
+		WR_OK);
 	assert_int_equal(a.count, 4);
 	assert_str(a.refs[0].name, "refs/heads/a");
 	assert_str(a.refs[1].name, "refs/heads/main");
@@ -106,7 +108,8 @@ static void version_2_heads(void **state)
 
 	(void)state;
 	wr_advert_init(&unborn);
-	assert_int_equal(read_advert(&unborn, NULL, true, LINES("unborn HEAD symref-target:refs/heads/later\n", FLUSH)), WR_OK);
+	assert_int_equal(read_advert(&unborn, NULL, true, LINES("unborn HEAD symref-target:refs/heads/later\n", FLUSH)),
+			 WR_OK);
 	assert_str(wr_buf_str(&unborn.head), "refs/heads/later");
 	assert_true(wr_oid_zero(&unborn.head_oid) && unborn.count == 0);
 	wr_advert_init(&detached);
@@ -129,7 +132,8 @@ static void version_0(void **state)
 	assert_int_equal(
 		read_advert(&a, NULL, false,
 			    LINES("# service=git-upload-pack\n", FLUSH,
-				  B " HEAD|multi_ack side-band-64k ofs-delta shallow no-progress symref=HEAD:refs/heads/x agent=y\n",
+				  B " HEAD|multi_ack side-band-64k ofs-delta shallow no-progress "
+				    "symref=HEAD:refs/heads/x agent=y\n",
 				  A " refs/heads/a\n", B " refs/heads/x\n", C " refs/tags/v1\n", A " refs/tags/v1^{}\n",
 				  C " refs/tags/bad..\n", A " refs/tags/bad..^{}\n", "shallow " C "\n", FLUSH)),
 		WR_OK);
@@ -155,21 +159,25 @@ static void guessed_heads(void **state)
 	wr_advert_init(&none);
 	wr_advert_init(&empty);
 	assert_int_equal(read_advert(&main, NULL, false,
-				     LINES(A " HEAD|ofs-delta\n", A " refs/heads/a\n", A " refs/heads/main\n", A " refs/heads/master\n", FLUSH)),
+				     LINES(A " HEAD|ofs-delta\n", A " refs/heads/a\n", A " refs/heads/main\n",
+					   A " refs/heads/master\n", FLUSH)),
 			 WR_OK);
 	assert_str(wr_buf_str(&main.head), "refs/heads/main");
-	assert_int_equal(read_advert(&master, NULL, false,
-				     LINES("version 1\n", A " HEAD|ofs-delta\n", A " refs/heads/a\n", B " refs/heads/main\n",
-					   A " refs/heads/master\n", A " refs/heads/z\n", FLUSH)),
-			 WR_OK);
+	assert_int_equal(
+		read_advert(&master, NULL, false,
+			    LINES("version 1\n", A " HEAD|ofs-delta\n", A " refs/heads/a\n", B " refs/heads/main\n",
+				  A " refs/heads/master\n", A " refs/heads/z\n", FLUSH)),
+		WR_OK);
 	assert_str(wr_buf_str(&master.head), "refs/heads/master");
-	assert_int_equal(read_advert(&first, NULL, false,
-				     LINES(A " HEAD|\n", A " refs/heads/b\n", A " refs/heads/c\n", A " refs/tags/a\n", FLUSH)),
-			 WR_OK);
+	assert_int_equal(
+		read_advert(&first, NULL, false,
+			    LINES(A " HEAD|\n", A " refs/heads/b\n", A " refs/heads/c\n", A " refs/tags/a\n", FLUSH)),
+		WR_OK);
 	assert_str(wr_buf_str(&first.head), "refs/heads/b");
 	assert_int_equal(read_advert(&none, NULL, false, LINES(C " HEAD|\n", A " refs/heads/b\n", FLUSH)), WR_OK);
 	assert_int_equal(none.head.len, 0);
-	assert_int_equal(read_advert(&empty, NULL, false, LINES(ZERO " capabilities^{}|side-band-64k\n", FLUSH)), WR_OK);
+	assert_int_equal(read_advert(&empty, NULL, false, LINES(ZERO " capabilities^{}|side-band-64k\n", FLUSH)),
+			 WR_OK);
 	assert_true(empty.head.len == 0 && empty.count == 0 && empty.side_band);
 }
 
@@ -214,7 +222,8 @@ static void nonsense_is_refused(void **state)
 		/* The line of an id alone is one without a name, which is left out. */
 		if (!refs && bad[i][0] && strcmp(bad[i][0], A "\n") == 0)
 			assert_int_equal(read_advert(&a, &err, false, bad[i]), WR_OK);
-		else if (read_advert(&a, &err, refs, refs ? bad_refs[i - WR_ARRAY_LEN(bad)] : bad[i]) != WR_E_INVALID_REQUEST)
+		else if (read_advert(&a, &err, refs, refs ? bad_refs[i - WR_ARRAY_LEN(bad)] : bad[i]) !=
+			 WR_E_INVALID_REQUEST)
 			fail_msg("row %zu was taken: %s", i, wr_error_text(&err));
 	}
 }
@@ -250,7 +259,8 @@ static void said(void **state)
 	assert_int_equal(wr_remote_said(wr_str_n(many, sizeof many), &err), WR_E_INVALID_REQUEST);
 	assert_true(strlen(err.text) < 240);
 	assert_int_equal(wr_remote_said(WR_S("Repository not found."), &err), WR_E_SOURCE_NOT_FOUND);
-	assert_int_equal(wr_remote_said(WR_S("access denied or repository not exported: /x"), &err), WR_E_SOURCE_NOT_FOUND);
+	assert_int_equal(wr_remote_said(WR_S("access denied or repository not exported: /x"), &err),
+			 WR_E_SOURCE_NOT_FOUND);
 	assert_int_equal(wr_remote_said(WR_S("upload-pack: not our ref " A "\n"), &err), WR_E_INVALID_REVISION);
 	assert_string_equal(json_string_value(json_object_get(err.fields, "revision")), A);
 	assert_int_equal(wr_remote_said(WR_S("upload-pack: not our ref ../x"), &err), WR_E_INVALID_REQUEST);
@@ -294,18 +304,22 @@ static void answers(void **state)
 
 	(void)state;
 	assert_int_equal(read_answer(text, &shallow, 2, false, NULL,
-				     LINES("packfile\n", "\2counting\n", "\1PACK", "\2", "\1", "\1more", "\1!", FLUSH, "trailing")),
+				     LINES("packfile\n", "\2counting\n", "\1PACK", "\2", "\1", "\1more", "\1!", FLUSH,
+					   "trailing")),
 			 WR_OK);
 	assert_string_equal(text, "PACKmore!");
 	assert_int_equal(shallow.len, 0);
 	assert_int_equal(read_answer(text, &shallow, 2, true, NULL,
-				     LINES("shallow-info\n", "shallow " A "\n", "shallow " B "\n", DELIM, "packfile\n", "\1P", FLUSH)),
+				     LINES("shallow-info\n", "shallow " A "\n", "shallow " B "\n", DELIM, "packfile\n",
+					   "\1P", FLUSH)),
 			 WR_OK);
 	assert_int_equal(shallow.len, 2);
 	assert_hex(&shallow.v[1], B);
 	assert_int_equal(read_answer(text, &shallow, 0, false, NULL, LINES("NAK\n", "\1PACK", FLUSH)), WR_OK);
 	assert_string_equal(text, "PACK");
-	assert_int_equal(read_answer(text, &shallow, 0, true, NULL, LINES("shallow " C "\n", FLUSH, "NAK\n", "\1P", FLUSH)), WR_OK);
+	assert_int_equal(
+		read_answer(text, &shallow, 0, true, NULL, LINES("shallow " C "\n", FLUSH, "NAK\n", "\1P", FLUSH)),
+		WR_OK);
 	assert_int_equal(shallow.len, 3);
 	assert_hex(&shallow.v[2], C);
 	assert_int_equal(read_answer(text, &shallow, 0, true, NULL, LINES(FLUSH, "NAK\n", "\1P", FLUSH)), WR_OK);
@@ -349,7 +363,8 @@ static void broken_answers(void **state)
 		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 		char text[64];
 
-		if (read_answer(text, &shallow, rows[i].version, rows[i].deepened, &err, rows[i].lines) != WR_E_INVALID_REQUEST)
+		if (read_answer(text, &shallow, rows[i].version, rows[i].deepened, &err, rows[i].lines) !=
+		    WR_E_INVALID_REQUEST)
 			fail_msg("row %zu was taken", i);
 		if (!strstr(err.text, rows[i].says))
 			fail_msg("row %zu: %s", i, err.text);
