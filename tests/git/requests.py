@@ -316,7 +316,7 @@ class World(Clients):
             # Git looks at depths only when it sends a pack; and where dates lie it looks too little.
             unlooked = git and (ask.version == 2 and git.pack is None or self.history.lying)
             expect(refused or unlooked and self.cut(client, ask) is None, "refused, and git answers", why)
-        elif refused and self.forgets(ask):
+        elif self.forgets(ask):
             self.compare_packs(client, ask, warren, warren)
         elif refused:
             expect(self.history.lying and self.cut(client, ask) is not None, "answered, and git refuses", refused)
@@ -325,7 +325,7 @@ class World(Clients):
             self.compare_packs(client, ask, warren, git)
 
     def forgets(self, ask):
-        """By time, and by what others reach, git's server forgets where its own history ends, and dies there."""
+        """By time, and by what others reach, git's server forgets where its own history ends, and mostly dies there."""
         return self.ends & self.reached and not ask.depth and ask.deepens()
 
     @staticmethod
@@ -413,7 +413,7 @@ class World(Clients):
         # All roots go by --unshallow; where its own history ends git takes away only those that wants reach.
         fewer = self.ends & self.reached and ask.depth == FOREVER and git.unshallow <= warren.unshallow
         fewer = fewer or git.shallow - warren.shallow <= self.spared(client, ask) and git.unshallow == warren.unshallow
-        may_differ = git.pack is None or self.history.lying or self.forgets(ask) or fewer
+        may_differ = git.pack is None or self.history.lying or fewer
         expect(alike or may_differ, "git cuts elsewhere", git.shallow, git.unshallow)
         if git.pack is not None and alike:
             self.no_more(ask, ours, self.received(client, ask, git, "git"))
