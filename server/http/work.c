@@ -31,7 +31,7 @@ static enum wr_code charge_values(struct wr_request *req, struct wr_error *err)
 	cost -= WR_FREE_VALUES;
 	if (!wr_share_fits(0, 0, req->body.len + cost, cfg->http_max_buffered, (unsigned)cfg->lanes_account_share))
 		return wr_fail(err, WR_E_TOO_LARGE,
-			       "The body has too many values for this server to hold; send it in parts");
+			       "The body has too many values, or too long ones, for this server to hold; send it in parts");
 	return wr_request_charge(req, cost, WR_CHARGE_NEEDED)
 		       ? WR_OK
 		       : wr_fail(err, WR_E_UNAVAILABLE, "max_buffered reached");

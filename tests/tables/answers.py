@@ -160,7 +160,9 @@ def provoke_more(w):
     a("GET", f"{repo}/compare?base=main").error("GIT_INVALID_REQUEST")
     listed = f"{repo}/git/commits"
     one, other = w.commits
-    made = a("POST", f"{repo}/commits", {"message": "m", "files": []}).ok()["commit"]["sha"]
+    # Unknown fields are passed over, and null is no value.
+    made = a("POST", f"{repo}/commits", {"message": "m", "files": [{"path": "x", "content": "", "encoding": None, "mode": 7}], "branch": None,
+                                         "author": None, "expectedSha": None, "more": [{}]}).ok()["commit"]["sha"]
     for query, code in ((f"since={absent}", "COMMIT_NOT_FOUND"), ("since=x", "INVALID_OBJECT_ID"), (f"until={short}", "AMBIGUOUS"),
                         (f"since={made}&until={one}", "INVALID_RANGE"), (f"since={one}&offset=1", "OFFSET_WITH_SELECTOR"),
                         (f"since={other}", "COMMIT_NOT_IN_BRANCH"), ("branch=gone", "BRANCH_NOT_FOUND")):
