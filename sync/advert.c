@@ -240,6 +240,7 @@ static enum wr_code capabilities_v0(struct wr_advert *a, bool *symbolic, struct 
 		a->side_band |= wr_str_eq(one, WR_S("side-band-64k"));
 		a->ofs_delta |= wr_str_eq(one, WR_S("ofs-delta"));
 		a->no_progress |= wr_str_eq(one, WR_S("no-progress"));
+		a->multi_ack |= wr_str_eq(one, WR_S("multi_ack_detailed"));
 		if (value_of(&value, one, WR_S("object-format="))) {
 			a->names_format = true;
 			if (!wr_str_eq(value, WR_S("sha1")))

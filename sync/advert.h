@@ -29,7 +29,7 @@
 struct wr_advert {
 	unsigned version; /* 0 (which 1 is but for one line), or 2 */
 	/* What it can do. */
-	bool shallow, side_band, ofs_delta, no_progress, unborn, names_format;
+	bool shallow, side_band, ofs_delta, no_progress, multi_ack, unborn, names_format;
 	/* Branches and tags. */
 	struct wr_remote_ref *refs;
 	size_t count, cap, seen;

@@ -269,8 +269,9 @@ static void request_v0(struct wr_buf *b, const struct wr_fetch *f, const struct 
 {
 	char asked[100];
 
-	snprintf(asked, sizeof asked, " side-band-64k%s%s agent=warren", advert->ofs_delta ? " ofs-delta" : "",
-		 advert->no_progress ? " no-progress" : "");
+	/* Who has nothing gets one NAK with and without multi_ack_detailed, but some servers insist on it. */
+	snprintf(asked, sizeof asked, " side-band-64k%s%s%s agent=warren", advert->ofs_delta ? " ofs-delta" : "",
+		 advert->no_progress ? " no-progress" : "", advert->multi_ack ? " multi_ack_detailed" : "");
 	for (size_t i = 0; i < f->want_count; i++)
 		want(b, &f->wants[i], i ? "" : asked);
 	deepen(b, f->depth);

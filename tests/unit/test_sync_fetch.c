@@ -132,13 +132,13 @@ static void version_0(void **state)
 	assert_int_equal(
 		read_advert(&a, NULL, false,
 			    LINES("# service=git-upload-pack\n", FLUSH,
-				  B " HEAD|multi_ack side-band-64k ofs-delta shallow no-progress "
+				  B " HEAD|multi_ack_detailed side-band-64k ofs-delta shallow no-progress "
 				    "symref=HEAD:refs/heads/x agent=y\n",
 				  A " refs/heads/a\n", B " refs/heads/x\n", C " refs/tags/v1\n", A " refs/tags/v1^{}\n",
 				  C " refs/tags/bad..\n", A " refs/tags/bad..^{}\n", "shallow " C "\n", FLUSH)),
 		WR_OK);
 	assert_int_equal(a.version, 0);
-	assert_true(a.shallow && a.side_band && a.ofs_delta && a.no_progress);
+	assert_true(a.shallow && a.side_band && a.ofs_delta && a.no_progress && a.multi_ack);
 	assert_int_equal(a.count, 3);
 	assert_hex(&a.refs[2].oid, C);
 	assert_hex(&a.refs[2].peeled, A);
