@@ -12,6 +12,8 @@
 #define FILES_MAX 100000
 /* Lines of larger files are not counted: to compare them would take seconds. */
 #define COUNT_MAX ((uint64_t)4 << 20)
+/* Nor of those with more lines between what both begin and what both end with: the time grows with the square of them. */
+#define LINES_MAX 300000
 
 struct differ {
 	struct wr_difference *out;
@@ -185,6 +187,28 @@ static enum wr_code read_side(struct wr_object *obj, bool *large, const struct w
 	return code == WR_OK && !*large ? wr_snapshot_read(obj, v->snap, oid, err) : code;
 }
 
+static size_t lines_of(struct wr_str s)
+{
+	size_t n = 0;
+
+	for (const char *at = s.ptr; s.len > 0 && (at = memchr(at, '\n', s.len - (size_t)(at - s.ptr))); at++)
+		n++;
+	return n;
+}
+
+/* The lines of both that have to be compared. */
+static size_t lines_between(struct wr_str a, struct wr_str b)
+{
+	size_t least = a.len < b.len ? a.len : b.len, front = 0, back = 0;
+
+	while (front < least && a.ptr[front] == b.ptr[front])
+		front++;
+	while (back < least - front && a.ptr[a.len - 1 - back] == b.ptr[b.len - 1 - back])
+		back++;
+	return lines_of(wr_str_n(a.ptr + front, a.len - front - back)) +
+	       lines_of(wr_str_n(b.ptr + front, b.len - front - back));
+}
+
 static enum wr_code count_lines(struct wr_different *e, const struct wr_view *v, struct wr_error *err)
 {
 	WR_AUTO_S(wr_object) a = {.data = NULL}, b = {.data = NULL};
@@ -199,6 +223,8 @@ static enum wr_code count_lines(struct wr_different *e, const struct wr_view *v,
 	if ((code = read_side(&a, &large, v, e->old_mode, &e->old_oid, err)) != WR_OK ||
 	    (code = read_side(&b, &large, v, e->mode, &e->oid, err)) != WR_OK || large)
 		return code;
+	if (a.size && b.size && lines_between(wr_str_n(a.data, a.size), wr_str_n(b.data, b.size)) > LINES_MAX)
+		return WR_OK;
 	if (git_diff_options_init(&options, GIT_DIFF_OPTIONS_VERSION) < 0)
 		return wr_fail(err, WR_E_INTERNAL, "diff options");
 	options.context_lines = 0;

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include "core/content/difference.h"
+#include "core/content/edit.h"
 
 #define FILES 48
 
@@ -345,10 +346,76 @@ static void nothing_and_all(void **state)
 	assert_int_equal(d.len, 0);
 }
 
+/* ---- large files ---- */
+
+/* Lines that are there again and again; the one at `other` is another one. */
+static void repeat(struct wr_buf *out, unsigned lines, unsigned seed, unsigned other)
+{
+	wr_buf_clear(out);
+	for (unsigned i = 0; i < lines; i++) {
+		seed = seed * 1103515245 + 12345;
+		wr_buf_printf(out, "%u\n", i == other ? 77 : seed >> 16 & 7);
+	}
+	assert_true(wr_buf_ok(out));
+}
+
+static void put_file(struct fx *f, struct wr_oid *tree, const struct wr_buf *content)
+{
+	WR_AUTO_S(wr_buf) bytes = WR_BUF_INIT(1 << 16);
+	WR_AUTO_S(wr_view) v = {.snap = NULL};
+	WR_AUTO_S(wr_commit) c = {.parents = NULL};
+	const struct wr_person who = {.name = WR_S("N"), .mail = WR_S("n@example.org"), .when_ms = 1000};
+	const struct wr_file_change change = {.path = WR_S("f"), .content = wr_buf_str(content)};
+	const struct wr_edit e = {
+		.branch = WR_S("main"), .changes = &change, .count = 1, .author = who, .committer = who};
+	struct wr_oid oid;
+
+	assert_ok(wr_edit_commit(&oid, &bytes, f->repo, &e, NULL, &f->err));
+	view_open(&v, f, "main", false);
+	assert_ok(wr_view_commit(&c, &v, &oid, &f->err));
+	*tree = c.tree;
+}
+
+static void assert_counted(struct fx *f, const struct wr_oid *old, const struct wr_oid *new, uint64_t additions,
+			   uint64_t deletions)
+{
+	WR_AUTO_S(wr_difference) d = {.v = NULL};
+	WR_AUTO_S(wr_view) v = {.snap = NULL};
+
+	view_open(&v, f, "main", false);
+	assert_ok(wr_difference_of(&d, &v, old, new, &f->err));
+	assert_int_equal(d.len, 1);
+	assert_int_equal(d.v[0].additions, additions);
+	assert_int_equal(d.v[0].deletions, deletions);
+}
+
+/*
+ * Two million lines that are alike in no order would take minutes: they are not counted. What is the same in front and
+ * behind takes no time, and neither does a file that is on one side only.
+ */
+static void long_files(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(8u << 20);
+	struct wr_oid one, close, other;
+	unsigned lines = 2000000;
+
+	repeat(&text, lines, 1, lines);
+	put_file(f, &one, &text);
+	repeat(&text, lines, 1, lines / 3);
+	put_file(f, &close, &text);
+	repeat(&text, lines, 2, lines);
+	put_file(f, &other, &text);
+	assert_counted(f, NULL, &one, lines, 0);
+	assert_counted(f, &one, NULL, 0, lines);
+	assert_counted(f, &one, &close, 1, 1);
+	assert_counted(f, &one, &other, 0, 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
-	const struct CMUnitTest tests[] = {T(by_chance), T(one_by_one), T(nothing_and_all)};
+	const struct CMUnitTest tests[] = {T(by_chance), T(one_by_one), T(nothing_and_all), T(long_files)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
