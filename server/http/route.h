@@ -35,12 +35,11 @@ struct wr_route {
 	wr_handler handler;
 };
 
-/* The code that WR_E_INTERNAL has on this route (failures.def). */
-enum wr_code wr_route_failure(const struct wr_route *route);
-
 struct wr_route_table {
 	const struct wr_route *rows;
 	size_t n;
+	/* NULL, or the code that WR_E_INTERNAL has on this route (failures.def). */
+	enum wr_code (*failure)(const struct wr_route *route);
 };
 
 static inline bool wr_route_is_git(const struct wr_route *route)

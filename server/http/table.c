@@ -10,9 +10,7 @@ static const struct wr_route rows[] = {
 #undef X
 };
 
-static const struct wr_route_table table = {rows, WR_ARRAY_LEN(rows)};
-
-enum wr_code wr_route_failure(const struct wr_route *route)
+static enum wr_code failure(const struct wr_route *route)
 {
 	static const struct {
 		wr_handler handler;
@@ -28,6 +26,8 @@ enum wr_code wr_route_failure(const struct wr_route *route)
 			return failures[i].code;
 	return WR_E_INTERNAL;
 }
+
+static const struct wr_route_table table = {rows, WR_ARRAY_LEN(rows), failure};
 
 enum wr_code wr_http_start(struct wr_http **out, struct wr_app *app, const struct wr_config *cfg,
 			   const struct wr_listener *listener, struct wr_error *err)

@@ -107,8 +107,8 @@ static void run(struct wr_request *req)
 		code = prepare(req, &err);
 	if (!code)
 		code = req->match.route->handler(req->http->app, req, &err);
-	if (code == WR_E_INTERNAL)
-		code = err.code = wr_route_failure(req->match.route);
+	if (code == WR_E_INTERNAL && req->http->table->failure)
+		code = err.code = req->http->table->failure(req->match.route);
 	wr_suspect_end(&mark);
 	if (!req->later)
 		wr_reply_finish(req, code, &err);

@@ -280,7 +280,7 @@ static const struct wr_route rows[] = {
 	{"POST", "/{repo.git}/git-upload-pack", WR_ACCESS_GIT_READ, WR_BODY_BYTES, WR_LANE_CPU, h_bytes},
 	{"POST", "/{repo.git}/git-receive-pack", WR_ACCESS_GIT_WRITE, WR_BODY_STREAM, WR_LANE_CPU, h_upload},
 };
-static const struct wr_route_table table = {rows, WR_ARRAY_LEN(rows)};
+static const struct wr_route_table table = {.rows = rows, .n = WR_ARRAY_LEN(rows)};
 
 /* ---- a server for each test ---- */
 

@@ -93,7 +93,7 @@ static const struct wr_route rows[] = {
 	ROW("GET", "/api/{repo}/fixed"),
 	ROW("GET", "/{repo.git}/info/refs"),
 };
-static const struct wr_route_table table = {rows, WR_ARRAY_LEN(rows)};
+static const struct wr_route_table table = {.rows = rows, .n = WR_ARRAY_LEN(rows)};
 
 /* "pattern name=value ..." of the row that takes the request; "405 methods"; "404". */
 static const char *routed(const char *method, const char *target)
