@@ -136,6 +136,7 @@ struct scan {
 	size_t at, depth;
 	struct wr_str key; /* the last string */
 	char before;	   /* the last character that is no space and in no string; '"' for a string */
+	char second;	   /* the container within the outermost: '[' or '{' */
 };
 
 static bool keep(struct wr_json_look *look, struct wr_str s)
@@ -165,8 +166,8 @@ static bool scan_string(struct scan *s)
 	if (s->at > look->len)
 		s->at = look->len;
 	text = wr_str_n(look->text + from, s->at - from);
-	if (text.len >= WR_JSON_LONG && s->before == ':' && wr_str_eqz(s->key, "content") && s->at < look->len &&
-	    string_ok(text))
+	if (text.len >= WR_JSON_LONG && s->before == ':' && wr_str_eqz(s->key, "content") && s->depth == 3 &&
+	    s->second == '[' && s->at < look->len && string_ok(text))
 		return keep(look, text);
 	/* While it is read Jansson has it twice, once in a buffer that doubles. */
 	look->cost += COST_STRING + text.len + (text.len >= WR_JSON_LONG ? 2 * text.len : 0);
@@ -204,6 +205,8 @@ enum wr_code wr_json_look(struct wr_json_look *out, char *text, size_t len, stru
 			return wr_fail_nomem(err);
 		if ((c == '{' || c == '[') && ++s.depth > WR_JSON_DEPTH)
 			return wrong_at(out, s.at, "is nested too deeply", err);
+		if ((c == '{' || c == '[') && s.depth == 2)
+			s.second = c;
 		if ((c == '}' || c == ']') && s.depth > 0)
 			s.depth--;
 		out->cost += cost_of(c);

@@ -2,11 +2,11 @@
  * core/base/json_read.h: a client's JSON as values, within bounds that are known before the first value is made.
  * Jansson needs up to a hundred times the memory of a text like "[[],[],...", three copies of a long string, and stack
  * for what is deep. So the text is looked over first, which tells how deep it is and what its values will cost at most;
- * and long strings under the key "content", the files of a commit, stay in the text: Jansson gets a mark in their place,
- * which nobody can guess, and they are unescaped where they stand.
+ * and the long ones of {"files": [{"content": "..."}]}, a commit's, stay in the text: Jansson gets a mark in their place,
+ * which nobody can guess, and they are unescaped where they stand. The name of the list does not count.
  *
  *	wr_json_look(&look, text, err); ... room for look.cost ...; wr_json_read(&value, &look, err); wr_json_look_fini(&look)
- *	wr_json_content(&look, a string value of the key "content"): what it stands for
+ *	wr_json_content(&look, the string value of such a "content"): what it stands for
  *
  * Ownership: the look is the caller's. The text is borrowed until then, and changed by wr_json_read() where look.kept is
  *            not 0; what wr_json_content() gives stands in it, or in the value.

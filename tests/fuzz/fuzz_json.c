@@ -40,7 +40,8 @@ static void read_fields(json_t *root)
 
 static void check_content(const struct wr_json_look *look, json_t *mine, json_t *plain)
 {
-	json_t *a = json_object_get(mine, "content"), *b = json_object_get(plain, "content");
+	json_t *a = json_object_get(json_array_get(json_object_get(mine, "files"), 0), "content");
+	json_t *b = json_object_get(json_array_get(json_object_get(plain, "files"), 0), "content");
 	struct wr_str got;
 
 	if (!json_is_string(a) || !json_is_string(b)) {
@@ -84,10 +85,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	wr_buf_room(&text, 0);
 	both(text.ptr, text.len);
 	wr_buf_clear(&text);
-	wr_buf_addz(&text, "{\"a\": [{\"content\":1}], \"content\": \"");
+	wr_buf_addz(&text, "{\"a\": [[{\"content\":1}]], \"files\": [{\"content\": \"");
 	for (size_t i = 0; i < 1 + WR_JSON_LONG / (size + 1); i++)
 		wr_buf_add(&text, data, size);
-	wr_buf_addz(&text, "\", \"permission\": \"x\"}");
+	wr_buf_addz(&text, "\"}], \"permission\": \"x\"}");
 	if (wr_buf_ok(&text))
 		both(text.ptr, text.len);
 	return 0;

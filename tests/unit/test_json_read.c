@@ -83,22 +83,46 @@ static void test_places_behind_long_contents(void **state)
 	struct text t = {.buf = WR_BUF_INIT(1 << 20)};
 
 	(void)state;
-	wr_buf_addz(&t.buf, "{\n\"content\":\"");
+	wr_buf_addz(&t.buf, "{\n\"files\":[{\"content\":\"");
 	add_n(&t.buf, "z", 2000);
-	wr_buf_addz(&t.buf, "\",\n\"b\": ]}");
+	wr_buf_addz(&t.buf, "\"}],\n\"b\": ]}");
 	assert_int_equal(read_text(&t), WR_E_INVALID_REQUEST);
 	assert_int_equal(t.look.kept, 1);
 	assert_string_equal(t.err.text, "The body is not valid JSON (line 3, column 6)");
 	text_fini(&t);
 	for (size_t i = 0; i < WR_ARRAY_LEN(wrong); i++) {
 		t.buf = (struct wr_buf)WR_BUF_INIT(1 << 20);
-		wr_buf_addz(&t.buf, "{\"content\":\"");
+		wr_buf_addz(&t.buf, "{\"files\":[{\"content\":\"");
 		add_n(&t.buf, "z", 2000);
 		wr_buf_addz(&t.buf, wrong[i]);
-		wr_buf_addz(&t.buf, "\"}");
+		wr_buf_addz(&t.buf, "\"}]}");
 		assert_int_equal(read_text(&t), WR_E_INVALID_REQUEST);
 		assert_int_equal(t.look.kept, 0);
 		assert_non_null(strstr(t.err.text, "(line "));
+		text_fini(&t);
+	}
+}
+
+/* A file of an import may be called "content", too. */
+static void test_other_contents_are_values(void **state)
+{
+	static const char *const before[] = {"{\"content\":\"", "{\"import\":{\"files\":{\"content\":\"",
+					     "{\"a\":[{\"b\":{\"content\":\"", "{\"a\":[[\"content\",\""};
+	static const char *const behind[] = {"\"}", "\"}}}", "\"}}]}", "\"]]}"};
+
+	(void)state;
+	for (size_t i = 0; i < WR_ARRAY_LEN(before); i++) {
+		struct text t = {.buf = WR_BUF_INIT(1 << 20)};
+		char *dumped;
+
+		wr_buf_addz(&t.buf, before[i]);
+		add_n(&t.buf, "z", 2000);
+		wr_buf_addz(&t.buf, behind[i]);
+		assert_int_equal(read_text(&t), WR_OK);
+		assert_int_equal(t.look.kept, 0);
+		dumped = json_dumps(t.value, JSON_COMPACT);
+		assert_int_equal(strlen(dumped), t.buf.len);
+		free(dumped);
 		text_fini(&t);
 	}
 }
@@ -185,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_long_contents_stay_in_the_text),
 		cmocka_unit_test(test_places_behind_long_contents),
+		cmocka_unit_test(test_other_contents_are_values),
 		cmocka_unit_test(test_depth_is_bounded),
 		cmocka_unit_test(test_values_cost_no_more_than_was_said),
 		cmocka_unit_test(test_broken_texts),
