@@ -317,7 +317,16 @@ def slow_servers(t):
     there.routes["/git-upload-pack"] = lambda r: stops()
     same(fetch(min_rate=1000, min_rate_ms=300)["code"], "NET_SLOW", "one that stops")
     same(fetch(cancel_ms=300)["code"], "CANCELLED", "one that is given up")
+    # Each of the two answers comes in time, and both together do not.
+    refs = there.routes["/info/refs"]
+
+    def late(what):
+        there.gone.wait(0.3)
+        yield what
+
+    there.routes.update({"/info/refs": lambda r: late(refs), "/git-upload-pack": lambda r: late(head + b"0009\1PACK0000")})
     same(fetch(deadline_ms=500)["code"], "NET_SLOW", "all requests have one deadline")
+    same(fetch()["code"], "OK", "without it")
 
 
 @test
