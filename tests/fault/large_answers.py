@@ -1,0 +1,99 @@
+"""Answers that would be larger than the server's memory: each is refused, and all together are within [http] max_buffered."""
+import socket
+import threading
+
+from harness import expect, same, test, wait_for
+from harness import pkt
+
+COST = 4
+MB = 1 << 20
+MAX = 32
+CONFIG = f"[http]\nmax_buffered = {MAX}m\n"
+
+
+def growth(server, call):
+    """What call() gives, and by how many bytes the server's memory grew meanwhile."""
+    before, done, most = server.rss_anon(), threading.Event(), [0]
+
+    def look():
+        while not done.wait(0.01):
+            most[0] = max(most[0], server.rss_anon() - before)
+
+    watch = threading.Thread(target=look)
+    watch.start()
+    try:
+        return call(), most[0]
+    finally:
+        done.set()
+        watch.join()
+
+
+def commits(n, message):
+    out = [b"blob\nmark :1\ndata 2\nx\n\n"]
+    for i in range(n):
+        out.append(b"commit refs/heads/main\nmark :%d\ncommitter A <a@example.com> %d +0000\ndata %d\n" %
+                   (i + 2, 1700000000 + i, len(message)))
+        out.append(message + b"\n")
+        out.append(b"M 100644 :1 f\n\n" if i == 0 else b"\n")
+    return b"".join(out)
+
+
+def tags(message):
+    return b"".join((commits(1, b"m"), b"tag t\nfrom :2\ntagger A <a@example.com> 1700000000 +0000\n",
+                     b"data %d\n" % len(message), message, b"\n"))
+
+
+def refused(server, account, path):
+    """Nothing of so long a list is sent, and it costs no more than the bound."""
+    reply, grown = growth(server, lambda: account.api.get(path))
+    same(reply.status, 503, path)
+    expect("ask for less" in reply.error("UNAVAILABLE")["message"], path, reply.body)
+    expect(grown < (MAX + 60) * MB, f"{path}: memory", grown // MB)
+
+
+@test
+def lists_of_long_texts_are_refused(t):
+    t.skip_if_sanitized()
+    server = t.own_server(config=CONFIG)
+    account = server.account()
+    repo, tagged = account.repo(), account.repo()
+    path = t.git.init(t.path("long"))
+    t.git("fast-import", "--quiet", cwd=path, data=commits(40, b"m" * (3 * MB)))
+    t.git("push", "-q", repo.url(), "main", cwd=path)
+    refused(server, account, repo.path + "/git/commits?limit=500")
+    same(account.api.get(repo.path + "/git/commits?limit=2").ok()["count"], 2, "fewer")
+    path = t.git.init(t.path("tags"))
+    t.git("fast-import", "--quiet", cwd=path, data=tags(b"m" * (MB - 1000)))
+    tag = t.git.rev(path, "refs/tags/t")
+    t.git("update-ref", "--stdin", cwd=path, data="".join(f"create refs/tags/t{i} {tag}\n" for i in range(120)).encode())
+    t.git("push", "-q", tagged.url(), "main", "refs/tags/*:refs/tags/*", cwd=path)
+    refused(server, account, tagged.path + "/git/refs/tags")
+    same(len(account.api.get(tagged.path + "/git/refs/heads").ok()["branches"]), 1, "another list")
+
+
+@test
+def slow_readers_of_a_large_file_come_one_after_the_other(t):
+    t.skip_if_sanitized()
+    server = t.own_server(config=CONFIG)
+    account = server.account()
+    repo = account.repo()
+    path, text = t.git.init(t.path("large")), b"f" * (15 * MB)
+    t.git.commit(path, {"f": text.decode()})
+    t.git("push", "-q", repo.url(), "main", cwd=path)
+    host, port = server.url.split("//")[1].split(":")
+
+    def ask():
+        sent = []
+        for path in (f"{repo.path}/contents/f", f"{repo.path}/git/blobs/{pkt.oid(pkt.BLOB, text)}") * 4:
+            sock = socket.create_connection((host, int(port)))
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {account.key}\r\n\r\n".encode())
+            sent.append((sock, int(sock.recv(12, socket.MSG_WAITALL).split()[1])))
+        return sent
+
+    sent, grown = growth(server, ask)
+    statuses = [status for _, status in sent]
+    expect(statuses.count(200) == 1 and statuses.count(503) == 7, "one is answered", statuses)
+    expect(grown < (MAX + 60) * MB, "memory", grown // MB)
+    for sock, _ in sent:
+        sock.close()
+    wait_for(lambda: account.api.get(f"{repo.path}/contents/f").status == 200, "the next one")
