@@ -1,7 +1,7 @@
 /*
- * The files of one commit of another repository, as they are: the trees and blobs that its tree reaches are copied, one by
- * one, so that nothing else of that repository is stored here, neither the commit nor what lies beside the folder that is
- * wanted.
+ * The files of one commit of another repository, as they are: the trees and blobs that its tree reaches are copied,
+ * one by one, so that nothing else of that repository is stored here, neither the commit nor what lies beside the
+ * folder that is wanted.
  */
 #include "core/base/config.h"
 #include "core/content/path.h"

@@ -37,8 +37,8 @@ const struct wr_ref *wr_making_named(const struct wr_ref *refs, size_t n, struct
 /* Whether it has any branch or tag. */
 bool wr_making_any(const struct wr_ref *refs, size_t n);
 /*
- * What the new one gets of all refs of the source (in any order). Its default branch is the one that was asked for, where
- * it has one of this name; else the branch that it starts from.
+ * What the new one gets of all refs of the source (in any order). Its default branch is the one that was asked for,
+ * where it has one of this name; else the branch that it starts from.
  */
 WR_MUST_CHECK enum wr_code wr_making_choose(struct wr_making_refs *out, const struct wr_ref *all, size_t n,
 					    const struct wr_making_from *from, const struct wr_making_plan *plan,
@@ -60,8 +60,8 @@ void wr_making_stage(const struct wr_making *m, const char *stage);
 WR_MUST_CHECK enum wr_code wr_making_git_tree(struct wr_oid *tree, struct wr_making *m, struct wr_quarantine *q,
 					      struct wr_error *err);
 /* The commit that the plan's rev names in a repository here. making_own.c */
-WR_MUST_CHECK enum wr_code wr_making_own_commit(struct wr_oid *out, struct wr_view *v, const struct wr_making_plan *plan,
-						struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_making_own_commit(struct wr_oid *out, struct wr_view *v,
+						const struct wr_making_plan *plan, struct wr_error *err);
 /* The same in one elsewhere, and that commit alone as a pack, to be read to its end. making_source.c */
 struct wr_making_tip {
 	struct wr_remote *remote;

@@ -69,7 +69,9 @@ enum wr_code wr_files_link(struct wr_files *files, struct wr_str path, struct wr
 
 enum wr_code wr_files_folder(struct wr_files *files, struct wr_str path, struct wr_error *err)
 {
-	return add(files, path, WR_S(""), (struct wr_files_entry){.mode = WR_MODE_TREE, .folder = true, .dead = true}, err);
+	const struct wr_files_entry e = {.mode = WR_MODE_TREE, .folder = true, .dead = true};
+
+	return add(files, path, WR_S(""), e, err);
 }
 
 /* ---- which of them count ---- */
@@ -243,7 +245,9 @@ static enum wr_code write_entry(struct wr_buf *out, struct writing *w, size_t i,
 
 	*next = i + 1;
 	if (slash) {
-		while (*next < to && wr_str_starts(path_of(w->files, &w->files->v[*next]), wr_str_n(path.ptr, skip + len + 1)))
+		struct wr_str folder = wr_str_n(path.ptr, skip + len + 1);
+
+		while (*next < to && wr_str_starts(path_of(w->files, &w->files->v[*next]), folder))
 			++*next;
 		code = write_folder(&oid, w, i, *next, skip + len + 1, err);
 	} else {
@@ -261,7 +265,8 @@ static enum wr_code write_folder(struct wr_oid *out, struct writing *w, size_t f
 	enum wr_code code = wr_cancelled(w->cancel, err);
 
 	if (code == WR_OK && w->folders++ > w->files->max)
-		code = wr_fail(err, WR_E_TOO_LARGE, "There are more than %llu folders", (unsigned long long)w->files->max);
+		code = wr_fail(err, WR_E_TOO_LARGE, "There are more than %llu folders",
+			       (unsigned long long)w->files->max);
 	for (size_t i = from; i < to && code == WR_OK;)
 		code = write_entry(&bytes, w, i, &i, to, skip, err);
 	if (code == WR_OK && !wr_buf_ok(&bytes))
@@ -282,6 +287,11 @@ static void sweep(struct wr_files *files)
 	files->len = n;
 }
 
+static bool is_below(struct wr_str path, struct wr_str folder)
+{
+	return path.len > folder.len && path.ptr[folder.len] == '/' && wr_str_starts(path, folder);
+}
+
 /* Whether a folder of this path was told of, and was not overwritten by a file. */
 static bool was_folder(const struct wr_files *files, struct wr_str dir)
 {
@@ -290,8 +300,7 @@ static bool was_folder(const struct wr_files *files, struct wr_str dir)
 	for (size_t i = 0; i < files->len; i++) {
 		const struct wr_files_entry *e = &files->v[i];
 		struct wr_str path = path_of(files, e);
-		bool same = wr_str_eq(path, dir), below = path.len > dir.len && path.ptr[dir.len] == '/' && wr_str_starts(path, dir);
-		bool above = dir.len > path.len && dir.ptr[path.len] == '/' && wr_str_starts(dir, path);
+		bool same = wr_str_eq(path, dir), below = is_below(path, dir), above = is_below(dir, path);
 
 		if (below || (same && e->folder))
 			folder = e->turn + 1 > folder ? e->turn + 1 : folder;

@@ -4,8 +4,8 @@
  * Ownership: the struct is the caller's, wr_files_fini(); it copies the paths.
  * Threads:   one per list.
  * Blocks on: CPU; what the quarantine does.
- * Errors:    WR_E_TOO_LARGE (entries, folders, paths), WR_E_INVALID_FILE_PATH (path), WR_E_INVALID_REQUEST (a hard link to
- *            nothing), WR_E_NOT_THERE (no such folder; without words), WR_E_CANCELLED, and those of the quarantine.
+ * Errors:    WR_E_TOO_LARGE (entries, folders, paths), WR_E_INVALID_FILE_PATH (path), WR_E_INVALID_REQUEST (a hard
+ *            link to nothing), WR_E_NOT_THERE (no such folder; without words), WR_E_CANCELLED, and the quarantine's.
  */
 #ifndef WR_FILES_H
 #define WR_FILES_H
@@ -42,10 +42,11 @@ WR_MUST_CHECK enum wr_code wr_files_link(struct wr_files *files, struct wr_str p
 WR_MUST_CHECK enum wr_code wr_files_folder(struct wr_files *files, struct wr_str path, struct wr_error *err);
 
 /*
- * Adds the trees to q; *root: the tree of all, or of the folder dir ("": all). Then q has these trees and their blobs, and
- * nothing else that was added to it. Once.
+ * Adds the trees to q; *root: the tree of all, or of the folder dir ("": all). Then q has these trees and their blobs,
+ * and nothing else that was added to it. Once.
  */
 WR_MUST_CHECK enum wr_code wr_files_write(struct wr_oid *root, struct wr_files *files, struct wr_str dir,
-					  struct wr_quarantine *q, const struct wr_cancel *cancel, struct wr_error *err);
+					  struct wr_quarantine *q, const struct wr_cancel *cancel,
+					  struct wr_error *err);
 
 #endif

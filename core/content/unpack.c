@@ -132,8 +132,8 @@ static enum wr_code check_volume(struct wr_unpacking *u)
 		return too_large(u, "The archive unpacks to", u->limits->max_bytes, "bytes");
 	if (volume > RATIO_FROM && volume / u->limits->max_ratio > u->arrived)
 		return wr_fail(u->err, WR_E_TOO_LARGE,
-			       "The archive unpacks to more than %llu bytes for each of its own, which this server takes for an "
-			       "attack; pack it less tightly",
+			       "The archive unpacks to more than %llu bytes for each of its own, which this server takes "
+			       "for an attack; pack it less tightly",
 			       (unsigned long long)u->limits->max_ratio);
 	return WR_OK;
 }
@@ -303,6 +303,13 @@ static enum wr_code check_end(struct wr_unpacking *u, la_int64_t before)
 	return WR_OK;
 }
 
+static enum wr_code read_end(struct wr_unpacking *u, enum wr_unpack_format format, la_int64_t before)
+{
+	if (format == WR_UNPACK_TAR)
+		return check_end(u, before);
+	return wr_unpack_zip_directory(u, (uint64_t)archive_filter_bytes(u->archive, 0));
+}
+
 static enum wr_code read_entries(struct wr_unpacking *u, enum wr_unpack_format format)
 {
 	enum wr_code code = WR_OK;
@@ -313,9 +320,8 @@ static enum wr_code read_entries(struct wr_unpacking *u, enum wr_unpack_format f
 		int rc = archive_read_next_header(u->archive, &entry);
 
 		if (rc == ARCHIVE_EOF)
-			return format == WR_UNPACK_TAR ? check_end(u, before)
-						       : wr_unpack_zip_directory(u, (uint64_t)archive_filter_bytes(u->archive, 0));
-		/* A warning is about what is of no use here, or about a name that is no UTF-8, and is bytes all the same. */
+			return read_end(u, format, before);
+		/* A warning is about what is of no use here, or about a name that is no UTF-8 and is taken as it is. */
 		if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
 			return broken(u, "it is damaged or cut short");
 		if (u->entries++ >= u->limits->max_entries)
@@ -340,8 +346,8 @@ static enum wr_code unpack(struct wr_oid *root, struct wr_unpacking *u, enum wr_
 }
 
 /*
- * libarchive turns names that say that they are UTF-8 into the locale's encoding, composed characters included, and leaves
- * them alone where that cannot be: in the locale "C", for all that is not ASCII.
+ * libarchive turns names that say that they are UTF-8 into the locale's encoding, composed characters included, and
+ * leaves them alone where that cannot be: in the locale "C", for all that is not ASCII.
  */
 static locale_t plain_locale(struct wr_error *err)
 {
@@ -352,9 +358,9 @@ static locale_t plain_locale(struct wr_error *err)
 	return plain;
 }
 
-enum wr_code wr_unpack(struct wr_oid *root, struct wr_quarantine *q, struct wr_source *src, enum wr_unpack_format format,
-		       struct wr_str dir, const struct wr_unpack_limits *limits, const struct wr_progress *progress,
-		       const struct wr_cancel *cancel, struct wr_error *err)
+enum wr_code wr_unpack(struct wr_oid *root, struct wr_quarantine *q, struct wr_source *src,
+		       enum wr_unpack_format format, struct wr_str dir, const struct wr_unpack_limits *limits,
+		       const struct wr_progress *progress, const struct wr_cancel *cancel, struct wr_error *err)
 {
 	struct wr_unpacking u = {.q = q,
 				 .src = src,

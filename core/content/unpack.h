@@ -1,19 +1,21 @@
 /*
  * core/content/unpack.h: the files of a tar (plain or gzip) or zip archive as a tree, into a quarantine.
  * Nothing is ever written to a disk but by the quarantine, and no file of more than some megabytes is in memory as a
- * whole. Paths that are absolute, have "..", or stand for .git are refused, wherever they are in the archive; segments that
- * are empty or "." say nothing. Names are bytes, whatever the archive says of their encoding; a backslash is no slash.
- * Devices, FIFOs and sockets are left out, as are folders, which git does not keep; a hard link is a copy of what it leads to
- * inside of the archive; a symbolic link is kept whatever it leads to. A file has mode 0755 where its owner may execute it,
- * else 0644. Of two entries with one path the later one counts; a file takes away a folder that came before it, and the
- * other way round.
+ * whole. Paths that are absolute, have "..", or stand for .git are refused, wherever they are in the archive; segments
+ * that are empty or "." say nothing. Names are bytes, whatever the archive says of their encoding; a backslash is no
+ * slash. Devices, FIFOs and sockets are left out, as are folders, which git does not keep; a hard link is a copy of
+ * what it leads to inside of the archive; a symbolic link is kept whatever it leads to. A file has mode 0755 where its
+ * owner may execute it, else 0644. Of two entries with one path the later one counts; a file takes away a folder that
+ * came before it, and the other way round.
  *
- * A zip is read as it comes, and its directory, which is its end, says which of what came counts, under which name and mode.
+ * A zip is read as it comes, and its directory, which is its end, says which of what came counts, under which name and
+ * mode.
  * Ownership: all borrowed.
  * Threads:   any.
  * Blocks on: the source; CPU; the quarantine.
  * Errors:    WR_E_INVALID_FILE_PATH (path), WR_E_TOO_LARGE (any of the limits, with a sentence that says which),
- *            WR_E_INVALID_REQUEST (no archive, or a broken or an encrypted one), WR_E_IMPORT_SUBDIR_NOT_FOUND (source, dir),
+ *            WR_E_INVALID_REQUEST (no archive, or a broken or an encrypted one), WR_E_IMPORT_SUBDIR_NOT_FOUND (source,
+ *            dir),
  *            the source's and the quarantine's.
  */
 #ifndef WR_UNPACK_H

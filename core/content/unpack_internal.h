@@ -1,6 +1,6 @@
 /*
- * core/content/unpack_internal.h: what unpack.c (the archive as libarchive reads it) and unpack_zip.c (a zip's directory)
- * share.
+ * core/content/unpack_internal.h: what unpack.c (the archive as libarchive reads it) and unpack_zip.c (a zip's
+ * directory) share.
  * Ownership: the struct is wr_unpack()'s, for its time.
  * Threads:   one.
  */
@@ -13,7 +13,7 @@
 #include "core/content/unpack.h"
 
 #define WR_UNPACK_BLOCK ((size_t)64 << 10)
-/* So many blocks are kept: libarchive has looked at no more than the last two when it says that a zip's files are over. */
+/* So many blocks are kept: libarchive looks at the last two at most when it says that a zip's files are over. */
 #define WR_UNPACK_BLOCKS 3
 
 /* One of a zip's files as it came; its name and mode come in the directory. */
@@ -36,7 +36,7 @@ struct wr_unpacking {
 	struct wr_files files;
 	struct wr_buf path, target;
 	uint64_t arrived, unpacked, entries, told;
-	char *blocks; /* WR_UNPACK_BLOCKS of them, used in turn; the block of byte n of the archive is n / size % number */
+	char *blocks; /* WR_UNPACK_BLOCKS of them, used in turn: byte n of the archive is in block n / size % number */
 	struct wr_unpack_local *locals;
 	size_t local_count, local_cap;
 };

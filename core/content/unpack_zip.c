@@ -1,6 +1,6 @@
 /*
- * The directory of a zip (APPNOTE 4.3.12): records "PK\1\2", then perhaps those of zip64, then "PK\5\6". What a file's own
- * header says of name and mode is only a part of it, and files that were deleted from the archive still have one.
+ * The directory of a zip (APPNOTE 4.3.12): records "PK\1\2", then perhaps those of zip64, then "PK\5\6". What a file's
+ * own header says of name and mode is only a part of it, and files that were deleted from the archive still have one.
  */
 #include <sys/stat.h>
 #include <zlib.h>
@@ -174,7 +174,8 @@ static enum wr_code add_file(struct wr_unpacking *u, const struct record *r, con
 	bool folder = wr_str_ends(r->name, WR_S("/")) || S_ISDIR(mode) || (r->host == 0 && r->attributes & DOS_FOLDER);
 	struct wr_str path;
 
-	if (memchr(r->name.ptr, '\0', r->name.len) || !wr_unpack_path(&u->path, r->name) || (u->path.len == 0 && !folder))
+	if (memchr(r->name.ptr, '\0', r->name.len) || !wr_unpack_path(&u->path, r->name) ||
+	    (u->path.len == 0 && !folder))
 		return wr_unpack_bad_path(u, r->name);
 	path = wr_buf_str(&u->path);
 	if (folder)

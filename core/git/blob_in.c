@@ -116,7 +116,8 @@ static enum wr_code name_step(struct naming *n, struct wr_str packed, struct wr_
 	return WR_OK;
 }
 
-static enum wr_code name_all(struct naming *n, const struct wr_spool *spool, uint64_t at, uint64_t end, struct wr_error *err)
+static enum wr_code name_all(struct naming *n, const struct wr_spool *spool, uint64_t at, uint64_t end,
+			     struct wr_error *err)
 {
 	WR_AUTO_MEM uint8_t *step = malloc(STEP);
 	enum wr_code code = step ? WR_OK : wr_fail_nomem(err);
@@ -134,7 +135,8 @@ static enum wr_code name_all(struct naming *n, const struct wr_spool *spool, uin
 }
 
 /* An id begins with the size, which nobody knew before: so the bytes are read again. */
-static enum wr_code name(struct wr_oid *oid, const struct wr_blob_in *b, const struct wr_spool *spool, struct wr_error *err)
+static enum wr_code name(struct wr_oid *oid, const struct wr_blob_in *b, const struct wr_spool *spool,
+			 struct wr_error *err)
 {
 	struct naming n = {.sha = EVP_MD_CTX_new(), .left = b->size};
 	unsigned char sum[EVP_MAX_MD_SIZE];

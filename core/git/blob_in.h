@@ -1,6 +1,6 @@
 /*
- * core/git/blob_in.h: a blob that comes in pieces, of a size that is known at its end: a small one is kept, a large one is
- * packed as it comes.
+ * core/git/blob_in.h: a blob that comes in pieces, of a size that is known at its end: a small one is kept, a large
+ * one is packed as it comes.
  * Ownership: the struct is the caller's, wr_blob_in_fini(); zero-initialised.
  * Threads:   one.
  * Blocks on: CPU; the spool.

@@ -1,6 +1,6 @@
 /*
- * core/git/spool.h: bytes that are collected one piece after the other: in memory while they are few, then in a file that
- * has no name.
+ * core/git/spool.h: bytes that are collected one piece after the other: in memory while they are few, then in a file
+ * that has no name.
  * Ownership: the struct is the caller's, wr_spool_fini(); zero-initialised but for fd, which is -1.
  * Threads:   one per spool.
  * Blocks on: disk, once there is a file.
@@ -28,8 +28,8 @@ static inline uint64_t wr_spool_len(const struct wr_spool *spool)
 }
 
 /* folder: where the file is made, when there has to be one. */
-WR_MUST_CHECK enum wr_code wr_spool_add(struct wr_spool *spool, const struct wr_index_folder *folder, struct wr_str bytes,
-					struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_spool_add(struct wr_spool *spool, const struct wr_index_folder *folder,
+					struct wr_str bytes, struct wr_error *err);
 /* Writes over len bytes at an offset, all of which were added. */
 WR_MUST_CHECK enum wr_code wr_spool_set(struct wr_spool *spool, uint64_t at, struct wr_str bytes, struct wr_error *err);
 /* len bytes from an offset, all of which were added. */

@@ -1,5 +1,5 @@
-/* Archives that come in: the trees of good ones are those that git makes of what tar and unzip unpack; bad ones and bombs
- * end in their own error, and leave nothing. */
+/* Archives that come in: the trees of good ones are those that git makes of what tar and unzip unpack; bad ones and
+ * bombs end in their own error, and leave nothing. */
 #include "git_fixture.h"
 
 #include "core/content/unpack.h"
