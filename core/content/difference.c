@@ -10,6 +10,7 @@
 #include "core/git/graph.h"
 
 #define FILES_MAX 100000
+#define PATHS_MAX ((size_t)64 << 20) /* bytes of their paths together */
 /* Lines of larger files are not counted: to compare them would take seconds. */
 #define COUNT_MAX ((uint64_t)4 << 20)
 /* Nor of those with more lines between what both begin and what both end with: the time grows with the square of them. */
@@ -20,6 +21,7 @@ struct differ {
 	const struct wr_view *v;
 	struct wr_buf path;
 	unsigned depth;
+	size_t paths; /* bytes of all of them */
 	struct wr_error *err;
 };
 
@@ -65,6 +67,7 @@ static enum wr_code note(struct differ *d, struct wr_str name, const struct wr_t
 		return wr_fail_nomem(d->err);
 	e->path_len = d->path.len;
 	d->path.len = before;
+	d->paths += e->path_len;
 	if (old) {
 		e->old_mode = old->mode;
 		e->old_oid = old->oid;
@@ -77,6 +80,8 @@ static enum wr_code note(struct differ *d, struct wr_str name, const struct wr_t
 	if (old && new && (wr_oid_eq(&old->oid, &new->oid) || (old->mode & 0170000) != (new->mode & 0170000)))
 		e->status = WR_CHANGED;
 	out->len++;
+	if (d->paths > PATHS_MAX)
+		return wr_fail(d->err, WR_E_INVALID_REQUEST, "The paths of the files that differ are too long together");
 	return WR_OK;
 }
 

@@ -6,6 +6,7 @@
 #define WR_API_H
 
 #include "core/auth/identities.h"
+#include "core/base/buf.h"
 #include "server/app.h"
 #include "server/http/request.h"
 
@@ -37,6 +38,30 @@ WR_MUST_CHECK enum wr_code wr_reply_page(struct wr_request *req, const char *key
 					 const struct wr_page *page, struct wr_error *err);
 /* Appends to an array and takes over the row, where NULL is what Jansson says without memory. */
 WR_MUST_CHECK enum wr_code wr_rows_add(json_t *rows, json_t *row, struct wr_error *err);
+
+
+/*
+ * {"<key>": [rows], ...} as text, of which each row is written at once: what has no bound of its own is counted against
+ * [http] max_buffered while it grows. wr_list_fini() it, whatever happens.
+ */
+struct wr_list {
+	struct wr_request *req;
+	struct wr_buf text;
+	uint64_t held; /* that was counted */
+};
+void wr_list_init(struct wr_list *list, struct wr_request *req, const char *key);
+void wr_list_fini(struct wr_list *list);
+WR_DEFINE_AUTO_S(wr_list);
+/* Takes the row over. WR_E_UNAVAILABLE where no more fits. */
+WR_MUST_CHECK enum wr_code wr_list_add(struct wr_list *list, json_t *row, struct wr_error *err);
+/* Answers; rest: NULL, or an object with the further members, taken over. */
+WR_MUST_CHECK enum wr_code wr_list_reply(struct wr_list *list, json_t *rest, struct wr_error *err);
+/*
+ * Counts n bytes that an answer holds until it was sent, or, where n is more than one account may ever have, all that it
+ * may: such answers come one at a time. Little is not counted.
+ */
+WR_MUST_CHECK enum wr_code wr_answer_holds(const struct wr_app *app, struct wr_request *req, uint64_t n,
+					   struct wr_error *err);
 
 WR_DEFINE_AUTO_AS(json_t, json_t, json_decref);
 

@@ -101,7 +101,7 @@ static json_t *selector_json(const struct ask *ask)
 	return json_null();
 }
 
-static enum wr_code add_rows(json_t *rows, const struct wr_history *h, const struct wr_view *v, struct wr_error *err)
+static enum wr_code add_rows(struct wr_list *rows, const struct wr_history *h, const struct wr_view *v, struct wr_error *err)
 {
 	enum wr_code code = WR_OK;
 
@@ -110,21 +110,20 @@ static enum wr_code add_rows(json_t *rows, const struct wr_history *h, const str
 
 		code = wr_snapshot_read(&obj, v->snap, &h->commits.v[i], err);
 		if (code == WR_OK)
-			code = wr_rows_add(rows, wr_commit_json(&h->commits.v[i], wr_str_n(obj.data, obj.size)), err);
+			code = wr_list_add(rows, wr_commit_json(&h->commits.v[i], wr_str_n(obj.data, obj.size)), err);
 	}
 	return code;
 }
 
-/* Takes rows over. */
-static json_t *list_json(json_t *rows, const struct ask *ask, const struct wr_history *h)
+/* All but the rows. */
+static json_t *rest_json(const struct ask *ask, const struct wr_history *h)
 {
 	bool selects = ask->history.since || ask->history.until;
 	char next[WR_OID_HEX + 1];
 	json_t *body;
 
 	wr_oid_hex(next, &h->next);
-	body = json_pack("{s:o, s:I, s:I, s:o, s:s, s:o, s:o}", "commits", rows, "count",
-			 (json_int_t)json_array_size(rows), "limit", (json_int_t)ask->history.limit, "offset",
+	body = json_pack("{s:I, s:I, s:o, s:s, s:o, s:o}", "count", (json_int_t)h->commits.len, "limit", (json_int_t)ask->history.limit, "offset",
 			 selects ? json_null() : json_integer((json_int_t)ask->history.offset), "order",
 			 ask->history.ascending ? "asc" : "desc", "selector", selector_json(ask), "next_commit",
 			 wr_oid_zero(&h->next) ? json_null() : json_string(next));
@@ -139,10 +138,11 @@ enum wr_code wr_api_commit_list(struct wr_app *app, struct wr_request *req, stru
 {
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	WR_AUTO_S(wr_history) h = {.total = 0};
-	WR_AUTO(json_t) *rows = json_array();
+	WR_AUTO_S(wr_list) rows;
 	struct ask ask = {.empty = false};
 	enum wr_code code = wr_api_view(&v, app, req, err);
 
+	wr_list_init(&rows, req, "commits");
 	if (code != WR_OK || (code = read_ask(&ask, req, &v, err)) != WR_OK)
 		return code;
 	if (!ask.empty)
@@ -150,6 +150,6 @@ enum wr_code wr_api_commit_list(struct wr_app *app, struct wr_request *req, stru
 	if (code == WR_E_COMMIT_NOT_IN_BRANCH)
 		wr_error_field(err, "branch", ask.branch);
 	if (code == WR_OK)
-		code = add_rows(rows, &h, &v, err);
-	return code == WR_OK ? wr_reply(req, list_json(WR_STEAL(rows), &ask, &h), err) : code;
+		code = add_rows(&rows, &h, &v, err);
+	return code == WR_OK ? wr_list_reply(&rows, rest_json(&ask, &h), err) : code;
 }

@@ -54,7 +54,7 @@ static json_t *file_json(const struct wr_different *f)
 }
 
 /* Between the merge base and head; of several the first. */
-static enum wr_code list_files(json_t *rows, const struct sides *s, struct wr_view *v, struct wr_error *err)
+static enum wr_code list_files(struct wr_list *rows, const struct sides *s, struct wr_view *v, struct wr_error *err)
 {
 	WR_AUTO_S(wr_difference) d = {.v = NULL};
 	WR_AUTO_S(wr_commit) from = {.parents = NULL}, to = {.parents = NULL};
@@ -65,27 +65,28 @@ static enum wr_code list_files(json_t *rows, const struct sides *s, struct wr_vi
 	if (code == WR_OK)
 		code = wr_difference_of(&d, v, &from.tree, &to.tree, err);
 	for (size_t i = 0; i < d.len && code == WR_OK; i++)
-		code = wr_rows_add(rows, file_json(&d.v[i]), err);
+		code = wr_list_add(rows, file_json(&d.v[i]), err);
 	return code;
 }
 
 enum wr_code wr_api_compare(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
-	WR_AUTO(json_t) *files = json_array();
+	WR_AUTO_S(wr_list) files;
 	struct sides s = {.ahead = 0};
 	enum wr_code code = wr_api_view(&v, app, req, err);
 
+	wr_list_init(&files, req, "files");
 	if (code == WR_OK && (code = read_side(&s.base, "base", req, &v, err)) == WR_OK &&
 	    (code = read_side(&s.head, "head", req, &v, err)) == WR_OK &&
 	    (code = wr_history_compare(&s.ahead, &s.behind, &s.bases, &v, app->orders, wr_request_repo(req)->id, &s.base,
 				       &s.head, err)) == WR_OK)
-		code = list_files(files, &s, &v, err);
+		code = list_files(&files, &s, &v, err);
 	wr_oids_fini(&s.bases);
 	if (code != WR_OK)
 		return code;
-	return wr_reply(req, json_pack("{s:s, s:I, s:I, s:I, s:o}", "status", status_of(&s), "ahead_by",
-				       (json_int_t)s.ahead, "behind_by", (json_int_t)s.behind, "total_commits",
-				       (json_int_t)s.ahead, "files", WR_STEAL(files)),
-			err);
+	return wr_list_reply(&files,
+			     json_pack("{s:s, s:I, s:I, s:I}", "status", status_of(&s), "ahead_by", (json_int_t)s.ahead,
+				       "behind_by", (json_int_t)s.behind, "total_commits", (json_int_t)s.ahead),
+			     err);
 }

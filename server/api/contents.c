@@ -10,6 +10,7 @@
 
 /* An answer that lists more than this is refused; its JSON would take about 200 bytes each. */
 #define ENTRIES_MAX 2000000
+#define ROOM_STEP ((uint64_t)1 << 20)
 
 struct listing {
 	struct wr_view view;
@@ -66,7 +67,7 @@ static enum wr_code add_item(struct listing *l, const struct wr_item *item, stru
 	if (++l->entries > ENTRIES_MAX)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "The folder has more than %d entries; ask for its parts",
 			       ENTRIES_MAX);
-	if (l->entries % 1024 == 0 && (code = check_room(l, err)) != WR_OK)
+	if ((l->entries % 1024 == 0 || l->text.cap > l->held + ROOM_STEP) && (code = check_room(l, err)) != WR_OK)
 		return code;
 	if (before > 0)
 		wr_buf_addc(&l->path, '/');
@@ -211,7 +212,7 @@ static enum wr_code reply_file(struct wr_app *app, struct wr_request *req, const
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(SIZE_MAX / 4);
 	enum wr_code code = wr_snapshot_read(&obj, v->snap, &item->oid, err);
 
-	if (code != WR_OK)
+	if (code != WR_OK || (code = wr_answer_holds(app, req, obj.size, err)) != WR_OK)
 		return code;
 	wr_buf_addc(&text, '{');
 	put_item(&text, item, name_of(path), path);
@@ -258,7 +259,10 @@ static enum wr_code object_of(struct wr_oid *oid, struct wr_object *obj, struct 
 		code = wr_rev_id(oid, v, digits, type, absent, err);
 	if (code == absent)
 		wr_error_field(err, absent == WR_E_COMMIT_NOT_FOUND ? "sha" : "hash", digits);
-	return code == WR_OK ? wr_snapshot_read(obj, v->snap, oid, err) : code;
+	if (code == WR_OK)
+		code = wr_snapshot_read(obj, v->snap, oid, err);
+	/* Words are in memory once more as values, and twice as text that grows. */
+	return code == WR_OK ? wr_answer_holds(app, req, type == WR_BLOB ? obj->size : obj->size * 4, err) : code;
 }
 
 enum wr_code wr_api_blob(struct wr_app *app, struct wr_request *req, struct wr_error *err)
@@ -298,25 +302,26 @@ enum wr_code wr_api_tree(struct wr_app *app, struct wr_request *req, struct wr_e
 {
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	WR_AUTO_S(wr_items) items = {.rest = {NULL, 0}};
-	WR_AUTO(json_t) *rows = json_array();
+	WR_AUTO_S(wr_list) rows;
 	char hex[WR_OID_HEX + 1];
 	struct wr_oid oid;
 	enum wr_code code = object_of(&oid, &items.tree, &v, app, req, WR_TREE, WR_E_TREE_NOT_FOUND, err);
 
 	items.rest = wr_str_n(items.tree.data, items.tree.size);
 	items.untold = true;
+	wr_list_init(&rows, req, "tree");
 	while (code == WR_OK) {
 		struct wr_item item;
 		struct wr_str name;
 
 		code = wr_items_next(&item, &name, &items, &v, err);
 		if (code == WR_OK)
-			code = wr_rows_add(rows, entry_json(&item, name), err);
+			code = wr_list_add(&rows, entry_json(&item, name), err);
 	}
 	if (code != WR_E_NOT_THERE)
 		return code;
 	wr_oid_hex(hex, &oid);
-	return wr_reply(req, json_pack("{s:s, s:o}", "sha", hex, "tree", WR_STEAL(rows)), err);
+	return wr_list_reply(&rows, json_pack("{s:s}", "sha", hex), err);
 }
 
 enum wr_code wr_api_commit_get(struct wr_app *app, struct wr_request *req, struct wr_error *err)

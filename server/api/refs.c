@@ -30,7 +30,7 @@ static bool find(struct wr_ref *ref, const struct wr_view *v, const char *folder
 }
 
 /* Calls row() for every ref below a folder, in the order of their names. */
-static enum wr_code each(json_t *rows, struct wr_view *v, const char *folder,
+static enum wr_code each(struct wr_list *rows, struct wr_view *v, const char *folder,
 			 json_t *(*row)(struct wr_view *v, struct wr_str name, const struct wr_ref *ref,
 					struct wr_error *err),
 			 struct wr_error *err)
@@ -49,7 +49,7 @@ static enum wr_code each(json_t *rows, struct wr_view *v, const char *folder,
 		if (listed % 1024 == 0 && (code = wr_cancelled(v->cancel, err)) != WR_OK)
 			return code;
 		made = row(v, wr_str_skip(refs[i].name, skip), &refs[i], err);
-		code = made ? wr_rows_add(rows, made, err) : err->code != WR_OK ? err->code : wr_fail_nomem(err);
+		code = made ? wr_list_add(rows, made, err) : err->code != WR_OK ? err->code : wr_fail_nomem(err);
 	}
 	return code;
 }
@@ -71,12 +71,13 @@ static json_t *branch_row(struct wr_view *v, struct wr_str name, const struct wr
 enum wr_code wr_api_branch_list(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
-	WR_AUTO(json_t) *rows = json_array();
+	WR_AUTO_S(wr_list) rows;
 	enum wr_code code = wr_api_view(&v, app, req, err);
 
+	wr_list_init(&rows, req, "branches");
 	if (code == WR_OK)
-		code = each(rows, &v, HEADS, branch_row, err);
-	return code == WR_OK ? wr_reply(req, json_pack("{s:o}", "branches", WR_STEAL(rows)), err) : code;
+		code = each(&rows, &v, HEADS, branch_row, err);
+	return code == WR_OK ? wr_list_reply(&rows, NULL, err) : code;
 }
 
 static enum wr_code reply_ref(struct wr_request *req, struct wr_str name, const struct wr_oid *oid)
@@ -230,12 +231,13 @@ static json_t *tag_row(struct wr_view *v, struct wr_str name, const struct wr_re
 enum wr_code wr_api_tag_list(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
-	WR_AUTO(json_t) *rows = json_array();
+	WR_AUTO_S(wr_list) rows;
 	enum wr_code code = wr_api_view(&v, app, req, err);
 
+	wr_list_init(&rows, req, "tags");
 	if (code == WR_OK)
-		code = each(rows, &v, TAGS, tag_row, err);
-	return code == WR_OK ? wr_reply(req, json_pack("{s:o}", "tags", WR_STEAL(rows)), err) : code;
+		code = each(&rows, &v, TAGS, tag_row, err);
+	return code == WR_OK ? wr_list_reply(&rows, NULL, err) : code;
 }
 
 enum wr_code wr_api_tag_get(struct wr_app *app, struct wr_request *req, struct wr_error *err)
