@@ -40,7 +40,6 @@ struct wr_making_plan {
 	struct wr_str message;	   /* imports */
 	struct wr_str author_name, author_email;
 	json_t *files;		   /* FILES: path to text */
-	struct wr_str content;	   /* FILES: the text of the file "content", which may stand in the request's body */
 	uint32_t depth;		   /* SOURCE: 0 is all */
 	bool all_branches;	   /* SOURCE */
 	char default_branch[WR_BRANCH_NAME_MAX + 1]; /* "": none was asked for */

@@ -13,19 +13,14 @@
 
 /* ---- files of the request ---- */
 
-static enum wr_code add_text(struct wr_files *files, struct wr_quarantine *q, struct wr_str path, struct wr_str text,
+static enum wr_code add_text(struct wr_files *files, struct wr_quarantine *q, struct wr_str path, json_t *text,
 			     struct wr_error *err)
 {
 	struct wr_oid blob;
-	enum wr_code code = wr_quarantine_add(&blob, q, WR_BLOB, text, NULL, err);
+	enum wr_code code = wr_quarantine_add(
+		&blob, q, WR_BLOB, wr_str_n(json_string_value(text), json_string_length(text)), NULL, err);
 
 	return code == WR_OK ? wr_files_add(files, path, &blob, WR_MODE_FILE | 0644, err) : code;
-}
-
-/* A long string under the key "content" is not in the value. */
-static struct wr_str text_of(const struct wr_making_plan *plan, struct wr_str path, const json_t *text)
-{
-	return wr_str_eqz(path, "content") ? plan->content : wr_str_n(json_string_value(text), json_string_length(text));
 }
 
 static enum wr_code take_files(struct wr_oid *tree, struct wr_making *m, struct wr_quarantine *q,
@@ -36,12 +31,9 @@ static enum wr_code take_files(struct wr_oid *tree, struct wr_making *m, struct 
 	enum wr_code code = WR_OK;
 
 	wr_files_init(&files, m->app->cfg->git_max_pack_objects, true);
-	for (void *at = json_object_iter(texts); at && code == WR_OK; at = json_object_iter_next(texts, at)) {
-		struct wr_str path = wr_str(json_object_iter_key(at));
-
+	for (void *at = json_object_iter(texts); at && code == WR_OK; at = json_object_iter_next(texts, at))
 		if ((code = wr_cancelled(m->cancel, err)) == WR_OK)
-			code = add_text(&files, q, path, text_of(m->plan, path, json_object_iter_value(at)), err);
-	}
+			code = add_text(&files, q, wr_str(json_object_iter_key(at)), json_object_iter_value(at), err);
 	return code == WR_OK ? wr_files_write(tree, &files, WR_S(""), q, m->cancel, err) : code;
 }
 

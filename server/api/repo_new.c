@@ -265,7 +265,7 @@ static json_t *needed(json_t *value, enum wr_plan_kind kind)
 }
 
 static enum wr_code read_plan(struct wr_making_plan **out, const struct create_body *body, const struct wr_app *app,
-			      const struct wr_request *req, struct wr_error *err)
+			      struct wr_error *err)
 {
 	WR_AUTO(wr_making_plan) *plan = calloc(1, sizeof *plan);
 	json_t *value = body->source ? body->source : body->import;
@@ -276,11 +276,6 @@ static enum wr_code read_plan(struct wr_making_plan **out, const struct create_b
 	code = body->source ? read_source(plan, value, err) : read_import(plan, value, app, err);
 	if (code != WR_OK)
 		return code;
-	if (plan->files) {
-		json_t *text = json_object_get(plan->files, "content");
-
-		plan->content = wr_request_content(req, wr_str_n(json_string_value(text), json_string_length(text)));
-	}
 	/* Its strings are shared, not copied: those that the plan names stay. */
 	plan->body = needed(value, plan->kind);
 	if (!plan->body)
@@ -384,7 +379,7 @@ enum wr_code wr_api_repo_create(struct wr_app *app, struct wr_request *req, stru
 	if (code != WR_OK)
 		return code;
 	if (body.source || body.import) {
-		code = read_plan(&ask.plan, &body, app, req, err);
+		code = read_plan(&ask.plan, &body, app, err);
 		return code == WR_OK ? make(app, req, &ask, err) : code;
 	}
 	code = wr_repo_create(&repo, app->db, ask.account_id, &ask.new, err);
