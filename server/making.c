@@ -295,11 +295,12 @@ static enum wr_code explain(const struct wr_making_job *j, enum wr_code code, st
 	case GOES_ON:
 		return as_told(code, err);
 	case TOO_LONG:
-		return wr_fail(err, WR_E_NET_SLOW, "Making the repository takes longer than the %lld seconds that it may",
-			       seconds);
+		return wr_fail(err, WR_E_NET_SLOW,
+			       "Making the repository takes longer than the %lld seconds that it may", seconds);
 	case STOPPING:
 		wr_fail(err, WR_E_UNAVAILABLE, "the server stops");
-		snprintf(err->text, sizeof err->text, "The server stopped before the repository was complete; ask again");
+		snprintf(err->text, sizeof err->text,
+			 "The server stopped before the repository was complete; ask again");
 		return WR_E_UNAVAILABLE;
 	default:
 		wr_fail(err, WR_E_CANCELLED, "cancelled, or nobody waits for it");

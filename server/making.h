@@ -1,11 +1,11 @@
 /*
- * server/making.h: repositories that are filled from elsewhere: what POST /git/v1/repo with source or import is after its
- * body was read.
+ * server/making.h: repositories that are filled from elsewhere: what POST /git/v1/repo with source or import is after
+ * its body was read.
  *
- * What waits for others is a job of kind "repo.create", which this process runs on threads of its own ([sources] threads),
- * since what it needs (credentials in URLs) is never stored: the row of the job has kind, host and path alone. A process
- * that ends fails its jobs of this kind; their repositories, in state "creating", go with them. What needs nobody else (a
- * fork of a repository here, files of the request itself) is made at once by whoever asks, without a job.
+ * What waits for others is a job of kind "repo.create", which this process runs on threads of its own ([sources]
+ * threads), since what it needs (credentials in URLs) is never stored: the row of the job has kind, host and path alone.
+ * A process that ends fails its jobs of this kind; their repositories, in state "creating", go with them. What needs
+ * nobody else (a fork of a repository here, files of the request itself) is made at once by whoever asks, without a job.
  * Ownership: wr_makers_start()/wr_makers_stop() by the program. Both ways of making take the plan over, whatever they
  *            return.
  * Threads:   any; makers run on the lane's threads (wr-making).
@@ -74,7 +74,8 @@ struct wr_making_ask {
 
 /* Here and now, on this thread; *repo_id is there when this returns WR_OK, and else nothing of it is. */
 WR_MUST_CHECK enum wr_code wr_making_now(char repo_id[WR_UUID_LEN + 1], const struct wr_app *app,
-					 struct wr_making_ask *ask, const struct wr_cancel *cancel, struct wr_error *err);
+					 struct wr_making_ask *ask, const struct wr_cancel *cancel,
+					 struct wr_error *err);
 
 /* As a job. *out has its ids; wr_making_job_unref() it, which does not end it. */
 struct wr_making_ids {
@@ -92,13 +93,13 @@ WR_DEFINE_AUTO_AS(wr_making_job, struct wr_making_job, wr_making_job_unref);
 
 /* app outlives them, and has its jobs already. */
 WR_MUST_CHECK enum wr_code wr_makers_start(struct wr_makers **out, const struct wr_app *app, struct wr_error *err);
-/* What has not ended after so long fails as WR_E_UNAVAILABLE, and nothing begins then. Returns at once. NULL is allowed. */
+/* What has not ended after so long fails as WR_E_UNAVAILABLE; nothing begins then. Returns at once. NULL is allowed. */
 void wr_makers_retire(struct wr_makers *makers, int64_t patience_ms);
 /* Jobs that have not ended. */
 size_t wr_makers_running(const struct wr_makers *makers);
 /*
- * Waits for those that run, until the patience of wr_makers_retire() is over, then has them fail. False when one has not
- * come back within 15 s of that: then nothing was released. Before wr_jobs_stop(). NULL is allowed.
+ * Waits for those that run, until the patience of wr_makers_retire() is over, then has them fail. False when one has
+ * not come back within 15 s of that: then nothing was released. Before wr_jobs_stop(). NULL is allowed.
  */
 bool wr_makers_stop(struct wr_makers *makers);
 
@@ -122,7 +123,7 @@ struct wr_making {
 struct wr_net_rules wr_making_rules(const struct wr_making *m);
 
 /*
- * Fill m->repo by appending to it once, at the end. After an error nothing was appended, and the caller removes the row.
+ * Fill m->repo by appending to it once, at the end. After an error nothing was appended; the caller removes the row.
  * WR_E_SOURCE_NOT_FOUND, WR_E_SOURCE_UNAUTHORIZED (url, without user name and password), WR_E_INVALID_REVISION,
  * WR_E_IMPORT_SUBDIR_NOT_FOUND (source, dir), WR_E_INVALID_FILE_PATH (path), those of core/net/call.h, sync/fetch.h,
  * core/content/unpack.h and append.h.

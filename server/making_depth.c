@@ -1,4 +1,4 @@
-/* The last generations of a repository here as a repository of their own: one pack, by way of a file that has no name. */
+/* The last generations of a repository here as a repository of their own: one pack, by way of a nameless file. */
 #include <fcntl.h>
 #include <stdio.h>
 

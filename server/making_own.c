@@ -210,7 +210,7 @@ static enum wr_code find_start(struct wr_making_from *out, struct wr_view *v, co
 		return by_rev(&out->commit, v, ref, plan->rev, err);
 	return plan->all_branches
 		       ? WR_OK
-		       : wr_making_no_rev(err, WR_S("HEAD"), "the source's default branch does not exist; name another one");
+		       : wr_making_no_rev(err, WR_S("HEAD"), "the source's default branch is not there; name another");
 }
 
 enum wr_code wr_making_own_commit(struct wr_oid *out, struct wr_view *v, const struct wr_making_plan *plan,

@@ -108,13 +108,13 @@ static enum wr_code check_named(const struct wr_making_refs *refs, struct wr_str
 	for (size_t i = 0; i < refs->count; i++)
 		if (is_folder_of(full, refs->v[i].name) || is_folder_of(refs->v[i].name, full))
 			return wr_fail(err, WR_E_INVALID_REQUEST,
-				       "The source has a branch whose name does not let one be made that is called \"%.*s\"; "
-				       "choose another defaultBranch",
+				       "The source has a branch beside whose name none can be made that is called "
+				       "\"%.*s\"; choose another defaultBranch",
 				       (int)(full.len - (sizeof WR_HEADS - 1)), full.ptr + sizeof WR_HEADS - 1);
 	return WR_OK;
 }
 
-/* A branch of this name at the commit. One of the source's that has it gives way: this is where it was asked to start. */
+/* A branch of this name at the commit. The source's own of this name gives way: here it was asked to start. */
 static enum wr_code name_it(struct wr_making_refs *out, const struct wr_oid *commit, struct wr_str name,
 			    struct wr_error *err)
 {
@@ -135,7 +135,8 @@ static enum wr_code name_it(struct wr_making_refs *out, const struct wr_oid *com
 }
 
 enum wr_code wr_making_choose(struct wr_making_refs *out, const struct wr_ref *all, size_t n,
-			      const struct wr_making_from *from, const struct wr_making_plan *plan, struct wr_error *err)
+			      const struct wr_making_from *from, const struct wr_making_plan *plan,
+			      struct wr_error *err)
 {
 	struct wr_str name = wished(plan, from->fallback);
 
@@ -172,7 +173,8 @@ static enum wr_code refused(const struct wr_making *m, const struct wr_ref_updat
 	/* An id that was asked for by its digits, and is something else. */
 	if (m->plan->rev.len && u->result == WR_E_INVALID_REQUEST)
 		return wr_making_no_rev(err, m->plan->rev, u->reason);
-	return wr_fail(err, u->result, "%.*s: %s", (int)(u->name.len < 100 ? u->name.len : 100), u->name.ptr, u->reason);
+	return wr_fail(err, u->result, "%.*s: %s", (int)(u->name.len < 100 ? u->name.len : 100), u->name.ptr,
+		       u->reason);
 }
 
 enum wr_code wr_making_append(struct wr_making *m, struct wr_quarantine *q, const struct wr_making_refs *refs,

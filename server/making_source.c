@@ -106,7 +106,7 @@ static enum wr_code start_at_id(struct fetching *f, struct wr_str rev, struct wr
 	if (f->asked_by_id && !wr_oid_zero(&f->from.commit))
 		return WR_OK;
 	return wr_making_no_rev(err, rev,
-				is_digits(rev) ? "no branch or tag of the source has this abbreviated id; give all 40 digits"
+				is_digits(rev) ? "no branch or tag of the source has this id; give all 40 digits"
 					       : "the source has no branch or tag of this name");
 }
 

@@ -47,7 +47,7 @@ struct wr_job {
 	char stage[80];				  /* progress: of what it does now */
 	uint64_t done, total;			  /* total 0: not known */
 	json_t *args;
-	json_t *result; /* NULL until it ended; of one that did not succeed, NULL or the members that go with its code */
+	json_t *result; /* NULL until it ended; of one that failed, NULL or the members that go with its code */
 	char code[40], message[256];		  /* of a failed one, or why it is tried again */
 };
 void wr_job_fini(struct wr_job *job);
@@ -117,8 +117,8 @@ const char *wr_jobs_process(const struct wr_jobs *jobs);
 /* ---- jobs that need what is in this process's memory alone ---- */
 
 /*
- * A job that this process runs from its birth, on a thread of the caller's: nothing of what it needs is stored. Its kind is
- * one of cfg.kinds, once, and without a run; so it fails when the process ends.
+ * A job that this process runs from its birth, on a thread of the caller's: nothing of what it needs is stored. Its kind
+ * is one of cfg.kinds, once, and without a run; so it fails when the process ends.
  */
 struct wr_job_own {
 	struct wr_job_own *prev, *next; /* in jobs; under its lock */
@@ -129,7 +129,7 @@ struct wr_job_own {
 	int64_t began_ms;
 	char stage[80]; /* last told; the running thread's */
 };
-/* Before its row is added. id: a new one of the caller's; repo_id may be NULL. The struct stays where it is until fini. */
+/* Before its row is added. id: a new one of the caller's; repo_id may be NULL. The struct stays in its place until fini. */
 void wr_job_own_init(struct wr_job_own *own, struct wr_jobs *jobs, const char *id, const char *account_id,
 		     const char *repo_id, const char *kind);
 /* After its end, and before wr_jobs_stop(). A row that was not ended then is failed by the next look at all jobs. */
@@ -142,8 +142,8 @@ bool wr_job_own_stop(struct wr_job_own *own);
 /* Progress, stored now and then, and whenever the stage is another. */
 void wr_job_own_note(struct wr_job_own *own, const char *stage, uint64_t done, uint64_t total);
 /*
- * It is done, and also(tx, arg) in the same transaction. result is borrowed, or NULL. An error (also's, too; or the job is
- * this process's no more, WR_E_CANCELLED): nothing has changed, and the job has to be failed.
+ * It is done, and also(tx, arg) in the same transaction. result is borrowed, or NULL. An error (also's, too; or the job
+ * is this process's no more, WR_E_CANCELLED): nothing has changed, and the job has to be failed.
  */
 WR_MUST_CHECK enum wr_code wr_job_own_done(struct wr_job_own *own, json_t *result,
 					   enum wr_code (*also)(struct wr_tx *tx, void *arg, struct wr_error *err),

@@ -103,7 +103,8 @@ static void end_failed(struct wr_job_own *own, const struct wr_job_outcome *o)
 		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 		bool changed;
 
-		if (wr_job_leave(&changed, wr_jobs_db(own->jobs), &own->job, wr_jobs_process(own->jobs), o, &err) == WR_OK)
+		if (wr_job_leave(&changed, wr_jobs_db(own->jobs), &own->job, wr_jobs_process(own->jobs), o, &err) ==
+		    WR_OK)
 			return;
 		wr_log_error(NULL, WR_EV_JOB_FAILED, &err);
 		nanosleep(&(struct timespec){.tv_sec = 1}, NULL);

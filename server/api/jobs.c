@@ -38,18 +38,19 @@ static json_t *result_json(const struct wr_job *job)
 
 static json_t *job_json(const struct wr_job *job)
 {
-	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "id", job->id, "kind", job->kind,
-			 "state", wr_job_state_name(job->state), "repoId",
+	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "id", job->id, "kind",
+			 job->kind, "state", wr_job_state_name(job->state), "repoId",
 			 job->repo_id[0] ? json_string(job->repo_id) : json_null(), "stage",
-			 wr_json_str(wr_str(job->stage)), "done", (json_int_t)job->done, "total", (json_int_t)job->total,
-			 "createdAt", wr_time_json(job->created_ms), "startedAt", wr_time_json(job->started_ms),
+			 wr_json_str(wr_str(job->stage)), "done", (json_int_t)job->done, "total",
+			 (json_int_t)job->total, "createdAt", wr_time_json(job->created_ms), "startedAt", wr_time_json(job->started_ms),
 			 "endedAt", wr_time_json(job->ended_ms), "result", result_json(job), "error", error_json(job));
 }
 
 static enum wr_code reply_job(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
 	WR_AUTO_S(wr_job) job = {.args = NULL};
-	enum wr_code code = wr_job_get(&job, app->db, wr_request_caller(req)->account_id, wr_request_param(req, "job"), err);
+	enum wr_code code =
+		wr_job_get(&job, app->db, wr_request_caller(req)->account_id, wr_request_param(req, "job"), err);
 
 	return code == WR_OK ? wr_reply(req, job_json(&job), err) : code;
 }

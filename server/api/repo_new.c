@@ -41,8 +41,8 @@ static enum wr_code check_url(struct wr_str url, const char *field, struct wr_er
 			return wr_fail(err, WR_E_INVALID_REQUEST,
 				       "The field %s has a space or a control character; encode it as %%XX", field);
 	if (!has_host(url))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The field %s has to be a URL: http:// or https://, a host and a path",
-			       field);
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "The field %s has to be a URL: http:// or https://, a host and a path", field);
 	return wr_net_url_split(&parts, url, err);
 }
 
@@ -144,7 +144,8 @@ static enum wr_code check_files(json_t *files, struct wr_error *err)
 	enum wr_code code = WR_OK;
 
 	if (!json_is_object(files))
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The field import.files has to be an object of paths and texts");
+		return wr_fail(err, WR_E_INVALID_REQUEST,
+			       "The field import.files has to be an object of paths and texts");
 	for (void *at = json_object_iter(files); at && code == WR_OK; at = json_object_iter_next(files, at))
 		code = check_file(json_object_iter_key(at), strlen(json_object_iter_key(at)), json_object_iter_value(at),
 				  err);
@@ -160,8 +161,8 @@ static enum wr_code check_author(const struct wr_making_plan *plan, const struct
 	if (wr_person_ok(&who))
 		return WR_OK;
 	return wr_fail(err, WR_E_INVALID_REQUEST,
-		       "The fields import.authorName and import.authorEmail have 1 to 1024 bytes each, without <, > and "
-		       "control characters");
+		       "The fields import.authorName and import.authorEmail have 1 to 1024 bytes each, without <, > "
+		       "and control characters");
 }
 
 /* The fields that every kind has, and what each needs. */
