@@ -9,8 +9,8 @@
 #include "core/content/path.h"
 #include "core/git/graph.h"
 
-/* What libarchive collects before it calls us; the sink copies what it gets. */
-#define BLOCK 65536
+/* What libarchive collects before it calls us. Pieces as long as this are sent from where they lie, and wake few threads. */
+#define BLOCK ((size_t)256 << 10)
 
 struct writer {
 	struct wr_sink *sink;
