@@ -18,6 +18,7 @@
 
 #include <jansson.h>
 
+#include "core/auth/access.h"
 #include "core/auth/repos.h"
 #include "core/base/cancel.h"
 #include "core/git/git.h"
@@ -47,9 +48,10 @@ struct wr_making_plan {
 void wr_making_plan_free(struct wr_making_plan *plan);
 WR_DEFINE_AUTO(wr_making_plan);
 
-/* A repository of this server that the URL of a SOURCE or GIT plan names; whoever asks may read it. */
+/* A repository of this server that the URL of a SOURCE or GIT plan names; the caller may read it, when it is asked for. */
 struct wr_making_own {
 	struct wr_repo repo;
+	struct wr_caller caller; /* whoever asks, or whose credential the URL has */
 };
 /*
  * Whether the URL names a repository of this server: by [server] public_url, the address it listens on, or host, the

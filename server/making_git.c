@@ -205,6 +205,8 @@ static enum wr_code from_own(struct wr_oid *tree, struct wr_making *m, struct wr
 	if (code == WR_OK)
 		code = wr_view_open(&v, repo, wr_str(source->default_branch), false, m->cancel, err);
 	if (code == WR_OK)
+		code = wr_making_own_still(m, err);
+	if (code == WR_OK)
 		code = wr_making_own_commit(&commit, &v, m->plan, err);
 	return code == WR_OK ? copy(tree, m, q, (struct from){v.snap, NULL}, &commit, err) : code;
 }

@@ -59,6 +59,11 @@ void wr_making_stage(const struct wr_making *m, const char *stage);
  */
 WR_MUST_CHECK enum wr_code wr_making_git_tree(struct wr_oid *tree, struct wr_making *m, struct wr_quarantine *q,
 					      struct wr_error *err);
+/*
+ * Whether m->own may still be read by whom it was asked for, after its snapshot was taken. WR_E_SOURCE_NOT_FOUND.
+ * making_own.c
+ */
+WR_MUST_CHECK enum wr_code wr_making_own_still(const struct wr_making *m, struct wr_error *err);
 /* The commit that the plan's rev names in a repository here. making_own.c */
 WR_MUST_CHECK enum wr_code wr_making_own_commit(struct wr_oid *out, struct wr_view *v,
 						const struct wr_making_plan *plan, struct wr_error *err);

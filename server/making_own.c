@@ -132,6 +132,8 @@ static enum wr_code find_repo(struct wr_making_own *out, const struct wr_app *ap
 		code = login(&by_url, app, url, err);
 		caller = &by_url;
 	}
+	if (code == WR_OK)
+		out->caller = *caller;
 	if (code == WR_E_UNAUTHORIZED)
 		return fail_at(WR_E_SOURCE_UNAUTHORIZED, url, err);
 	if (code == WR_OK)
@@ -166,6 +168,20 @@ enum wr_code wr_making_check_public_url(const char *url, struct wr_error *err)
 			       "fragment, as in https://git.example.com/warren, not \"%s\"",
 			       url);
 	return WR_OK;
+}
+
+/* A job may have waited for minutes; what came after the right to see it went must not come along. */
+enum wr_code wr_making_own_still(const struct wr_making *m, struct wr_error *err)
+{
+	WR_AUTO_S(wr_net_url) url = {NULL, NULL, NULL, NULL};
+	enum wr_code code = wr_access_again(m->app->db, &m->own->caller, m->own->repo.id, true, WR_LEVEL_READ, err);
+
+	if (code != WR_E_UNAUTHORIZED && code != WR_E_REPO_NOT_FOUND && code != WR_E_REPO_ACCESS_DENIED)
+		return code;
+	wr_error_fini(err);
+	*err = (struct wr_error)WR_ERROR_INIT;
+	code = wr_net_url_split(&url, m->plan->url, err);
+	return code == WR_OK ? fail_at(WR_E_SOURCE_NOT_FOUND, &url, err) : code;
 }
 
 /* ---- forks ---- */
@@ -238,16 +254,6 @@ static enum wr_code fork_all(struct wr_making *m, const struct wr_git_repo *sour
 	return code;
 }
 
-/* One that was deleted a moment ago looks empty, too. */
-static enum wr_code make_empty(struct wr_making *m, const struct wr_repo *source, struct wr_error *err)
-{
-	struct wr_repo still;
-	enum wr_code code = wr_repo_get(&still, m->app->db, source->account_id, wr_str(source->id), err);
-
-	wr_making_unborn(m, wr_str(source->default_branch));
-	return code;
-}
-
 enum wr_code wr_make_from_own(struct wr_making *m, struct wr_error *err)
 {
 	const struct wr_repo *source = &m->own->repo;
@@ -262,11 +268,16 @@ enum wr_code wr_make_from_own(struct wr_making *m, struct wr_error *err)
 	/* What no ref reaches is not forked, even by who may write and so could bring it back. */
 	if (code == WR_OK)
 		code = wr_view_open(&v, repo, wr_str(source->default_branch), false, m->cancel, err);
+	/* One that was deleted a moment ago looks empty. */
+	if (code == WR_OK)
+		code = wr_making_own_still(m, err);
 	if (code != WR_OK)
 		return code;
 	all = wr_snapshot_refs(v.snap, &n);
-	if (!wr_making_any(all, n) && wr_making_from_head(m->plan))
-		return make_empty(m, source, err);
+	if (!wr_making_any(all, n) && wr_making_from_head(m->plan)) {
+		wr_making_unborn(m, wr_str(source->default_branch));
+		return WR_OK;
+	}
 	if ((code = find_start(&from, &v, m->plan, err)) != WR_OK ||
 	    (code = wr_making_choose(&refs, all, n, &from, m->plan, err)) != WR_OK)
 		return code;

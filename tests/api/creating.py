@@ -470,6 +470,27 @@ def a_creation_can_be_a_job_that_is_watched_and_cancelled(t):
 
 
 @test
+def what_waits_for_a_source_of_ours_loses_it_with_the_right_to_see_it(t):
+    server = t.own_server(config=ALLOWED + "threads = 1\n")
+    owner, other, theirs = server.account(), server.account(), Sources(t)
+    w = World(t, "revoked")
+    w.push(t, theirs.repo("a"))
+    repo = owner.repo(public=True)
+    w.push(t, repo.url())
+    other.api.post("/git/v1/repo", source(theirs.url("a", "held")), headers=ASYNC)
+    theirs.wait_held()
+    url = f"{server.url}/{repo.id}"
+    wishes = source(url), {"import": {"type": "git", "url": url, "commitMessage": "m"}}
+    jobs = [other.api.post("/git/v1/repo", wish, headers=ASYNC).json["jobId"] for wish in wishes]
+    owner.api.put(repo.path + "/visibility", {"visibility": "private"}).ok()
+    theirs.let_go()
+    for job_id in jobs:
+        job = ended(other, job_id)
+        same((job["state"], (job["error"] or {}).get("code"), (job["error"] or {}).get("url")), ("failed", "SOURCE_NOT_FOUND", url), "the job")
+    same(count(other), 1, "repositories")
+
+
+@test
 def who_waits_hears_that_the_job_was_cancelled(t):
     server = t.own_server(config=ALLOWED)
     account, theirs = server.account(), Sources(t)
