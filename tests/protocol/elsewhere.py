@@ -301,7 +301,7 @@ def slow_servers(t):
 
     def thinks():
         yield head
-        for _ in range(15):
+        for _ in range(25):
             there.gone.wait(0.1)
             yield b"0005\2"
         yield b"0009\1PACK0000"
@@ -312,7 +312,7 @@ def slow_servers(t):
 
     fetch = lambda **keys: ask("fetch", there.url, "1" * 40, private=1, **keys)
     there.routes["/git-upload-pack"] = lambda r: thinks()
-    got = fetch(min_rate=1000, min_rate_ms=800)
+    got = fetch(min_rate=1000, min_rate_ms=2000)
     same((got["code"], got["bytes"]), ("OK", 4), "a server that thinks")
     there.routes["/git-upload-pack"] = lambda r: stops()
     same(fetch(min_rate=1000, min_rate_ms=300)["code"], "NET_SLOW", "one that stops")
