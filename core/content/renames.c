@@ -13,6 +13,8 @@
 /* Larger files are not taken apart, nor more bytes in all. */
 #define SIZE_MAX_EACH ((uint64_t)4 << 20)
 #define BYTES_MAX ((uint64_t)256 << 20)
+/* Nor into more pieces in all, which take 16 bytes each, however short they are; each pair costs a look at both's. */
+#define PIECES_MAX ((size_t)4 << 20)
 #define PIECE 64
 
 struct piece {
@@ -40,6 +42,7 @@ struct renames {
 	struct side *old, *new;
 	size_t olds, news;
 	uint64_t bytes;
+	size_t pieces; /* of all that were taken apart */
 	struct wr_error *err;
 };
 
@@ -76,13 +79,32 @@ static size_t cut(struct piece *out, const uint8_t *p, size_t len)
 	return n;
 }
 
+/* Each once; what is not needed goes back, since lines may be many and the same. */
+static void gather_pieces(struct renames *r, struct side *s)
+{
+	size_t kept = 0;
+	struct piece *less;
+
+	qsort(s->pieces, s->count, sizeof *s->pieces, piece_cmp);
+	for (size_t i = 0; i < s->count; i++) {
+		if (kept && s->pieces[kept - 1].hash == s->pieces[i].hash)
+			s->pieces[kept - 1].bytes += s->pieces[i].bytes;
+		else
+			s->pieces[kept++] = s->pieces[i];
+	}
+	s->count = kept;
+	r->pieces += kept;
+	if ((less = reallocarray(s->pieces, kept ? kept : 1, sizeof *less)))
+		s->pieces = less;
+}
+
 static enum wr_code take_apart(struct renames *r, struct side *s, const struct wr_oid *oid)
 {
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
-	size_t cap = 0, kept = 0;
+	size_t cap = 0;
 	enum wr_code code;
 
-	if (s->pieces || s->size > SIZE_MAX_EACH || r->bytes + s->size > BYTES_MAX)
+	if (s->pieces || s->size > SIZE_MAX_EACH || r->bytes + s->size > BYTES_MAX || r->pieces >= PIECES_MAX)
 		return WR_OK;
 	r->bytes += s->size;
 	if ((code = wr_snapshot_read(&obj, r->v->snap, oid, r->err)) != WR_OK)
@@ -98,14 +120,7 @@ static enum wr_code take_apart(struct renames *r, struct side *s, const struct w
 		}
 		at += cut(&s->pieces[s->count++], obj.data + at, obj.size - at);
 	}
-	qsort(s->pieces, s->count, sizeof *s->pieces, piece_cmp);
-	for (size_t i = 0; i < s->count; i++) {
-		if (kept && s->pieces[kept - 1].hash == s->pieces[i].hash)
-			s->pieces[kept - 1].bytes += s->pieces[i].bytes;
-		else
-			s->pieces[kept++] = s->pieces[i];
-	}
-	s->count = kept;
+	gather_pieces(r, s);
 	return WR_OK;
 }
 

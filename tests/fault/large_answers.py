@@ -97,3 +97,20 @@ def slow_readers_of_a_large_file_come_one_after_the_other(t):
     for sock, _ in sent:
         sock.close()
     wait_for(lambda: account.api.get(f"{repo.path}/contents/f").status == 200, "the next one")
+
+
+@test
+def files_of_short_lines_are_compared_within_the_memory(t):
+    t.skip_if_sanitized()
+    server = t.own_server(config=CONFIG)
+    account = server.account()
+    repo = account.repo()
+    lines = "\n" * (1 << 19)
+    path = t.git.init(t.path("short"))
+    first = t.git.commit(path, {f"old/{i}": f"old {i}{lines}" for i in range(40)})
+    t.git("rm", "-rq", "old", cwd=path)
+    second = t.git.commit(path, {f"new/{i}": f"new {i}{lines}" for i in range(40)})
+    t.git("push", "-q", repo.url(), "main", cwd=path)
+    reply, grown = growth(server, lambda: account.api.get(f"{repo.path}/compare?base={first}&head={second}"))
+    same({f["status"] for f in reply.ok()["files"]}, {"renamed"}, "what became of them")
+    expect(grown < (MAX + 60) * MB, "memory", grown // MB)
