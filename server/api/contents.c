@@ -161,9 +161,11 @@ static struct wr_str branch_ref(struct wr_buf *room, const struct wr_request *re
 	return wr_buf_str(room);
 }
 
-/* By which a file's answer is kept: the commit and the path, as they were asked for. */
+/* By which a file's answer is kept: the repository, and the commit and the path, as they were asked for. */
 static struct wr_str file_key(struct wr_buf *room, const struct wr_oid *tip, const struct wr_request *req)
 {
+	/* Of two commits that somebody made to have one id, nobody else shall see the other one. */
+	wr_buf_addz(room, wr_request_repo(req)->id);
 	wr_buf_add(room, tip->id, WR_OID_RAW);
 	wr_buf_adds(room, wr_request_param(req, "path"));
 	return wr_buf_str(room);
