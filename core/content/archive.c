@@ -4,13 +4,19 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <locale.h>
+#include <unistd.h>
 
 #include "core/base/buf.h"
+#include "core/base/gate.h"
+#include "core/base/room.h"
 #include "core/content/path.h"
 #include "core/git/graph.h"
 
 /* What libarchive collects before it calls us. Pieces as long as this are sent from where they lie, and wake few threads. */
 #define BLOCK ((size_t)256 << 10)
+/* A file that is larger is counted while it is sent; who finds no room looks again so often. */
+#define COUNTED ((size_t)256 << 10)
+#define LOOK_US 20000
 
 struct writer {
 	struct wr_sink *sink;
@@ -97,16 +103,44 @@ static enum wr_code put_header(struct writer *w, unsigned mode, const struct wr_
 	return write_header(w) == ARCHIVE_OK ? WR_OK : failed(w, "header");
 }
 
+/* Waits without the file, and with nothing else that is counted, so that those who have room come to their end. */
+static enum wr_code count(struct wr_object *obj, uint64_t *held, struct writer *w, const struct wr_oid *oid)
+{
+	const struct wr_view *v = w->view;
+	uint64_t n = obj->size < v->memory_max ? obj->size : v->memory_max;
+	enum wr_code code = WR_OK;
+
+	if (obj->size <= COUNTED || !v->memory)
+		return WR_OK;
+	if (!wr_room_take(v->memory, n, false)) {
+		wr_object_fini(obj);
+		*obj = (struct wr_object){.data = NULL};
+		wr_gate_rest();
+		while ((code = wr_cancelled(v->cancel, w->err)) == WR_OK && !wr_room_take(v->memory, n, false))
+			usleep(LOOK_US);
+		wr_gate_go_on();
+		if (code != WR_OK)
+			return code;
+		code = wr_snapshot_read(obj, v->snap, oid, w->err);
+	}
+	*held = n;
+	return code;
+}
+
 static enum wr_code put_file(struct writer *w, const struct wr_item *item)
 {
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	uint64_t held = 0;
 	enum wr_code code = wr_snapshot_read(&obj, w->view->snap, &item->oid, w->err);
 
+	if (code == WR_OK)
+		code = count(&obj, &held, w, &item->oid);
 	if (code == WR_OK)
 		code = put_header(w, item->mode, &obj);
 	if (code == WR_OK && (item->mode & 0170000) != WR_MODE_SYMLINK && obj.size > 0 &&
 	    archive_write_data(w->archive, obj.data, obj.size) < 0)
 		code = failed(w, "data");
+	wr_room_give(w->view->memory, held);
 	return code;
 }
 

@@ -24,6 +24,8 @@ struct wr_view {
 	bool stored;
 	const struct wr_cancel *cancel;
 	struct wr_keep *sizes; /* NULL, or sizes of the files of trees that were listed, by the tree's id; borrowed */
+	const struct wr_room *memory; /* NULL, or who counts large files while they are sent, */
+	uint64_t memory_max;	      /* of each no more than so much; borrowed */
 	struct wr_reach *reach; /* made when first needed */
 	struct wr_oids roots;	/* wr_snapshot_roots() */
 };

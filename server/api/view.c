@@ -2,6 +2,7 @@
 
 #include <openssl/evp.h>
 
+#include "core/base/config.h"
 #include "core/base/json.h"
 
 /* Bytes that are encoded at once; a multiple of 3. */
@@ -17,9 +18,13 @@ enum wr_code wr_api_view(struct wr_view *out, struct wr_app *app, struct wr_requ
 		return code;
 	code = wr_view_open(out, git, wr_str(repo->default_branch), wr_request_level(req) >= WR_LEVEL_WRITE,
 			    wr_request_cancel(req), err);
-	if (code == WR_OK)
-		out->sizes = app->sizes;
-	return code;
+	if (code != WR_OK)
+		return code;
+	out->sizes = app->sizes;
+	out->memory = wr_request_memory(req);
+	/* Half of what an account may have, so that it comes free while others have some. */
+	out->memory_max = app->cfg->http_max_buffered / 200 * app->cfg->lanes_account_share;
+	return WR_OK;
 }
 
 struct wr_str wr_api_rev(const struct wr_request *req)

@@ -1,4 +1,5 @@
 """Answers that would be larger than the server's memory: each is refused, and all together are within [http] max_buffered."""
+import select
 import socket
 import threading
 
@@ -26,6 +27,20 @@ def growth(server, call):
     finally:
         done.set()
         watch.join()
+
+
+def drain(sock):
+    """A thread that reads a whole tarball, and then closes the socket."""
+    def read():
+        got = 0
+        while piece := sock.recv(1 << 20):
+            got += len(piece)
+        if got > 20 * MB:
+            sock.close()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    return thread
 
 
 def commits(n, message):
@@ -114,3 +129,30 @@ def files_of_short_lines_are_compared_within_the_memory(t):
     reply, grown = growth(server, lambda: account.api.get(f"{repo.path}/compare?base={first}&head={second}"))
     same({f["status"] for f in reply.ok()["files"]}, {"renamed"}, "what became of them")
     expect(grown < (MAX + 60) * MB, "memory", grown // MB)
+
+
+@test
+def slow_readers_of_archives_wait_for_each_other(t):
+    t.skip_if_sanitized()
+    server = t.own_server(config=CONFIG)
+    account = server.account()
+    repo = account.repo()
+    path = t.git.init(t.path("archived"))
+    t.git.commit(path, {"f": "f" * (20 * MB)})
+    t.git("push", "-q", repo.url(), "main", cwd=path)
+    host, port = server.url.split("//")[1].split(":")
+    socks = []
+
+    def begin():
+        for _ in range(12):
+            socks.append(socket.create_connection((host, int(port))))
+            socks[-1].sendall(f"GET {repo.path}/tarball HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                              f"Authorization: Bearer {account.key}\r\n\r\n".encode())
+        return select.select(socks, [], [], 60)[0]
+
+    begun, grown = growth(server, begin)
+    expect(begun and grown < (MAX + 80) * MB, "memory", len(begun), grown // MB)
+    # All come to their end, whoever came first.
+    _, grown = growth(server, lambda: [thread.join() for thread in [drain(sock) for sock in socks]])
+    expect(grown < (MAX + 80) * MB, "memory", grown // MB)
+    same([sock.fileno() for sock in socks], [-1] * 12, "all were read")
