@@ -19,6 +19,7 @@ struct wr_app {
 	struct wr_orders *orders; /* histories listed lately: core/content/history.h */
 	struct wr_keep *sizes;	  /* of files of folders listed lately, by the tree's id: core/content/keep.h */
 	struct wr_keep *files;	  /* answers with small files, by their commit and path: server/api/contents.c */
+	struct wr_keep *trees;	  /* that commits by API began with and made, by their ids: core/content/edit.h */
 	struct wr_reaper *reaper; /* removes the folders of deleted repositories: server/reaper.h */
 	struct wr_jobs *jobs;	  /* work that outlasts a request: core/store/jobs.h, server/jobs_repo.h */
 	struct wr_makers *makers; /* repositories that are filled from elsewhere: server/making.h */

@@ -34,6 +34,7 @@
 #define ORDERS_BYTES ((size_t)64 << 20)
 #define SIZES_BYTES ((size_t)16 << 20)
 #define FILES_BYTES ((size_t)32 << 20)
+#define TREES_BYTES ((size_t)16 << 20)
 
 /* Connections that idle are left open for so long at a hand-over. */
 #define LINGER_MS 5000
@@ -172,6 +173,8 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 		code = wr_keep_new(&p->app.sizes, SIZES_BYTES, err);
 	if (!code)
 		code = wr_keep_new(&p->app.files, FILES_BYTES, err);
+	if (!code)
+		code = wr_keep_new(&p->app.trees, TREES_BYTES, err);
 	if (code == WR_OK)
 		code = wr_reaper_start(&p->app.reaper, p->app.db, p->app.git, err);
 	if (!code)
@@ -202,6 +205,7 @@ static void stop(struct parts *p)
 	wr_orders_free(p->app.orders);
 	wr_keep_free(p->app.sizes);
 	wr_keep_free(p->app.files);
+	wr_keep_free(p->app.trees);
 	if (p->app.git)
 		wr_git_close(p->app.git);
 	if (p->app.db)

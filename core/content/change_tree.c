@@ -19,7 +19,8 @@ struct node {
 };
 
 struct wr_change_dir {
-	struct wr_object old; /* the tree as it was; data NULL: there was none */
+	struct wr_object old; /* the tree as it was; data NULL: there was none, or it is kept */
+	struct wr_kept *kept;
 	struct wr_oid oid;
 	uint32_t *at; /* where its entries begin */
 	size_t count;
@@ -51,6 +52,7 @@ static void dir_free(struct wr_change_dir *dir)
 	}
 	free(dir->at);
 	wr_object_fini(&dir->old);
+	wr_kept_unref(dir->kept);
 	free(dir);
 }
 
@@ -67,7 +69,8 @@ static int entry_cmp(struct wr_str a, bool a_folder, struct wr_str b, bool b_fol
 
 static struct wr_str bytes_of(const struct wr_change_dir *dir)
 {
-	return wr_str_n(dir->old.data, dir->old.size);
+	return dir->kept ? wr_str_n((const char *)dir->kept->bytes, dir->kept->len)
+			 : wr_str_n(dir->old.data, dir->old.size);
 }
 
 /* The entry that begins at this offset, which was read before; its length. */
@@ -109,8 +112,27 @@ static enum wr_code index_entries(struct wr_change_dir *dir, struct wr_error *er
 	}
 }
 
+static struct wr_str key_of(const struct wr_oid *oid)
+{
+	return wr_str_n((const char *)oid->id, WR_OID_RAW);
+}
+
+static enum wr_code read_old(struct wr_change_dir *dir, const struct wr_change_tree *t, struct wr_error *err)
+{
+	enum wr_code code;
+
+	if ((dir->kept = wr_keep_find(t->keep, key_of(&dir->oid))))
+		return WR_OK;
+	code = wr_snapshot_read(&dir->old, t->snap, &dir->oid, err);
+	if (code == WR_OK && dir->old.size > TREE_MAX)
+		return wr_fail(err, WR_E_TOO_LARGE, "A folder is too large to be changed");
+	if (code == WR_OK)
+		wr_keep_add(t->keep, key_of(&dir->oid), bytes_of(dir));
+	return code == WR_E_NOT_THERE ? wr_fail(err, WR_E_INTERNAL, "a tree is missing") : code;
+}
+
 /* oid NULL: a new folder. */
-static enum wr_code dir_open(struct wr_change_dir **out, const struct wr_snapshot *snap, const struct wr_oid *oid,
+static enum wr_code dir_open(struct wr_change_dir **out, const struct wr_change_tree *t, const struct wr_oid *oid,
 			     struct wr_error *err)
 {
 	struct wr_change_dir *dir = calloc(1, sizeof *dir);
@@ -121,11 +143,7 @@ static enum wr_code dir_open(struct wr_change_dir **out, const struct wr_snapsho
 	dir->sorted = true;
 	if (oid) {
 		dir->oid = *oid;
-		code = wr_snapshot_read(&dir->old, snap, oid, err);
-		if (code == WR_OK && dir->old.size > TREE_MAX)
-			code = wr_fail(err, WR_E_TOO_LARGE, "A folder is too large to be changed");
-		if (code == WR_E_NOT_THERE)
-			code = wr_fail(err, WR_E_INTERNAL, "a tree is missing");
+		code = read_old(dir, t, err);
 		if (code == WR_OK)
 			code = index_entries(dir, err);
 		dir->left = dir->count;
@@ -261,7 +279,7 @@ static enum wr_code enter(struct wr_change_dir **dir, const struct wr_change_tre
 	enum wr_code code = WR_OK;
 
 	if (!n->dir && (n->mode == WR_MODE_TREE || (n->mode == 0 && make))) {
-		code = dir_open(&n->dir, t->snap, n->mode ? &n->oid : NULL, err);
+		code = dir_open(&n->dir, t, n->mode ? &n->oid : NULL, err);
 		if (code == WR_OK)
 			set_mode(*dir, n, WR_MODE_TREE);
 	}
@@ -297,10 +315,11 @@ static enum wr_code descend(struct wr_change_dir **dir, struct wr_str *last, str
 }
 
 enum wr_code wr_change_tree_open(struct wr_change_tree *t, const struct wr_snapshot *snap, const struct wr_oid *root,
-				 struct wr_error *err)
+				 struct wr_keep *keep, struct wr_error *err)
 {
 	t->snap = snap;
-	return dir_open(&t->root, snap, root, err);
+	t->keep = keep;
+	return dir_open(&t->root, t, root, err);
 }
 
 void wr_change_tree_fini(struct wr_change_tree *t)
@@ -454,7 +473,7 @@ static size_t plan_edits(struct edit *edits, const struct wr_change_dir *dir)
 			size_t place = lower(&exact, dir, n->name, folder);
 
 			edits[count++] =
-				(struct edit){place < dir->count ? dir->at[place] : dir->old.size, 0, n};
+				(struct edit){place < dir->count ? dir->at[place] : bytes_of(dir).len, 0, n};
 		}
 	}
 	qsort(edits, count, sizeof *edits, edit_cmp);
@@ -490,7 +509,8 @@ static enum wr_code write_bytes(struct wr_buf *out, const struct wr_change_dir *
 	return wr_buf_ok(out) ? WR_OK : wr_fail(err, WR_E_TOO_LARGE, "A folder would be too large");
 }
 
-static enum wr_code write_dir(struct wr_oid *out, struct wr_change_dir *dir, struct wr_quarantine *q, struct wr_error *err)
+static enum wr_code write_dir(struct wr_oid *out, struct wr_change_dir *dir, struct wr_keep *keep, struct wr_quarantine *q,
+			      struct wr_error *err)
 {
 	WR_AUTO_S(wr_buf) bytes = WR_BUF_INIT(TREE_MAX);
 	const struct wr_like like = {dir->oid, bytes_of(dir)};
@@ -498,16 +518,19 @@ static enum wr_code write_dir(struct wr_oid *out, struct wr_change_dir *dir, str
 
 	for (struct node *n = dir->nodes; n && code == WR_OK; n = n->next)
 		if (n->changed && n->dir)
-			code = write_dir(&n->oid, n->dir, q, err);
+			code = write_dir(&n->oid, n->dir, keep, q, err);
 	if (code == WR_OK)
 		code = write_bytes(&bytes, dir, err);
 	if (code == WR_OK)
-		code = wr_quarantine_add(out, q, WR_TREE, wr_buf_str(&bytes), dir->old.data ? &like : NULL, err);
+		code = wr_quarantine_add(out, q, WR_TREE, wr_buf_str(&bytes), like.bytes.ptr ? &like : NULL, err);
+	/* The next commit begins with it. */
+	if (code == WR_OK)
+		wr_keep_add(keep, key_of(out), wr_buf_str(&bytes));
 	return code;
 }
 
 enum wr_code wr_change_tree_write(struct wr_oid *root, struct wr_change_tree *t, struct wr_quarantine *q,
 				  struct wr_error *err)
 {
-	return write_dir(root, t->root, q, err);
+	return write_dir(root, t->root, t->keep, q, err);
 }

@@ -9,17 +9,19 @@
 #ifndef WR_CHANGE_TREE_H
 #define WR_CHANGE_TREE_H
 
+#include "core/content/keep.h"
 #include "core/git/append.h"
 #include "core/git/parse.h"
 
 struct wr_change_dir;
 struct wr_change_tree {
 	const struct wr_snapshot *snap;
+	struct wr_keep *keep;
 	struct wr_change_dir *root;
 };
-/* root: NULL for an empty tree. */
+/* root: NULL for an empty tree. keep: trees lately read and made, by their ids; may be NULL. */
 WR_MUST_CHECK enum wr_code wr_change_tree_open(struct wr_change_tree *t, const struct wr_snapshot *snap,
-					       const struct wr_oid *root, struct wr_error *err);
+					       const struct wr_oid *root, struct wr_keep *keep, struct wr_error *err);
 void wr_change_tree_fini(struct wr_change_tree *t);
 WR_DEFINE_AUTO_S(wr_change_tree);
 

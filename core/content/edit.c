@@ -142,7 +142,7 @@ static enum wr_code add_blobs(struct making *m, struct wr_git_repo *repo, struct
 	if (code == WR_OK)
 		code = find_tip(&tip, &tree, room, snap, m->update.name, err);
 	if (code == WR_OK && tree)
-		code = wr_change_tree_open(&before, snap, tree, err);
+		code = wr_change_tree_open(&before, snap, tree, m->edit->trees, err);
 	for (size_t i = 0; i < m->edit->count && code == WR_OK; i++)
 		if (!m->edit->changes[i].deleted && (code = wr_cancelled(m->cancel, err)) == WR_OK)
 			code = add_blob(m, i, &before, snap, err);
@@ -169,7 +169,7 @@ static enum wr_code change_files(struct wr_oid *root, struct making *m, const st
 				 const struct wr_oid *tree, struct wr_error *err)
 {
 	WR_AUTO_S(wr_change_tree) t = {.root = NULL};
-	enum wr_code code = wr_change_tree_open(&t, tips, tree, err);
+	enum wr_code code = wr_change_tree_open(&t, tips, tree, m->edit->trees, err);
 
 	for (size_t i = 0; i < m->edit->count && code == WR_OK; i++) {
 		const struct wr_file_change *c = &m->edit->changes[i];

@@ -13,6 +13,7 @@
 
 #include "core/base/buf.h"
 #include "core/content/headers.h"
+#include "core/content/keep.h"
 #include "core/git/append.h"
 
 /* Whether name and address may stand in a commit: no control characters, no "<", ">"; not empty; at most 1024 bytes. */
@@ -42,6 +43,7 @@ struct wr_edit {
 	struct wr_str message;
 	struct wr_person author, committer;
 	const struct wr_oid *expected; /* NULL: whatever the tip is */
+	struct wr_keep *trees;	       /* NULL, or trees lately read and made: change_tree.h */
 };
 
 /* *out: the new commit, which is durable and the branch's tip then; commit: its bytes, for the answer. */

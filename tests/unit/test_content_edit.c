@@ -15,6 +15,22 @@ static struct wr_person someone(int64_t seconds)
 	return (struct wr_person){.name = WR_S("N"), .mail = WR_S("n@example.org"), .when_ms = seconds * 1000};
 }
 
+/* What earlier commits read and made, other repositories' included, as a server has it. */
+static struct wr_keep *trees;
+
+static int keep_trees(void **state)
+{
+	(void)state;
+	return wr_keep_new(&trees, 1 << 20, NULL) == WR_OK ? 0 : -1;
+}
+
+static int forget_trees(void **state)
+{
+	(void)state;
+	wr_keep_free(trees);
+	return 0;
+}
+
 static enum wr_code edit(struct fx *f, struct wr_oid *out, const char *branch, const struct wr_file_change *changes,
 			 size_t count, const struct wr_oid *expected)
 {
@@ -25,7 +41,8 @@ static enum wr_code edit(struct fx *f, struct wr_oid *out, const char *branch, c
 				  .message = WR_S("m"),
 				  .author = someone(1700000000),
 				  .committer = someone(1700000001),
-				  .expected = expected};
+				  .expected = expected,
+				  .trees = trees};
 
 	return wr_edit_commit(out, &bytes, f->repo, &e, NULL, &f->err);
 }
@@ -564,5 +581,5 @@ int main(void)
 		T(gitmodules),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, keep_trees, forget_trees);
 }
