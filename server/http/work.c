@@ -92,6 +92,21 @@ static enum wr_code prepare(struct wr_request *req, struct wr_error *err)
 	}
 }
 
+/* The route's own words for a fault, and for a repository that was deleted after the request had been let in. */
+static enum wr_code as_told(const struct wr_request *req, enum wr_code code, struct wr_error *err)
+{
+	const struct wr_repo *repo = wr_request_repo(req);
+
+	if (code == WR_E_INTERNAL && req->http->table->failure)
+		return err->code = req->http->table->failure(req->match.route);
+	if (code == WR_E_NOT_THERE && repo && req->match.route->access < WR_ACCESS_GIT_SERVICE) {
+		wr_fail(err, WR_E_REPO_NOT_FOUND, "%s", wr_code_text(WR_E_REPO_NOT_FOUND));
+		wr_error_field(err, "repoId", wr_str(repo->id));
+		return WR_E_REPO_NOT_FOUND;
+	}
+	return code;
+}
+
 /* Runs the handler on this thread and finishes the reply, unless it has to come again. */
 static void run(struct wr_request *req)
 {
@@ -107,8 +122,7 @@ static void run(struct wr_request *req)
 		code = prepare(req, &err);
 	if (!code)
 		code = req->match.route->handler(req->http->app, req, &err);
-	if (code == WR_E_INTERNAL && req->http->table->failure)
-		code = err.code = req->http->table->failure(req->match.route);
+	code = as_told(req, code, &err);
 	wr_suspect_end(&mark);
 	if (!req->later)
 		wr_reply_finish(req, code, &err);

@@ -66,6 +66,7 @@ def refused(status, body):
         return
     same(status, 404, "status of a push")
     expect(b"not found" in body.lower() or b"deleted" in body, "why it was refused", body)
+    expect(not body.startswith(b"{") or b'_NOT_FOUND"' in body, "the API's code for it", body)
 
 
 @test

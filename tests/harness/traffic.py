@@ -51,7 +51,7 @@ class ApiSaid(Said):
     """The answer to a call of the API, in the words of a push's."""
 
     def __init__(self, status, body, refs):
-        self.status, self.ok = status, status == 200
+        self.status, self.ok, self.body = status, status == 200, body
         self.results = {ref: "ok" for ref in refs} if self.ok else {}
         # What went wrong inside may have gone wrong behind the change.
         self.unpack = "ok" if self.ok else f"status {status}{', unknown' if status == 500 else ''}: {body[:300]!r}"
