@@ -104,7 +104,7 @@ static enum wr_code enter_all(struct wr_oid *tree, const struct copying *c, stru
 
 /* ---- copying ---- */
 
-static enum wr_code count(struct copying *c, size_t size)
+static enum wr_code count(struct copying *c, uint64_t size)
 {
 	uint64_t max = c->m->app->cfg->sources_max_unpacked;
 
@@ -145,15 +145,21 @@ static enum wr_code copy_tree(struct copying *c, const struct wr_oid *oid)
 	return code == WR_E_NOT_THERE ? wr_quarantine_add(&same, c->to, WR_TREE, bytes, NULL, c->err) : code;
 }
 
-static enum wr_code copy_blob(struct copying *c, const struct wr_oid *oid)
+static enum wr_code size_of(uint64_t *size, const struct copying *c, const struct wr_oid *oid)
+{
+	enum wr_type type;
+
+	return c->from.snap ? wr_snapshot_stat(c->from.snap, oid, &type, size, c->err)
+			    : wr_quarantine_stat(&type, size, c->from.pack, oid, c->err);
+}
+
+static enum wr_code put_blob(struct copying *c, const struct wr_oid *oid)
 {
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
 	struct wr_str bytes;
 	struct wr_oid same;
 	enum wr_code code = read_object(&obj, c, oid, WR_BLOB);
 
-	if (code == WR_OK)
-		code = count(c, obj.size);
 	if (code != WR_OK)
 		return code;
 	bytes = wr_str_n(obj.data, obj.size);
@@ -162,6 +168,24 @@ static enum wr_code copy_blob(struct copying *c, const struct wr_oid *oid)
 	if ((code = wr_quarantine_blob_begin(c->to, c->err)) == WR_OK)
 		code = wr_quarantine_blob_put(c->to, bytes, c->err);
 	return code == WR_OK ? wr_quarantine_blob_end(&same, c->to, c->err) : code;
+}
+
+static enum wr_code copy_blob(struct copying *c, const struct wr_oid *oid)
+{
+	uint64_t size = 0, held;
+	enum wr_code code = size_of(&size, c, oid);
+
+	if (code == WR_OK)
+		code = count(c, size);
+	/* A delta's base is in memory beside what it makes of it. */
+	held = size < LARGE ? 0 : 2 * size;
+	if (code == WR_OK && !wr_room_take(c->m->room, held, false))
+		code = wr_fail(c->err, WR_E_UNAVAILABLE, "max_buffered reached");
+	if (code != WR_OK)
+		return code;
+	code = put_blob(c, oid);
+	wr_room_give(c->m->room, held);
+	return code;
 }
 
 static enum wr_code copy_all(struct copying *c, const struct wr_oid *tree)

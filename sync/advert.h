@@ -47,6 +47,8 @@ WR_MUST_CHECK enum wr_code wr_advert_read(struct wr_advert *a, struct wr_pkt_rea
 /* Version 2: the answer to ls-refs. */
 WR_MUST_CHECK enum wr_code wr_advert_read_refs(struct wr_advert *a, struct wr_pkt_reader *r, struct wr_error *err);
 
+/* In front of words of the other server's in an error's text. */
+#define WR_REMOTE_SAYS "The other server says: "
 /*
  * The failure that another server's words mean: WR_E_SOURCE_NOT_FOUND, WR_E_INVALID_REVISION (field revision) for an
  * object that it has not or does not give, else WR_E_INVALID_REQUEST with the words, made harmless and not too long.

@@ -31,9 +31,14 @@ struct wr_remote {
 
 /* ---- errors ---- */
 
+static bool has_secret(const struct wr_remote *r)
+{
+	return (r->url.user && *r->url.user) || (r->url.password && *r->url.password);
+}
+
 /*
- * Every failure passes here. The other server's words may repeat what it was sent; a credential must not come back in
- * them.
+ * Every failure passes here. The other server's words may repeat what it was sent, in whatever disguise: a credential must not
+ * come back in them.
  */
 static enum wr_code failed(const struct wr_remote *r, enum wr_code code, struct wr_error *err)
 {
@@ -41,9 +46,9 @@ static enum wr_code failed(const struct wr_remote *r, enum wr_code code, struct 
 		return code;
 	if (code == WR_E_SOURCE_NOT_FOUND || code == WR_E_SOURCE_UNAUTHORIZED)
 		wr_error_field(err, "url", wr_str(r->url.shown));
-	else if ((r->url.user && *r->url.user && strstr(err->text, r->url.user)) ||
-		 (r->url.password && *r->url.password && strstr(err->text, r->url.password)))
-		return wr_fail(err, code, "The other server refuses, in words that cannot be repeated here");
+	else if (has_secret(r) && strstr(err->text, WR_REMOTE_SAYS))
+		return wr_fail(err, code, "The other server refuses, in words that cannot be repeated here: it was sent a "
+					  "credential, which they might contain");
 	return code;
 }
 

@@ -17,6 +17,7 @@ enum wr_code wr_remote_said(struct wr_str words, struct wr_error *err)
 					     "does not appear to be a git", "does not exist",	    NULL};
 	static const char ours[] = "not our ref ";
 	char text[WORDS_MAX + 1];
+	struct wr_oid oid;
 	const char *id;
 	size_t n = 0;
 
@@ -26,7 +27,7 @@ enum wr_code wr_remote_said(struct wr_str words, struct wr_error *err)
 		n--;
 	text[n] = '\0';
 	id = strstr(text, ours);
-	if (id && strlen(id + strlen(ours)) == WR_OID_HEX) {
+	if (id && wr_oid_parse(&oid, wr_str(id + strlen(ours)))) {
 		(void)wr_fail(err, WR_E_INVALID_REVISION,
 			      "The other server has no such object, or gives only what its refs have");
 		if (err)
@@ -35,7 +36,7 @@ enum wr_code wr_remote_said(struct wr_str words, struct wr_error *err)
 	}
 	if (contains(text, absent))
 		return wr_fail(err, WR_E_SOURCE_NOT_FOUND, "%s", wr_code_text(WR_E_SOURCE_NOT_FOUND));
-	return wr_fail(err, WR_E_INVALID_REQUEST, "The other server says: %s", n ? text : "nothing of use");
+	return wr_fail(err, WR_E_INVALID_REQUEST, WR_REMOTE_SAYS "%s", n ? text : "nothing of use");
 }
 
 enum wr_code wr_remote_root(struct wr_oids *roots, struct wr_str hex, struct wr_error *err)

@@ -31,6 +31,9 @@ WR_DEFINE_AUTO(wr_quarantine);
 struct wr_object;
 WR_MUST_CHECK enum wr_code wr_quarantine_read(struct wr_object *out, struct wr_quarantine *q, const struct wr_oid *oid,
 					      struct wr_error *err);
+/* The same without its content. */
+WR_MUST_CHECK enum wr_code wr_quarantine_stat(enum wr_type *type, uint64_t *size, struct wr_quarantine *q,
+					      const struct wr_oid *oid, struct wr_error *err);
 
 /*
  * Reads one pack to the end of the source, indexes it, completes a thin one from the repository, and checks it whole:

@@ -34,8 +34,11 @@ struct wr_incoming {
 struct wr_judge;
 WR_MUST_CHECK enum wr_code wr_rely(struct wr_git_repo *repo, const struct wr_judge *j, struct wr_error *err);
 
-/* Of an object that came along in memory or is in the snapshot, to which a pack that came was added; WR_E_NOT_THERE. */
-WR_MUST_CHECK enum wr_code wr_incoming_type(enum wr_type *out, const struct wr_incoming *in,
+/*
+ * Of an object that came along in memory or is in the snapshot, to which a pack that came was added; WR_E_NOT_THERE.
+ * size: NULL where it is not wanted.
+ */
+WR_MUST_CHECK enum wr_code wr_incoming_stat(enum wr_type *type, uint64_t *size, const struct wr_incoming *in,
 					    const struct wr_snapshot *snap, const struct wr_oid *oid,
 					    struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_incoming_read(struct wr_object *out, const struct wr_incoming *in,

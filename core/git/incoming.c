@@ -11,17 +11,18 @@ static const struct wr_record_object *row_of(uint32_t *row, const struct wr_inco
 	return &in->objects[*row];
 }
 
-enum wr_code wr_incoming_type(enum wr_type *out, const struct wr_incoming *in, const struct wr_snapshot *snap,
-			      const struct wr_oid *oid, struct wr_error *err)
+enum wr_code wr_incoming_stat(enum wr_type *type, uint64_t *size, const struct wr_incoming *in,
+			      const struct wr_snapshot *snap, const struct wr_oid *oid, struct wr_error *err)
 {
 	const struct wr_record_object *o;
 	uint32_t row;
 
-	if ((o = row_of(&row, in, oid))) {
-		*out = o->type;
-		return WR_OK;
-	}
-	return wr_snapshot_stat(snap, oid, out, NULL, err);
+	if (!(o = row_of(&row, in, oid)))
+		return wr_snapshot_stat(snap, oid, type, size, err);
+	*type = o->type;
+	if (size)
+		*size = o->size;
+	return WR_OK;
 }
 
 /* The zlib stream of a row, behind its header and the base that it may name. */

@@ -121,7 +121,7 @@ static enum wr_code check_new(struct wr_judge *j, size_t i, struct wr_error *err
 
 	if (wr_oid_zero(&u->new))
 		return WR_OK;
-	code = wr_incoming_type(&type, j->in, j->objects, &u->new, &why);
+	code = wr_incoming_stat(&type, NULL, j->in, j->objects, &u->new, &why);
 	if (code == WR_E_NOT_THERE) {
 		refuse(u, WR_E_BAD_PACK, "bad object: the new value is not in the repository");
 		return WR_OK;

@@ -394,6 +394,15 @@ enum wr_code wr_quarantine_read(struct wr_object *out, struct wr_quarantine *q, 
 	return code == WR_OK ? wr_incoming_read(out, &in, q->with, oid, err) : code;
 }
 
+enum wr_code wr_quarantine_stat(enum wr_type *type, uint64_t *size, struct wr_quarantine *q, const struct wr_oid *oid,
+				struct wr_error *err)
+{
+	const struct wr_incoming in = incoming(q);
+	enum wr_code code = q->with ? WR_OK : with_pack(&q->with, q, err);
+
+	return code == WR_OK ? wr_incoming_stat(type, size, &in, q->with, oid, err) : code;
+}
+
 /* ---- objects of this server ---- */
 
 static enum wr_code grow(struct wr_quarantine *q, struct wr_error *err)

@@ -241,6 +241,8 @@ def no_git_here(t):
         expect(says in got["text"], f"the words of {name}", got["text"])
         if code.startswith("SOURCE"):
             same(got["fields"], {"url": f"{there.url}/{name}"}, f"the field of {name}")
+    got = ask("refs", there.url.replace("://", "://ada:secret@") + "/said", private=1)
+    same((got["code"], "cannot be repeated" in got["text"], "Monday" in got["text"]), ("INVALID_REQUEST", True, False), "words after a secret")
     for url in ("ftp://127.0.0.1/r.git", "/r.git", "git@127.0.0.1:r.git", "file:///r.git", "", f"{there.url}/r.git?x=y", "http://"):
         same(ask("refs", url, private=1)["code"], "INVALID_REQUEST", f"the URL {url}")
     same(ask("refs", there.url + "/page")["code"], "NET_REFUSED", "a private address")
