@@ -153,14 +153,18 @@ enum wr_code wr_access_caller(struct wr_caller *out, struct wr_db *db, const str
 	if (!wr_secret_hash(hash, cred->secret))
 		return wr_fail(err, WR_E_INTERNAL, "SHA-256 failed");
 	stamped = wr_db_stamp(&before, db);
-	if (stamped && known_caller(out, db, &before, hash))
+	if (stamped && known_caller(out, db, &before, hash)) {
+		out->since = before;
 		return WR_OK;
+	}
 	code = ask_caller(&found, db, form == WR_SECRET_KEY, hash, err);
 	if (code != WR_OK)
 		return code == WR_E_NOT_THERE ? refuse(err) : code;
 	if (stamped && wr_db_stamp(&after, db))
 		wr_lately_keep_caller(&before, &after, &found);
 	*out = found.caller;
+	if (stamped)
+		out->since = before;
 	return WR_OK;
 }
 
@@ -243,9 +247,14 @@ enum wr_code wr_access_again(struct wr_db *db, const struct wr_caller *caller, c
 			     enum wr_level needed, struct wr_error *err)
 {
 	struct wr_lately_repo found;
+	struct wr_db_stamp stamp;
 	struct wr_caller now;
 	enum wr_code code;
 
+	/* Nothing was written since: a key still is what it was. A token may have ended. */
+	if (caller->kind == WR_BY_KEY && caller->since.db && wr_db_stamp(&stamp, db) &&
+	    wr_db_stamp_eq(&stamp, &caller->since))
+		return WR_OK;
 	if ((code = caller_again(&now, db, caller, err)) != WR_OK)
 		return code;
 	code = ask_repo(&found, db, &now, repo_id, for_git, err);

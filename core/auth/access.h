@@ -36,6 +36,7 @@ struct wr_caller {
 	char identity_id[WR_UUID_LEN + 1]; /* "" unless by token */
 	bool read_only;			   /* token of scope "read": every grant counts as read */
 	unsigned char hash[WR_SECRET_HASH]; /* of the credential, to ask for it again; zeros when anonymous */
+	struct wr_db_stamp since;	    /* what the database was when this was asked; its db 0: not known */
 };
 
 /*
@@ -69,7 +70,8 @@ WR_MUST_CHECK enum wr_code wr_access_repo(struct wr_repo *out, enum wr_level *le
 					  struct wr_error *err);
 
 /*
- * The same question again, for work that took long since it was admitted: whether the credential that the caller came
+ * The same question again (wr_access_caller(), then wr_access_repo() with this caller), for work that took long since it was
+ * admitted: whether the credential that the caller came
  * with is still his, and still gives this much on the repository. WR_E_UNAUTHORIZED, WR_E_REPO_NOT_FOUND,
  * WR_E_REPO_ACCESS_DENIED.
  */

@@ -130,7 +130,8 @@ void wr_gate_enter(struct wr_gate *gate, struct wr_str account)
 
 void wr_gate_leave(struct wr_gate *gate)
 {
-	get_out(gate);
+	if (place.resting == 0)
+		get_out(gate);
 	place.gate = NULL;
 }
 

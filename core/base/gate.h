@@ -32,6 +32,7 @@ size_t wr_gate_waiting(struct wr_gate *gate);
  * stand within pairs. Who holds what others wait for without resting lets go of it before going on: they have the places.
  */
 void wr_gate_rest(void);
+/* Left out by whoever has next to nothing left to do before it leaves: to wait for a place would take longer. */
 void wr_gate_go_on(void);
 /* In long work, often, and with no lock held: who has had the place for a while lets those compute who wait for it. */
 void wr_gate_give_way(void);

@@ -506,7 +506,8 @@ enum wr_code wr_git_append(struct wr_git_repo *repo, struct wr_change *change, s
 	if (!turn.done) {
 		work(repo, &turn, &last);
 		wr_repo_turn_pass(repo, &turn, last);
-		wr_gate_go_on();
+		if (!change->brief)
+			wr_gate_go_on();
 	}
 	return turn.code;
 }

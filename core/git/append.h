@@ -120,6 +120,7 @@ struct wr_change {
 	 * they go after the grace like everything that nothing reaches. The grace of such as are there already begins anew.
 	 */
 	bool keep;
+	bool brief; /* its caller only answers when it is done, and needs no place among those who compute (gate.h) for it */
 	struct wr_quarantine *objects; /* NULL: no new objects */
 	struct wr_str author;	       /* who asks for it, for events; at most 1024 bytes; may be empty */
 	uint8_t operation[16];	       /* the request's id, for events */

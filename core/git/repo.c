@@ -429,7 +429,7 @@ enum wr_code wr_repo_turn_wait(struct wr_git_repo *repo, struct wr_turn *turn, s
 	if (code == WR_OK && !turn->done)
 		repo->turn_taken = turn->running = true;
 	pthread_mutex_unlock(&repo->mutex);
-	if (rests)
+	if (rests && !(turn->done && turn->change && turn->change->brief))
 		wr_gate_go_on();
 	return code;
 }
