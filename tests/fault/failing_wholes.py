@@ -200,7 +200,7 @@ def adopting(w, *more):
 @test
 def a_fork(t):
     w = World(t, "fork")
-    go_through(w, "a fork", forking(w), share(t, 3))
+    go_through(w, "a fork", forking(w), share(t, 2))
 
 
 @test
@@ -276,4 +276,4 @@ def a_deletion(t):
         if not answered:
             w.account.api.delete(f"/git/v1/repo/{repo_id}").empty()
         return answered
-    go_through(w, "a deletion", act, share(t, 3))
+    go_through(w, "a deletion", act, share(t, 2))

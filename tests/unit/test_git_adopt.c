@@ -176,7 +176,7 @@ static void what_git_made_is_taken(void **state)
 	unsigned linked = 0, copied = 0, left = 0, own = 0;
 
 	history(f, 25);
-	for (unsigned i = 0; i < rounds(24); i++) {
+	for (unsigned i = 0; i < rounds(12); i++) {
 		struct wr_adopted out;
 		uint64_t all;
 		char id[37];
@@ -260,8 +260,10 @@ static void many_refs(void **state)
 	char id[37];
 
 	history(f, 10);
-	sh(f, "git -C src pack-refs --all; c=$(git -C src rev-list --all -1); i=0; while test $i -lt 5000; do "
-	      "d=src/refs/heads/n$((i %% 70))/m$((i %% 7)); mkdir -p $d; echo $c >$d/r$i; i=$((i+1)); done");
+	sh(f, "git -C src pack-refs --all; i=0; while test $i -lt 70; do mkdir -p src/refs/heads/n$i/m$((i %% 7)); "
+	      "i=$((i+1)); done");
+	sh(f, "c=$(git -C src rev-list --all -1); i=0; while test $i -lt 5000; do "
+	      "echo $c >src/refs/heads/n$((i %% 70))/m$((i %% 7))/r$i; i=$((i+1)); done");
 	sh(f, "c=$(git -C src rev-list --all | tail -1); echo $c >src/refs/heads/b0"); /* hides the packed one */
 	sh(f, "echo nothing >src/refs/heads/b1.lock; mkdir src/refs/heads/empty; touch src/refs/.hidden");
 	next_id(id);
@@ -588,7 +590,7 @@ static void damage_is_refused_or_does_no_harm(void **state)
 	   "git -C src repack -q; git -C src pack-refs --all; git -C src branch -f b0 $(git -C src rev-list --all -1)");
 	loose_commits(f);
 	look_at(f, "src");
-	for (unsigned i = 0; i < rounds(60); i++) {
+	for (unsigned i = 0; i < rounds(30); i++) {
 		WR_AUTO_S(wr_buf) files = WR_BUF_INIT(1 << 20);
 		struct wr_adopted out;
 		char id[37], *line;
@@ -671,7 +673,7 @@ static void breaking_off_leaves_nothing(void **state)
 		assert_ok(wr_git_adopt(&out, f->git, id, path, link, &progress, &cancel, &f->err));
 		steps = p.asked;
 		assert_true(steps > 5 && p.told > 3 && p.told < 1000 && p.last);
-		step = 1 + steps / rounds(10);
+		step = 1 + steps / rounds(5);
 		for (unsigned i = 0; i < steps; i += step) {
 			p = (struct patience){.left = i};
 			next_id(id);
@@ -738,7 +740,7 @@ static void what_goes_out_comes_in(void **state)
 	push_all(f, "src");
 	sh_out(f, &text, "git -C src rev-list --branches");
 	oids_of(&commits, &text);
-	for (unsigned i = 0; i < rounds(8); i++) {
+	for (unsigned i = 0; i < rounds(4); i++) {
 		struct wr_adopted out, back;
 		char id[37], branch[64];
 
