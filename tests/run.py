@@ -256,6 +256,9 @@ def chosen_suites(args):
     names = [n for n in names if not os.path.basename(n).startswith("_")]
     if args.suite:
         names = [n for n in names if n in args.suite or n.split("/")[0] in args.suite]
+    elif any(variant in os.path.abspath(args.warren).split(os.sep) for variant in ("asan", "tsan")):
+        # Of clients, documents or times: what they ask of the server others ask, too.
+        names = [n for n in names if not read_flag(n, "RELEASE_ONLY")]
     if args.concurrent:
         names = [n for n in names if read_flag(n, "CONCURRENT")]
     # The longest first, so that nothing long is left alone at the end.

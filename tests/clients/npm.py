@@ -7,6 +7,7 @@ from harness import expect, same, test
 from harness.node import node, packages
 
 COST = 3
+RELEASE_ONLY = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

@@ -13,6 +13,7 @@ from harness.core import slowness, warren
 from harness.node import packages
 
 COST = 3
+RELEASE_ONLY = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 # JGit's jar names no others.
 JARS = ("org.eclipse.jgit.jar", "javaewah.jar", "slf4j-api.jar", "slf4j-nop.jar", "jsch.jar")

@@ -8,6 +8,7 @@ from harness.raw import Objects, Wire
 from harness.workers import logged
 
 COST = 40
+RELEASE_ONLY = True
 HOUR_MS = 3600 * 1000
 
 

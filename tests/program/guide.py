@@ -10,6 +10,7 @@ from harness.node import node, packages
 from harness.server import clean_environment
 
 COST = 2
+RELEASE_ONLY = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 PAGE = os.path.join(HERE, "../../docs/api.md")
 CLIENTS = os.path.join(HERE, "../clients")

@@ -14,6 +14,7 @@ from harness import expect, reference, same, test
 from harness.routes import routes
 
 COST = 1
+RELEASE_ONLY = True
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 METHODS = ("get", "post", "put", "patch", "delete")
 ACCESS = {"NONE": "none", "ANY": "any", "ACCOUNT": "account", "REPO_READ": "read", "REPO_WRITE": "write",
