@@ -3,8 +3,10 @@ key that the schema does not have. harness.api asks for each reply of each test.
 import functools
 import os
 import re
+import sys
 import urllib.parse
 
+sys.path.append("/usr/lib/python3/dist-packages")  # Debian's packages, where python3 is another one
 import jsonschema
 import yaml
 

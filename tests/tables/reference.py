@@ -7,10 +7,8 @@ import json
 import os
 import re
 
-import jsonschema
-import yaml
-
 from harness import expect, reference, same, test
+from harness.reference import jsonschema, yaml
 from harness.routes import routes
 
 COST = 1
