@@ -6,6 +6,7 @@ What such a job makes has, of each ref, a value that this ref had at some time b
 import hashlib
 import json
 import os
+import re
 
 from harness.core import Fail, expect, same, wait_for
 from harness.server import run_warren
@@ -165,6 +166,9 @@ def rows(api):
     return out
 
 
+PROCESS = re.compile(r"[a-z]+-[A-Za-z0-9]{24}\.lock")
+
+
 def strays(server, ids):
     """What is in repos/ and run/ beside the folders of these repositories and what running processes have there."""
     found = []
@@ -176,7 +180,8 @@ def strays(server, ids):
             folders.clear()
         found += names
     for folder, _, names in os.walk(os.path.join(server.data, "run")):
-        found += [name for name in names if "pack" in name or "tmp" in name]
+        # The names of processes' files are random letters, any three of which may stand together.
+        found += [name for name in names if ("pack" in name or "tmp" in name) and not PROCESS.fullmatch(name)]
     return found
 
 
