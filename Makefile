@@ -37,7 +37,7 @@ LD_fuzz := -fsanitize=address,undefined
 CFLAGS := -std=gnu11 $(WARN) $(OPT_$(VARIANT)) $(DEFS) -pthread -MMD -MP -I. -I$(B)/gen -include core/base/banned.h
 LDFLAGS := $(LD_$(VARIANT)) -pthread
 
-SRCS := $(sort $(wildcard core/*/*.c smart-http/*.c sync/*.c server/*.c server/*/*.c))
+SRCS := $(sort $(wildcard core/*/*.c smart-http/*.c sync/*.c triggers/*.c server/*.c server/*/*.c))
 OBJS := $(SRCS:%.c=$(B)/%.o)
 LIB := $(B)/libwarren.a
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))

@@ -9,7 +9,7 @@ bad() { failed=$((failed + 1)); echo "FAIL lint: $*"; }
 flags="-std=gnu11 -Wall -Wextra -D_GNU_SOURCE -I. $(pkg-config --cflags libgit2 libmicrohttpd jansson sqlite3 libcurl)"
 check_header() { gcc $2 -Wno-unused-function -fsyntax-only -x c "$1" 2>/dev/null || echo "$1"; }
 export -f check_header
-broken=$(find core smart-http sync server -name '*.h' | xargs -P "$(nproc)" -I{} bash -c 'check_header "$1" "$2"' _ {} "$flags")
+broken=$(find core smart-http sync triggers server -name '*.h' | xargs -P "$(nproc)" -I{} bash -c 'check_header "$1" "$2"' _ {} "$flags")
 [ -z "$broken" ] && ok || bad "headers that do not compile alone: $broken"
 
 # Floors, from the lowest: a folder may include itself and what stands before it in its row.
@@ -34,12 +34,12 @@ while IFS=: read -r file _ include; do
 	done
 	[[ $target == migrations.inc || $target == reference.inc ]] && allowed=yes
 	[ $allowed = yes ] || wrong+="$file includes $target"$'\n'
-done < <(grep -rn '^#include "' core smart-http sync server --include='*.[ch]')
+done < <(grep -rn '^#include "' core smart-http sync triggers server --include='*.[ch]')
 [ -z "$wrong" ] && ok || bad "includes that go up:"$'\n'"$wrong"
 
 library() { # header pattern, folders that may use it
 	local found
-	found=$(grep -rlE "#include <$1>" core smart-http sync server --include='*.[ch]' | grep -vE "^($2)/")
+	found=$(grep -rlE "#include <$1>" core smart-http sync triggers server --include='*.[ch]' | grep -vE "^($2)/")
 	[ -z "$found" ] && ok || bad "$1 outside $2: $found"
 }
 library 'microhttpd\.h' server/http
