@@ -102,6 +102,7 @@ struct wr_claim {
 	char trigger_id[WR_UUID_LEN + 1];
 	char endpoint[WR_TRIGGER_ENDPOINT_MAX + 1]; /* the trigger's, as it is now */
 	char host[256];
+	int64_t resumed_ms; /* when the trigger was resumed last; 0: never */
 };
 
 /* How an attempt ended. */
@@ -120,8 +121,9 @@ struct wr_claiming {
 	int64_t now_ms;
 	size_t max; /* claims, at most */
 	/*
-	 * How many more this account, and this host of this account, may have under way; 0: none for now. Asked on the
-	 * database's writer while the caller waits.
+	 * How many more this account, and this host of this account, may have under way; 0: none for now. What this call has
+	 * claimed already is not known to them: the call counts that itself. Asked on the database's writer while the caller
+	 * waits.
 	 */
 	size_t (*account_room)(void *arg, const char *account_id);
 	size_t (*host_room)(void *arg, const char *account_id, const char *host);
