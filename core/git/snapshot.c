@@ -219,6 +219,11 @@ enum wr_code wr_snapshot_apply(struct wr_snapshot *snap, const struct wr_record_
 	return WR_OK;
 }
 
+uint64_t wr_snapshot_seq(const struct wr_snapshot *snap)
+{
+	return snap->seq;
+}
+
 /* ---- refs ---- */
 
 bool wr_snapshot_find_ref(struct wr_ref *out, const struct wr_snapshot *snap, struct wr_str name)

@@ -29,6 +29,9 @@ WR_MUST_CHECK enum wr_code wr_snapshot_take(struct wr_snapshot **out, struct wr_
 void wr_snapshot_unref(struct wr_snapshot *snap);
 WR_DEFINE_AUTO_AS(wr_snapshot, struct wr_snapshot, wr_snapshot_unref);
 
+/* The sequence of the last record in it (events.h); 0: there was none. */
+uint64_t wr_snapshot_seq(const struct wr_snapshot *snap);
+
 /* All refs, in byte order of their names. */
 const struct wr_ref *wr_snapshot_refs(const struct wr_snapshot *snap, size_t *n);
 /* One ref by its full name; false when there is none. Without a list of all refs, so that it is cheap in any repository. */

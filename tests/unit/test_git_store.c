@@ -63,12 +63,17 @@ static void nothing_before_the_first_push(void **state)
 	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
 	wr_snapshot_refs(snap, &n);
 	assert_int_equal(n, 0);
+	assert_int_equal(wr_snapshot_seq(snap), 0);
 	assert_false(wr_snapshot_has(snap, &oid));
 	assert_int_equal(wr_snapshot_read(&obj, snap, &oid, &f->err), WR_E_NOT_THERE);
 	sh(f, "test -z \"$(ls data/repos)\"");
 	/* A snapshot is of its instant: what is pushed later is not in it. */
 	append_commit(f, &oid, "refs/heads/main", "one");
 	assert_false(wr_snapshot_has(snap, &oid));
+	assert_int_equal(wr_snapshot_seq(snap), 0);
+	wr_snapshot_unref(snap);
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	assert_int_equal(wr_snapshot_seq(snap), 1);
 	assert_ref(f, "refs/heads/main", &oid);
 	assert_string_equal(wr_git_repo_id(f->repo), REPO_ID);
 }
