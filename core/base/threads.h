@@ -25,6 +25,8 @@
  * | makers (wr-making)          | as needed, at most     | other servers, by deadlines; disk, SQLite's writer, the   |
  * |                             | [sources] threads,     | new repository's turn; never a request                    |
  * |                             | niced                  |                                                           |
+ * | webhooks (wr-webhooks)      | 1                      | endpoints, all at once, by deadlines; SQLite's writer     |
+ * | judge (wr-judge)            | 1, niced               | disk, CPU within bounds, SQLite's writer                  |
  * | alive (wr-alive)            | 1 beside a large push  | the clock; room in the reply                              |
  * | control (wr-control)        | 1                      | its socket, by deadlines; SQLite's writer                 |
  * | commands (wr-command)       | at most 8              | disk, a repository's turn; its client, by deadlines       |

@@ -1,0 +1,178 @@
+/* The thread that looks at what has to be looked at before it is sent, and cleans up. */
+#include "core/auth/repos.h"
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/base/suspects.h"
+#include "triggers/sender_internal.h"
+
+#define RECOVER_MS 3000	   /* between two looks for rows of processes that are gone */
+#define SWEEP_MS 60000	   /* between two sweeps that nobody asked for, */
+#define SWEEP_SOON_MS 250  /* and after something happened */
+#define PATIENCE_MS 60000  /* that a repository may be out of reach before its update is simply wanted */
+#define RETRY_MS 1000
+
+struct care {
+	struct wr_sender *s;
+	char account[WR_UUID_LEN + 1]; /* whose turn it was */
+	int64_t recover_at, sweep_at;  /* monotonic */
+	bool soon;		       /* a sweep was asked for */
+};
+
+static bool is_over(void *arg)
+{
+	const struct wr_sender *s = arg;
+
+	return atomic_load(&s->retired);
+}
+
+/* A fault of the store must not cost somebody his build, nor hold up what comes after. */
+static enum wr_code wanted_after_all(bool *wanted, struct wr_hook *hook, const struct wr_error *err)
+{
+	if (err->code == WR_E_UNAVAILABLE && wr_now_ms() - hook->created_ms < PATIENCE_MS)
+		return err->code;
+	wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, err);
+	snprintf(hook->note, sizeof hook->note, "The repository could not be read, so it is not known which paths changed.");
+	*wanted = true;
+	return WR_OK;
+}
+
+static enum wr_code look(bool *wanted, struct wr_hook *hook, json_t *globs, struct wr_sender *s, struct wr_error *err)
+{
+	const struct wr_cancel cancel = {is_over, s};
+	char branch[WR_BRANCH_NAME_MAX + 1];
+	struct wr_suspect_mark mark;
+	enum wr_code code = wr_repo_default_branch(branch, sizeof branch, s->cfg.db, hook->repo_id, err);
+
+	/* Deleted meanwhile. */
+	if (code == WR_E_NOT_THERE || code == WR_E_REPO_NOT_FOUND) {
+		*wanted = false;
+		return WR_OK;
+	}
+	if (code != WR_OK)
+		return code;
+	wr_suspect_begin(&mark, hook->repo_id);
+	code = wr_judge(wanted, hook, globs, s->cfg.git, branch, &s->cfg.bounds, &cancel, err);
+	wr_suspect_end(&mark);
+	if (code == WR_OK || code == WR_E_CANCELLED)
+		return code;
+	return wanted_after_all(wanted, hook, err);
+}
+
+/* WR_E_NOT_THERE: there is nothing to be judged. */
+static enum wr_code judge_next(struct care *c, struct wr_error *err)
+{
+	struct wr_hook hook = {0};
+	json_t *globs = NULL;
+	bool wanted = true;
+	enum wr_code code = wr_delivery_next_new(&hook, &globs, c->s->cfg.db, c->account, err);
+
+	if (code == WR_E_NOT_THERE && c->account[0]) {
+		c->account[0] = '\0';
+		return judge_next(c, err);
+	}
+	if (code != WR_OK)
+		return code;
+	memcpy(c->account, hook.account_id, sizeof c->account);
+	code = look(&wanted, &hook, globs, c->s, err);
+	if (code == WR_OK)
+		code = wr_delivery_judged(c->s->cfg.db, &hook, wanted, err);
+	json_decref(globs);
+	wr_hook_fini(&hook);
+	return code;
+}
+
+/* True: at least one was, so somebody may have something to send. */
+static bool judge_all(struct care *c, bool *again)
+{
+	bool any = false;
+
+	while (!atomic_load(&c->s->retired)) {
+		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+		enum wr_code code = judge_next(c, &err);
+
+		if (code == WR_OK) {
+			any = true;
+			atomic_store(&c->s->poked, true);
+			wr_posts_wake(c->s->posts);
+			continue;
+		}
+		*again = code != WR_E_NOT_THERE;
+		if (*again && code != WR_E_CANCELLED)
+			wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+		return any;
+	}
+	return any;
+}
+
+static void sweep(struct care *c, bool *more)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	const struct wr_sender_config *cfg = &c->s->cfg;
+	enum wr_code code = wr_deliveries_sweep(more, cfg->db, wr_now_ms() - cfg->keep_ms, cfg->keep_max, &err);
+
+	if (code != WR_OK) {
+		*more = false;
+		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+	}
+	atomic_store(&c->s->poked, true);
+	wr_posts_wake(c->s->posts);
+}
+
+static void recover(struct care *c)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+
+	if (wr_deliveries_recover(c->s->cfg.db, c->s->cfg.run, c->s->cfg.lease, &err) != WR_OK)
+		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+	atomic_store(&c->s->poked, true);
+	wr_posts_wake(c->s->posts);
+}
+
+/* Waits until something is to be done; false: it is over. */
+static bool sleep_until(struct care *c, int64_t at)
+{
+	struct wr_sender *s = c->s;
+	bool over;
+
+	pthread_mutex_lock(&s->lock);
+	while (!s->work && !s->end && wr_mono_ms() < at) {
+		struct timespec until = {at / 1000, at % 1000 * 1000000};
+
+		pthread_cond_timedwait(&s->wake, &s->lock, &until);
+	}
+	c->soon |= s->work;
+	s->work = false;
+	over = s->end;
+	pthread_mutex_unlock(&s->lock);
+	return !over;
+}
+
+void wr_sender_care(void *sender)
+{
+	struct care c = {.s = sender};
+	bool again = false;
+
+	for (;;) {
+		int64_t now = wr_mono_ms(), at;
+		bool more = false;
+
+		again = false;
+		judge_all(&c, &again);
+		if (now >= c.recover_at) {
+			recover(&c);
+			c.recover_at = now + RECOVER_MS;
+		}
+		if (now >= c.sweep_at) {
+			c.soon = false;
+			sweep(&c, &more);
+			c.sweep_at = more ? now : now + SWEEP_MS;
+		}
+		if (c.soon && c.sweep_at > now + SWEEP_SOON_MS)
+			c.sweep_at = now + SWEEP_SOON_MS;
+		at = c.sweep_at < c.recover_at ? c.sweep_at : c.recover_at;
+		if (again && at > now + RETRY_MS)
+			at = now + RETRY_MS;
+		if (!sleep_until(&c, at))
+			return;
+	}
+}

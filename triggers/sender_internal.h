@@ -1,0 +1,53 @@
+/*
+ * triggers/sender_internal.h: what sender.c (the thread that sends), attempt.c (one attempt, and what follows from its end)
+ * and care.c (the thread that judges and cleans up) share.
+ */
+#ifndef WR_SENDER_INTERNAL_H
+#define WR_SENDER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "triggers/sender.h"
+
+/* One delivery that this process has claimed. */
+struct wr_flight {
+	enum { WR_FLIGHT_FREE, WR_FLIGHT_UP, WR_FLIGHT_ENDED /* its outcome is still to be written */ } state;
+	struct wr_claim claim;
+	struct wr_post_end end;
+	bool cut_off; /* by us: as if it had never begun */
+};
+
+struct wr_sender {
+	struct wr_sender_config cfg;
+	struct wr_posts *posts; /* wr-webhooks alone, but for waking it */
+	/* wr-webhooks alone; pointers, since a flight is large and few are up at most times. */
+	struct wr_flight **flights;
+	size_t room, up, ended;
+	pthread_t sending, caring;
+	bool has_sending, has_caring;
+	atomic_bool poked;    /* there may be something to claim */
+	atomic_bool retired;  /* nothing new is begun */
+	atomic_bool stopping; /* nothing is waited for beyond stop_at */
+	_Atomic int64_t stop_at; /* monotonic */
+	/* What wakes wr-judge. */
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool work, end;
+};
+
+/* ---- attempt.c ---- */
+
+/* Begins to send what flight->claim says; where that fails the flight has ended with a reason. */
+void wr_attempt_begin(struct wr_sender *s, struct wr_flight *flight);
+/* What follows from its end. Borrows from the flight. */
+void wr_attempt_outcome(struct wr_outcome *out, const struct wr_sender *s, const struct wr_flight *flight, int64_t now_ms);
+/* The pause before the next attempt, after so many have failed: with jitter, and as long as the endpoint asks. */
+int64_t wr_attempt_pause(unsigned failed, int64_t retry_ms, int64_t retry_after_s);
+
+/* ---- care.c ---- */
+
+/* The thread "wr-judge". */
+void wr_sender_care(void *sender);
+
+#endif
