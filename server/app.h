@@ -23,6 +23,8 @@ struct wr_app {
 	struct wr_reaper *reaper; /* removes the folders of deleted repositories: server/reaper.h */
 	struct wr_jobs *jobs;	  /* work that outlasts a request: core/store/jobs.h, server/jobs_repo.h */
 	struct wr_makers *makers; /* repositories that are filled from elsewhere: server/making.h */
+	struct wr_signing *signing; /* the keys of webhooks: triggers/signing.h */
+	struct wr_sender *sender;   /* sends them: triggers/sender.h; NULL without one */
 	const char *url;	  /* where the server listens: "http://HOST:PORT"; NULL without one */
 	pid_t supervisor;	  /* the parent process; 0 without a server */
 };
