@@ -17,6 +17,7 @@
 #define WR_TRIGGERS_MAX 100	     /* of one repository */
 #define WR_TRIGGER_PATTERNS_MAX 100  /* of one filter, each of up to WR_GLOB_MAX bytes */
 #define WR_TRIGGER_ENDPOINT_MAX 2048 /* bytes of a URL */
+#define WR_TRIGGER_HOST_MAX 255	     /* bytes of its host */
 
 enum wr_trigger_payload { WR_PAYLOAD_UNSET, WR_PAYLOAD_BASIC, WR_PAYLOAD_EXTENDED };
 
@@ -38,6 +39,8 @@ WR_DEFINE_AUTO_S(wr_trigger);
  */
 WR_MUST_CHECK enum wr_code wr_trigger_check_filter(json_t **out, const char *field, json_t *value, struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_trigger_check_endpoint(struct wr_str url, bool private_networks, struct wr_error *err);
+/* The host of such a URL, as the endpoints of an account take turns by it. */
+WR_MUST_CHECK enum wr_code wr_trigger_host(char out[WR_TRIGGER_HOST_MAX + 1], struct wr_str url, struct wr_error *err);
 
 /*
  * Adds it; fills in seq, id and created_ms. Only what is acknowledged from now on counts, so the repository is looked at
@@ -53,10 +56,12 @@ WR_MUST_CHECK enum wr_code wr_trigger_list(struct wr_db *db, const struct wr_rep
 							      struct wr_error *err),
 					   void *arg, struct wr_error *err);
 /*
- * Writes branches, globs, endpoint and payload as the trigger has them now. What waits goes to the new endpoint, with the
- * body that it always had; filters count for what comes.
+ * Writes these fields as the trigger has them now, and no others, since somebody else may be writing those. What waits goes
+ * to the new endpoint, with the body that it always had; filters count for what comes.
  */
-WR_MUST_CHECK enum wr_code wr_trigger_change(struct wr_db *db, const struct wr_trigger *trigger, struct wr_error *err);
+enum { WR_TRIGGER_BRANCHES = 1, WR_TRIGGER_GLOBS = 2, WR_TRIGGER_ENDPOINT = 4, WR_TRIGGER_PAYLOAD = 8 };
+WR_MUST_CHECK enum wr_code wr_trigger_change(struct wr_db *db, const struct wr_trigger *trigger, unsigned fields,
+					     struct wr_error *err);
 /*
  * While it is paused nothing is sent, and what happens waits, for as long as history is kept; resumed, it is sent in order.
  * A sender has to be poked then. *changed false: it was so already.
@@ -67,10 +72,9 @@ WR_MUST_CHECK enum wr_code wr_trigger_pause(bool *changed, struct wr_db *db, con
 WR_MUST_CHECK enum wr_code wr_trigger_delete(struct wr_db *db, const struct wr_repo *repo, struct wr_str id,
 					     struct wr_error *err);
 
-/* Inside a transaction: all of a repository, or of an account, that is deleted. */
-WR_MUST_CHECK enum wr_code wr_triggers_bury_repo(struct wr_tx *tx, const char *repo_id, struct wr_error *err);
-WR_MUST_CHECK enum wr_code wr_triggers_bury_account(struct wr_tx *tx, const char *account_id, struct wr_error *err);
-/* The repository has another default branch: its tip is not known until it moves. */
-WR_MUST_CHECK enum wr_code wr_triggers_forget_head(struct wr_tx *tx, const char *repo_id, struct wr_error *err);
+/*
+ * Triggers go with their repository or account, in the transactions of core/auth that delete these; and where a repository
+ * gets another default branch, that branch's tip is not known here until it moves.
+ */
 
 #endif

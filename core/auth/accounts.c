@@ -189,6 +189,7 @@ static enum wr_code bury(struct wr_tx *tx, void *arg, struct wr_error *err)
 	if ((code = wr_tx_run(tx, SQL_ACCOUNT_BURY_KEYS, err, NULL, "s", id)) != WR_OK ||
 	    (code = wr_tx_run(tx, SQL_ACCOUNT_BURY_IDENTITIES, err, NULL, "s", id)) != WR_OK ||
 	    (code = wr_tx_run(tx, SQL_ACCOUNT_BURY_REPOS, err, NULL, "s", id)) != WR_OK ||
+	    (code = wr_tx_run(tx, SQL_ACCOUNT_BURY_TRIGGERS, err, NULL, "si", id, wr_now_ms())) != WR_OK ||
 	    (code = wr_tx_run(tx, SQL_ACCOUNT_BURY_QUEUED_JOBS, err, NULL, "si", id, wr_now_ms())) != WR_OK ||
 	    (code = wr_tx_run(tx, SQL_ACCOUNT_BURY_JOBS, err, NULL, "s", id)) != WR_OK)
 		return code;

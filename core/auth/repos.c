@@ -222,7 +222,10 @@ static enum wr_code delete(struct wr_tx *tx, void *arg, struct wr_error *err)
 		return code;
 	if (changed == 0)
 		return not_found(t->repo_id, err);
-	return wr_tx_run(tx, SQL_REPO_DELETE_GRANTS, err, NULL, "ss", t->account_id, t->repo_id);
+	code = wr_tx_run(tx, SQL_REPO_DELETE_GRANTS, err, NULL, "ss", t->account_id, t->repo_id);
+	if (code != WR_OK)
+		return code;
+	return wr_tx_run(tx, SQL_REPO_BURY_TRIGGERS, err, NULL, "ssi", t->account_id, t->repo_id, wr_now_ms());
 }
 
 enum wr_code wr_repo_delete(struct wr_db *db, const char *account_id, const char *repo_id, struct wr_error *err)
