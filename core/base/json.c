@@ -1,7 +1,8 @@
 #include "core/base/json.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
+
+#include "core/base/base64.h"
 
 static void comma(struct wr_buf *b)
 {
@@ -112,14 +113,9 @@ void wr_json_member(struct wr_buf *b, const char *key, struct wr_str text)
 
 void wr_json_base64(struct wr_buf *b, const char *key, struct wr_str bytes)
 {
-	char *p;
-
 	wr_json_key(b, key);
 	wr_buf_addc(b, '"');
-	p = bytes.len < INT32_MAX ? wr_buf_room(b, 4 * (bytes.len / 3 + 1)) : NULL;
-	if (p)
-		b->len += (size_t)EVP_EncodeBlock((unsigned char *)p, (const unsigned char *)bytes.ptr, (int)bytes.len);
-	b->failed |= !p;
+	wr_base64_add(b, bytes);
 	wr_buf_addc(b, '"');
 }
 

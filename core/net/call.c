@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "core/base/buf.h"
+#include "core/base/base64.h"
 #include "core/base/clock.h"
 #include "core/net/address.h"
 
@@ -142,23 +142,13 @@ static bool add_header(struct wr_net_call *c, const char *header)
  */
 static bool add_credential(struct wr_net_call *c, const char *user, const char *password)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	WR_AUTO_S(wr_buf) plain = WR_BUF_INIT(SECRET_MAX);
 	WR_AUTO_S(wr_buf) header = WR_BUF_INIT(2 * SECRET_MAX);
 	bool ok;
 
 	wr_buf_printf(&plain, "%s:%s", user, password);
 	wr_buf_addz(&header, "Authorization: Basic ");
-	for (size_t i = 0; i < plain.len; i += 3) {
-		size_t n = plain.len - i < 3 ? plain.len - i : 3;
-		const unsigned char *p = (const unsigned char *)plain.ptr + i;
-		unsigned v = (unsigned)p[0] << 16 | (n > 1 ? (unsigned)p[1] << 8 : 0) | (n > 2 ? p[2] : 0);
-
-		wr_buf_addc(&header, digits[v >> 18]);
-		wr_buf_addc(&header, digits[v >> 12 & 63]);
-		wr_buf_addc(&header, n > 1 ? digits[v >> 6 & 63] : '=');
-		wr_buf_addc(&header, n > 2 ? digits[v & 63] : '=');
-	}
+	wr_base64_add(&header, wr_buf_str(&plain));
 	ok = wr_buf_ok(&plain) && wr_buf_ok(&header) && add_header(c, header.ptr);
 	if (plain.ptr)
 		explicit_bzero(plain.ptr, plain.len);

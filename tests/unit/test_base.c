@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "core/base/base64.h"
 #include "core/base/buf.h"
 #include "core/base/clock.h"
 #include "core/base/error.h"
@@ -174,12 +175,56 @@ static void json_as_text(void **state)
 	assert_false(wr_buf_ok(&small));
 }
 
+/* RFC 4648 section 10, and the two characters in which its alphabets differ. */
+static void base64(void **state)
+{
+	static const struct {
+		struct wr_str bytes;
+		const char *text, *url;
+	} rows[] = {
+		{WR_S(""), "", ""},
+		{WR_S("f"), "Zg==", "Zg"},
+		{WR_S("fo"), "Zm8=", "Zm8"},
+		{WR_S("foo"), "Zm9v", "Zm9v"},
+		{WR_S("foob"), "Zm9vYg==", "Zm9vYg"},
+		{WR_S("fooba"), "Zm9vYmE=", "Zm9vYmE"},
+		{WR_S("foobar"), "Zm9vYmFy", "Zm9vYmFy"},
+		{WR_S("\xfb\xff\0"), "+/8A", "-_8A"},
+	};
+	static const char *const wrong[] = {"Zg=", "Z", "Zh", "Z=", "Z+", "Z/", "Zgg", "Z\n", ""};
+	char back[8];
+
+	(void)state;
+	for (size_t i = 0; i < WR_ARRAY_LEN(rows); i++) {
+		WR_AUTO_S(wr_buf) b = WR_BUF_INIT(64);
+
+		wr_buf_addz(&b, ".");
+		wr_base64_add(&b, rows[i].bytes);
+		wr_buf_addz(&b, ".");
+		wr_base64url_add(&b, rows[i].bytes);
+		assert_true(wr_buf_ok(&b));
+		assert_int_equal(b.ptr[0], '.');
+		assert_memory_equal(b.ptr + 1, rows[i].text, strlen(rows[i].text));
+		assert_string_equal(b.ptr + 2 + strlen(rows[i].text), rows[i].url);
+		memset(back, '#', sizeof back);
+		assert_true(wr_base64url_read(back, rows[i].bytes.len, wr_str(rows[i].url)));
+		assert_true(wr_str_eq(wr_str_n(back, rows[i].bytes.len), rows[i].bytes));
+		assert_int_equal(back[rows[i].bytes.len], '#');
+		assert_false(wr_base64url_read(back, rows[i].bytes.len + 1, wr_str(rows[i].url)));
+	}
+	for (size_t i = 0; i < WR_ARRAY_LEN(wrong); i++)
+		assert_false(wr_base64url_read(back, 1, wr_str(wrong[i])));
+	WR_AUTO_S(wr_buf) small = WR_BUF_INIT(7);
+	wr_base64url_add(&small, WR_S("foobar"));
+	assert_false(wr_buf_ok(&small));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers), cmocka_unit_test(utf8),  cmocka_unit_test(buffer_stops_at_its_maximum),
 		cmocka_unit_test(ids),	   cmocka_unit_test(times), cmocka_unit_test(errors),
-		cmocka_unit_test(json_as_text),
+		cmocka_unit_test(json_as_text), cmocka_unit_test(base64),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
