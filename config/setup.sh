@@ -7,7 +7,7 @@ set -euo pipefail
 run="gcc:gcc libc6-dev make:make pkg-config:pkg-config libgit2-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev
 	libssl-dev zlib1g-dev libdeflate-dev libxxhash-dev libarchive-dev libcurl4-openssl-dev git:git curl:curl
 	python3 python3-yaml"
-test="$run libcmocka-dev python3-dulwich python3-jsonschema node:nodejs npm:npm openssl:openssl zip:zip procps"
+test="$run libcmocka-dev python3-dulwich python3-jsonschema python3-jwt python3-cryptography node:nodejs npm:npm openssl:openssl zip:zip procps"
 ci="$test clang:clang libclang-rt-14-dev"
 browsers="$test chromium:chromium javac:default-jdk-headless libjgit-java"
 bench="$run nginx:nginx-light fcgiwrap:fcgiwrap"
