@@ -8,7 +8,8 @@
  * Ownership: wr_signing_open() gives *out for wr_signing_free().
  * Threads:   any.
  * Blocks on: disk, when the file has changed; a lock on the file while it is changed.
- * Errors:    WR_E_INTERNAL (the file does not parse, or others may read it: it says what to do), WR_E_STORAGE_FULL.
+ * Errors:    WR_E_INTERNAL (the file does not parse, or others may read it: it says what to do), WR_E_STORAGE_FULL,
+ *            WR_E_UNAVAILABLE (the lock; memory).
  */
 #ifndef WR_SIGNING_H
 #define WR_SIGNING_H
@@ -24,6 +25,9 @@ struct wr_signing;
 struct wr_signing_times {
 	int64_t life_ms;    /* of a signature */
 	int64_t overlap_ms; /* before a new key signs, and that an old one is shown beyond the life of its signatures */
+	/* NULL, or the clock (milliseconds since 1970), for tests. */
+	int64_t (*now_ms)(void *arg);
+	void *now_arg;
 };
 
 /* Makes the file, with one key that signs at once, where there is none. data: the data folder. */
@@ -32,7 +36,10 @@ WR_MUST_CHECK enum wr_code wr_signing_open(struct wr_signing **out, const char *
 void wr_signing_free(struct wr_signing *signing);
 WR_DEFINE_AUTO(wr_signing);
 
-/* A new key; one that waits for its time already stays the next. *out: {"keyId","signsFrom"}, a new reference. */
+/*
+ * A new key; one that waits for its time already stays the next. *out: {"keyId","signsFrom"}, a new reference.
+ * WR_E_INVALID_REQUEST where there are too many.
+ */
 WR_MUST_CHECK enum wr_code wr_signing_rotate(json_t **out, struct wr_signing *signing, struct wr_error *err);
 
 /* The key set (RFC 7517): a new reference. The key that signs comes first. */
