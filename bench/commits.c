@@ -112,7 +112,7 @@ static enum wr_code change(void *arg, struct wr_snapshot *tips, struct wr_change
 void bench_commit(struct bench_writer *w)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
-	struct wr_change c = {.fn = change, .arg = w, .author = WR_S("bench")};
+	struct wr_change c = {.fn = change, .arg = w, .asker.author = WR_S("bench")};
 	double began = bench_seconds(CLOCK_MONOTONIC), took;
 
 	if (wr_git_append(w->repo, &c, &err) != WR_OK || w->update.result != WR_OK)

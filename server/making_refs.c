@@ -182,6 +182,8 @@ enum wr_code wr_making_append(struct wr_making *m, struct wr_quarantine *q, cons
 {
 	WR_AUTO_MEM struct wr_ref_update *updates = calloc(refs->count + 1, sizeof *updates);
 	struct wr_change change = {.updates = updates, .count = refs->count, .atomic = true, .objects = q};
+	struct wr_caller caller = {.kind = WR_BY_KEY};
+	char author[WR_CALLER_NAME];
 	enum wr_code code;
 
 	if (!updates)
@@ -190,7 +192,10 @@ enum wr_code wr_making_append(struct wr_making *m, struct wr_quarantine *q, cons
 		updates[i].name = refs->v[i].name;
 		updates[i].new = refs->v[i].oid;
 	}
-	wr_random_bytes(change.operation, sizeof change.operation);
+	snprintf(caller.account_id, sizeof caller.account_id, "%s", m->account_id);
+	wr_caller_name(author, &caller);
+	change.asker.author = wr_str(author);
+	wr_random_bytes(change.asker.operation, sizeof change.asker.operation);
 	wr_making_stage(m, "storing");
 	if ((code = wr_git_append(m->repo, &change, err)) != WR_OK)
 		return code;

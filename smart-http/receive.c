@@ -250,6 +250,8 @@ static enum wr_code updates_apply(struct push *p, struct wr_quarantine *objects,
 
 	if (n == 0)
 		return WR_OK;
+	if (p->permit)
+		change.asker = p->permit->asker;
 	change.updates = p->updates = calloc(n, sizeof(*p->updates));
 	if (!p->updates)
 		return wr_fail_nomem(err);

@@ -50,6 +50,7 @@ struct wr_receive_result {
 struct wr_receive_permit {
 	enum wr_code (*fn)(void *arg, struct wr_error *err);
 	void *arg;
+	struct wr_asker asker; /* the pusher, for the journal */
 };
 
 /*

@@ -1,6 +1,7 @@
 #include "core/auth/access.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 
 #include "core/auth/lately.h"
 #include "core/auth/repos.h"
@@ -265,4 +266,18 @@ enum wr_code wr_access_again(struct wr_db *db, const struct wr_caller *caller, c
 	if (found.level < needed)
 		return wr_fail(err, WR_E_REPO_ACCESS_DENIED, "%s", wr_code_text(WR_E_REPO_ACCESS_DENIED));
 	return WR_OK;
+}
+
+void wr_caller_name(char out[WR_CALLER_NAME], const struct wr_caller *caller)
+{
+	switch (caller->kind) {
+	case WR_BY_KEY:
+		snprintf(out, WR_CALLER_NAME, "account:%s", caller->account_id);
+		break;
+	case WR_BY_TOKEN:
+		snprintf(out, WR_CALLER_NAME, "identity:%s", caller->identity_id);
+		break;
+	default:
+		out[0] = '\0';
+	}
 }

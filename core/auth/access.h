@@ -47,6 +47,10 @@ struct wr_caller {
 WR_MUST_CHECK enum wr_code wr_access_caller(struct wr_caller *out, struct wr_db *db, const struct wr_credential *cred,
 					    struct wr_error *err);
 
+/* What journals and events know a caller by: "account:ID" for a key, "identity:ID" for a token, "" for nobody. */
+#define WR_CALLER_NAME (sizeof "identity:" + WR_UUID_LEN)
+void wr_caller_name(char out[WR_CALLER_NAME], const struct wr_caller *caller);
+
 struct wr_repo {
 	char id[WR_UUID_LEN + 1];
 	char account_id[WR_UUID_LEN + 1];

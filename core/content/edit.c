@@ -212,7 +212,7 @@ static enum wr_code make(void *arg, struct wr_snapshot *tips, struct wr_change *
 
 static enum wr_code append(struct making *m, struct wr_git_repo *repo, struct wr_error *err)
 {
-	struct wr_change change = {.fn = make, .arg = m, .brief = true};
+	struct wr_change change = {.asker = m->edit->asker, .fn = make, .arg = m, .brief = true};
 	enum wr_code code = wr_git_append(repo, &change, err);
 
 	if (code == WR_OK && m->update.result != WR_OK)

@@ -273,7 +273,7 @@ static enum wr_code apply(struct round *r, struct wr_change *change, struct wr_e
 	WR_AUTO_S(wr_judge) j = {.now = r->snap, .updates = change->updates, .count = change->count};
 	WR_AUTO(wr_snapshot) *with = NULL;
 	struct wr_incoming in = {.dir = -1};
-	DRAFT d = {.record = {.time_ms = wr_now_ms(), .author = change->author}};
+	DRAFT d = {.record = {.time_ms = wr_now_ms(), .author = change->asker.author}};
 	enum wr_code code;
 
 	if (change->objects && (code = wr_quarantine_seal(&in, change->objects, err)) != WR_OK)
@@ -292,7 +292,7 @@ static enum wr_code apply(struct round *r, struct wr_change *change, struct wr_e
 		return code;
 	if (d.record.author.len > MAX_AUTHOR)
 		d.record.author.len = MAX_AUTHOR;
-	memcpy(d.record.operation, change->operation, sizeof d.record.operation);
+	memcpy(d.record.operation, change->asker.operation, sizeof d.record.operation);
 	if ((code = ready(r, &in, err)) != WR_OK || (code = draft_objects(&d, &in, r->snap, err)) != WR_OK)
 		return code;
 	return put_record(r, &d, &in, err);

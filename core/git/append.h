@@ -111,6 +111,12 @@ struct wr_ref_update {
 	struct wr_oid before; /* what the ref was; zero: absent */
 };
 
+/* Who asks for a change, and by which request: journals and events say so. */
+struct wr_asker {
+	struct wr_str author;  /* borrowed; at most 1024 bytes; may be empty */
+	uint8_t operation[16]; /* the request's id */
+};
+
 struct wr_change {
 	struct wr_ref_update *updates;
 	size_t count;
@@ -122,8 +128,7 @@ struct wr_change {
 	bool keep;
 	bool brief; /* its caller only answers when it is done, and needs no place among those who compute (gate.h) for it */
 	struct wr_quarantine *objects; /* NULL: no new objects */
-	struct wr_str author;	       /* who asks for it, for events; at most 1024 bytes; may be empty */
-	uint8_t operation[16];	       /* the request's id, for events */
+	struct wr_asker asker;
 	/*
 	 * NULL, or called when the turn comes, with the repository as it then is; fills updates, count and objects
 	 * (which stay the caller's). An error from it ends the append, which has then changed nothing. It may run on

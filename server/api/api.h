@@ -7,6 +7,7 @@
 
 #include "core/auth/identities.h"
 #include "core/base/buf.h"
+#include "core/git/append.h"
 #include "server/app.h"
 #include "server/http/request.h"
 
@@ -21,6 +22,9 @@ json_t *wr_time_json(int64_t ms);
 const char *wr_visibility_text(bool public_);
 /* "read" or "write"; NULL for none. */
 const char *wr_level_text(enum wr_level level);
+
+/* Who asks for a change of a repository; name is where the author's stands, for as long as this is used. */
+struct wr_asker wr_api_asker(char name[WR_CALLER_NAME], const struct wr_request *req);
 
 /* The field defaultBranch of a request. */
 WR_MUST_CHECK enum wr_code wr_api_check_default_branch(struct wr_str branch, struct wr_error *err);

@@ -161,7 +161,8 @@ enum wr_code wr_api_commit_create(struct wr_app *app, struct wr_request *req, st
 	WR_AUTO(wr_git_repo) *git = NULL;
 	const struct wr_repo *repo = wr_request_repo(req);
 	struct create_body body = {.files = NULL};
-	struct wr_edit edit = {.trees = app->trees};
+	char asker[WR_CALLER_NAME];
+	struct wr_edit edit = {.trees = app->trees, .asker = wr_api_asker(asker, req)};
 	struct wr_oid expected, oid;
 	enum wr_code code =
 		wr_fields_read(&body, create_fields, WR_ARRAY_LEN(create_fields), wr_request_json(req), err);

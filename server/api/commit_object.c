@@ -88,10 +88,10 @@ static enum wr_code find_parents(struct wr_oids *out, struct wr_view *v, json_t 
 }
 
 static enum wr_code store(struct wr_oid *out, struct wr_git_repo *git, struct wr_str bytes, bool with_empty_tree,
-			  struct wr_error *err)
+			  const struct wr_asker *asker, struct wr_error *err)
 {
 	WR_AUTO(wr_quarantine) *q = NULL;
-	struct wr_change change = {.keep = true};
+	struct wr_change change = {.keep = true, .asker = *asker};
 	struct wr_oid tree;
 	enum wr_code code = wr_quarantine_new(&q, git, err);
 
@@ -110,6 +110,8 @@ enum wr_code wr_api_commit_object_create(struct wr_app *app, struct wr_request *
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	WR_AUTO(wr_git_repo) *git = NULL;
 	const struct wr_repo *repo = wr_request_repo(req);
+	char name[WR_CALLER_NAME];
+	const struct wr_asker asker = wr_api_asker(name, req);
 	struct body body = {.parents = NULL};
 	struct wr_person author, committer;
 	struct wr_oid tree, oid;
@@ -128,7 +130,7 @@ enum wr_code wr_api_commit_object_create(struct wr_app *app, struct wr_request *
 	/* The body may have taken long to arrive. */
 	if ((code = wr_access_again(app->db, wr_request_caller(req), repo->id, false, WR_LEVEL_WRITE, err)) != WR_OK ||
 	    (code = wr_git_repo_open(&git, app->git, repo->id, err)) != WR_OK ||
-	    (code = store(&oid, git, wr_buf_str(&commit), empty, err)) != WR_OK)
+	    (code = store(&oid, git, wr_buf_str(&commit), empty, &asker, err)) != WR_OK)
 		return code;
 	return wr_reply_commit(req, &oid, wr_buf_str(&commit), err);
 }

@@ -36,6 +36,17 @@ const char *wr_level_text(enum wr_level level)
 	}
 }
 
+struct wr_asker wr_api_asker(char name[WR_CALLER_NAME], const struct wr_request *req)
+{
+	struct wr_asker asker = {.author = {NULL, 0}};
+
+	wr_caller_name(name, wr_request_caller(req));
+	asker.author = wr_str(name);
+	/* As much of the id as there is room for: 80 bits, to be found in the log as they stand. */
+	memcpy(asker.operation, wr_request_trace(req), sizeof asker.operation);
+	return asker;
+}
+
 enum wr_code wr_page_read(struct wr_page *page, const struct wr_request *req, uint64_t fallback, uint64_t max,
 			  struct wr_error *err)
 {

@@ -146,7 +146,8 @@ enum wr_code wr_api_git_receive_pack(struct wr_app *app, struct wr_request *req,
 	};
 	const struct wr_repo *row = wr_request_repo(req);
 	struct pusher pusher = {app, req};
-	const struct wr_receive_permit permit = {may_still_push, &pusher};
+	char asker[WR_CALLER_NAME];
+	const struct wr_receive_permit permit = {may_still_push, &pusher, wr_api_asker(asker, req)};
 	struct wr_receive_result result = {0};
 	WR_AUTO(wr_receive) *rx = NULL;
 	WR_AUTO(wr_git_repo) *repo = NULL;

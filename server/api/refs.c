@@ -175,7 +175,8 @@ static enum wr_code create(struct wr_str branch, const struct wr_oid *oid, struc
 	WR_AUTO_S(wr_buf) name = WR_BUF_INIT(WR_REFNAME_MAX);
 	WR_AUTO(wr_git_repo) *git = NULL;
 	struct wr_ref_update update = {.new = *oid};
-	struct wr_change change = {.updates = &update, .count = 1};
+	char asker[WR_CALLER_NAME];
+	struct wr_change change = {.updates = &update, .count = 1, .asker = wr_api_asker(asker, req)};
 	enum wr_code code = wr_git_repo_open(&git, app->git, wr_request_repo(req)->id, err);
 
 	wr_buf_addz(&name, HEADS);

@@ -209,6 +209,30 @@ def refused_and_nothing_changed(t):
 
 
 @test
+def the_journal_says_who_asked(t):
+    api, repo, _ = setup(t)
+    identity = repo.account.identity()
+    identity.grant(repo, "write")
+    token = identity.secret()
+    replies = [api.post(f"{repo.path}/commits", {"message": "m", "files": [{"path": "a", "content": "1"}]}),
+               api.post(f"{repo.path}/git/refs/heads/by-api", {}),
+               t.server.api(token).post(f"{repo.path}/commits", {"message": "m", "branch": "theirs", "files": []})]
+    tip = [reply.ok() for reply in replies][0]["commit"]["sha"]
+    path = t.git.mirror(repo.url(), t.path("clone"))
+    t.git("push", "-q", repo.url(secret=token), f"{tip}:refs/heads/pushed", cwd=path)
+    folder = os.path.join(t.server.data, "repos", repo.id[:2], repo.id[2:4], f"{repo.id}.git", "warren")
+    journal = b""
+    for name in os.listdir(folder):
+        if name.startswith("journal."):
+            with open(os.path.join(folder, name), "rb") as file:
+                journal += file.read()
+    same(journal.count(f"account:{repo.account.id}".encode()), 2, "changes by the key")
+    same(journal.count(f"identity:{identity.id}".encode()), 2, "changes by the token")
+    for reply in replies:
+        same(journal.count(reply.header("x-freestyle-trace-id")[:16].encode()), 1, f"{reply.what} is in one record")
+
+
+@test
 def a_thousand_files_in_one_commit(t):
     api, repo, _ = setup(t)
     size = 2_000 if sanitized() else 20_000

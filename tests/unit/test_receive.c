@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "core/base/gate.h"
+#include "core/git/events.h"
 #include "smart-http/receive_internal.h"
 
 #define ZERO "0000000000000000000000000000000000000000"
@@ -112,7 +113,7 @@ static enum wr_code permit_ask(void *arg, struct wr_error *err)
 static void push_with(struct done *d, const struct wr_buf *body, size_t step, enum wr_code fails, size_t max_commands)
 {
 	const struct wr_receive_limits limits = {max_commands, 3, 2, NULL};
-	const struct wr_receive_permit permit = {permit_ask, &d->body};
+	const struct wr_receive_permit permit = {permit_ask, &d->body, {WR_S("identity:me"), "0123456789abcde"}};
 	WR_AUTO(wr_receive) *rx = NULL;
 	struct answer answer = {{.write = answer_write}, &d->body};
 
@@ -177,6 +178,26 @@ static const char *stored(const char *name)
 
 #define BODY WR_AUTO_S(wr_buf) body = WR_BUF_INIT(64u << 20)
 
+/* core/git/git_internal.h, beside which receive_internal.h cannot be included. */
+enum wr_code wr_repo_events_after(struct wr_event **v, size_t *n, char **text, uint64_t *last, struct wr_git_repo *repo,
+				  uint64_t after, size_t max, struct wr_error *err);
+
+/* Of all that was pushed so far the journal says who asked for it. */
+static void assert_askers(size_t wanted)
+{
+	WR_AUTO_MEM struct wr_event *v = NULL;
+	WR_AUTO_MEM char *text = NULL;
+	uint64_t last;
+	size_t n;
+
+	assert_int_equal(wr_repo_events_after(&v, &n, &text, &last, world.repo, 0, 1000, NULL), WR_OK);
+	assert_int_equal(n, wanted);
+	for (size_t i = 0; i < n; i++) {
+		assert_true(wr_str_eqz(v[i].author, "identity:me"));
+		assert_memory_equal(v[i].operation, "0123456789abcde", 16);
+	}
+}
+
 static void create_and_update(void **state)
 {
 	const char *one, *two;
@@ -217,6 +238,7 @@ static void create_and_update(void **state)
 	assert_int_equal(rest.len, 0);
 	assert_string_equal(stored("refs/heads/main"), two);
 	done_fini(&d);
+	assert_askers(2);
 }
 
 /* Nothing is reported; where there are bands they end as bands do. */
