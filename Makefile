@@ -107,7 +107,7 @@ $(REMOTE_CLIENT): tests/clients/remote_client.c $(LIB)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
 
 .PHONY: all unit fuzzers run test test-one test-real test-browsers test-fresh asan tsan fuzz-smoke fuzz-long crash-long \
-	powerloss-long model-long requests-long lint example bench bench-store bench-api clean help setup
+	powerloss-long model-long requests-long lint example bench bench-store bench-api bench-webhooks clean help setup
 
 all: $(B)/warren
 unit: $(UNIT) $(FAULTS) $(LIBGIT2_CLIENT) $(REMOTE_CLIENT)
@@ -184,6 +184,10 @@ $(B)/bench/hello: bench/hello.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(PKG_LIBS)
 
+$(B)/bench/sink: bench/sink.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(PKG_LIBS)
+
 $(B)/bench/append $(B)/bench/store: $(B)/bench/%: bench/%.c $(B)/bench/commits.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(B)/bench/commits.o $(LIB) $(PKG_LIBS)
@@ -201,6 +205,10 @@ bench-store: build/warren $(B)/bench/replay $(B)/bench/store
 bench-api: build/warren $(addprefix $(B)/bench/,replay load hello append)
 	@bash bench/run.sh api $(if $(BIG),--big $(BIG)) $(if $(REPOS),--repos $(REPOS))
 
+# What webhooks cost.
+bench-webhooks: build/warren $(addprefix $(B)/bench/,replay sink)
+	@bash bench/run.sh webhooks
+
 clean:
 	rm -rf build
 
@@ -210,6 +218,6 @@ help:
 	@echo "make test       install what is missing, run every test (CI=true: sanitizers and fuzzing too)"
 	@echo "make test-one   the suite in one VARIANT (release, asan, tsan); ARGS go to tests/run.py"
 	@echo "make crash-long, powerloss-long, model-long, requests-long  faults and random operations for a while: ROUNDS, SESSIONS, SEED"
-	@echo "make test-real, test-browsers, fuzz-long, bench, bench-store, bench-api, lint, example, clean"
+	@echo "make test-real, test-browsers, fuzz-long, bench, bench-store, bench-api, bench-webhooks, lint, example, clean"
 
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# bench/run.sh compare|store|api: Warren beside nginx + fcgiwrap + git http-backend, on the same repositories in the same run; or
-# what the store costs at numbers; or what the REST API costs.
+# bench/run.sh compare|store|api|webhooks: Warren beside nginx + fcgiwrap + git http-backend, on the same repositories in the same run; or
+# what the store costs at numbers; or what the REST API costs, or webhooks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=$1
