@@ -5,12 +5,14 @@
 
 #include "core/auth/accounts.h"
 #include "core/auth/repos.h"
+#include "core/base/config.h"
 #include "core/base/suspects.h"
 #include "core/git/verify.h"
 #include "server/admin_internal.h"
 #include "server/api/api.h"
 #include "server/api/fields.h"
 #include "server/reaper.h"
+#include "triggers/signing.h"
 
 /* One table for all commands: what a command does not need, it does not look at. */
 static const struct wr_field arg_fields[] = {
@@ -156,6 +158,21 @@ static enum wr_code key_revoke(json_t **out, const struct wr_admin *a, struct wr
 		out, json_pack("{s:s, s:s, s:s}", "keyId", key.id, "accountId", account.id, "name", key.name), err);
 }
 
+/* By the server's keys, or by those that the next one will find. */
+static enum wr_code key_rotate_signing(json_t **out, const struct wr_admin *a, struct wr_error *err)
+{
+	const struct wr_config *cfg = a->app->cfg;
+	const struct wr_signing_times times = {(int64_t)cfg->webhooks_signature_life,
+					       (int64_t)cfg->webhooks_key_overlap, NULL, NULL};
+	WR_AUTO(wr_signing) *signing = NULL;
+	enum wr_code code;
+
+	if (a->app->signing)
+		return wr_signing_rotate(out, a->app->signing, err);
+	code = wr_signing_open(&signing, cfg->server_data, &times, err);
+	return code == WR_OK ? wr_signing_rotate(out, signing, err) : code;
+}
+
 /* Repositories. */
 
 static enum wr_code open_repo(struct wr_git_repo **out, const struct wr_admin *a, struct wr_error *err)
@@ -295,6 +312,7 @@ static const struct {
 	{"key.create", key_create, false},
 	{"key.list", key_list, false},
 	{"key.revoke", key_revoke, false},
+	{"key.rotate-signing", key_rotate_signing, false},
 	{"upgrade", upgrade, false},
 	{"repo.show", repo_show, false},
 	{"repo.verify", repo_verify, false},

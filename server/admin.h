@@ -7,6 +7,7 @@
  *   key.create     {account, name}              {keyId, accountId, name, apiKey}
  *   key.list       {account}                    {keys: [{keyId, name, createdAt}]}
  *   key.revoke     {account, key}               {keyId, accountId, name}
+ *   key.rotate-signing {}                       {keyId, signsFrom}: of the key that signs webhooks from then on
  *   repo.show      {repo}                       what the repository consists of: refs, journals, packs
  *   repo.verify    {repo}                       {..., problemCount, problems: [sentence]} after reading all of it
  *   upgrade        {}                           {pid}: of the supervisor, which was told (server/supervisor.h)
@@ -38,7 +39,8 @@
 /*
  * app: of the running server. A command without one leaves out what there is none of: without a reaper the folders of
  * repositories that are deleted stay until the next server starts and finds their rows, without workers jobs wait for
- * theirs. For which git must not be NULL says wr_admin_needs_git(); cfg is not looked at.
+ * theirs. For which git must not be NULL says wr_admin_needs_git(). cfg is looked at for the signing keys alone, and where
+ * app has none.
  */
 WR_MUST_CHECK enum wr_code wr_admin_run(json_t **out, const struct wr_app *app, json_t *command,
 					const struct wr_cancel *cancel, struct wr_error *err);

@@ -29,6 +29,7 @@
 #include "server/making.h"
 #include "server/reaper.h"
 #include "server/supervisor.h"
+#include "triggers/signing.h"
 
 /* Histories that are kept for who lists them next. */
 #define ORDERS_BYTES ((size_t)64 << 20)
@@ -155,6 +156,14 @@ struct parts {
 	struct wr_http *http;
 };
 
+static enum wr_code open_signing(struct wr_signing **out, const struct wr_config *cfg, struct wr_error *err)
+{
+	const struct wr_signing_times times = {.life_ms = (int64_t)cfg->webhooks_signature_life,
+					       .overlap_ms = (int64_t)cfg->webhooks_key_overlap};
+
+	return wr_signing_open(out, cfg->server_data, &times, err);
+}
+
 static enum wr_code start(struct parts *p, const struct wr_config *cfg, const struct wr_listener *listener,
 			  struct wr_error *err)
 {
@@ -163,6 +172,8 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 	p->app.cfg = cfg;
 	p->app.url = listener->url;
 	code = wr_db_open(&p->app.db, cfg->server_data, err);
+	if (!code)
+		code = open_signing(&p->app.signing, cfg, err);
 	if (!code)
 		code = open_git(&p->app.git, cfg, p->app.db, &p->events, &p->due, err);
 	if (!code)
@@ -208,6 +219,7 @@ static void stop(struct parts *p)
 	wr_keep_free(p->app.trees);
 	if (p->app.git)
 		wr_git_close(p->app.git);
+	wr_signing_free(p->app.signing);
 	if (p->app.db)
 		wr_db_close(p->app.db);
 }

@@ -210,8 +210,8 @@ static enum wr_code look(struct stat *st, int dir, struct wr_error *err)
 		return wr_fail(err, WR_E_INTERNAL, NAME " in the data folder is not a file; move it away");
 	if (st->st_mode & (S_IRWXG | S_IRWXO))
 		return wr_fail(err, WR_E_INTERNAL,
-			       NAME " in the data folder has mode %03o, so that others may read it: chmod 600 it; where "
-			       "somebody may have read it, remove it instead: then new keys are made",
+			       NAME " in the data folder has mode %04o, so that others may read it: give it mode 0600; "
+			       "where somebody may have read it, remove it instead: then new keys are made",
 			       (unsigned)st->st_mode & 0777);
 	return WR_OK;
 }

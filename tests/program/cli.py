@@ -9,7 +9,8 @@ from harness.api import TIME, UUID
 from harness.core import warren
 from harness.server import clean_environment, run_warren
 
-COMMANDS = ("serve", "account create", "account list", "account delete", "key create", "key list", "key revoke", "version")
+COMMANDS = ("serve", "account create", "account list", "account delete", "key create", "key list", "key revoke",
+            "key rotate-signing", "version")
 
 
 def ok(*args):

@@ -229,7 +229,7 @@ def provoke_jobs(w, elsewhere):
 
 
 def provoke_fixed(w):
-    for path in ("/healthz", "/openapi.json", "/docs"):
+    for path in ("/healthz", "/.well-known/jwks.json", "/openapi.json", "/docs"):
         w.ask("POST", path).error("METHOD_NOT_ALLOWED")
         tag = w.ask("GET", path).header("ETag")
         if tag:

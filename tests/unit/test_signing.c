@@ -469,9 +469,9 @@ static void damage(void **state)
 	refused(p, "is damaged");
 	/* What others may read, or what is somewhere else. */
 	put_file(p, ROW(RFC_KID, RFC_D, TIMES), 0640);
-	refused(p, "chmod 600");
+	refused(p, "mode 0600");
 	put_file(p, ROW(RFC_KID, RFC_D, TIMES), 0604);
-	refused(p, "chmod 600");
+	refused(p, "mode 0600");
 	put_file(p, ROW(RFC_KID, RFC_D, TIMES), 0600);
 	path_of(path, p);
 	snprintf(there, sizeof there, "%s.there", path);
