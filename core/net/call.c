@@ -1,13 +1,8 @@
 #include "core/net/call.h"
 
-#include <curl/curl.h>
-#include <errno.h>
-#include <pthread.h>
-#include <unistd.h>
-
 #include "core/base/base64.h"
 #include "core/base/clock.h"
-#include "core/net/address.h"
+#include "core/net/curl_internal.h"
 
 /* The answer's bytes that wait for their reader; libcurl hands over at most 16 KB at once. */
 #define WAITING_MAX ((size_t)256 << 10)
@@ -32,28 +27,13 @@ struct wr_net_call {
 	int64_t window_ms, left_ms;
 	uint64_t window_bytes;
 	bool patient;
-	bool refused; /* an address was */
+	struct wr_curl_guard guard;
 	bool paused, has_head, done;
 	CURLcode result;
 	enum wr_code failed; /* what the body's reader was told; every later read says the same */
 };
 
 /* ---- what libcurl calls ---- */
-
-static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
-{
-	struct wr_net_call *c = arg;
-	int fd;
-
-	if (purpose != CURLSOCKTYPE_IPCXN)
-		return CURL_SOCKET_BAD;
-	if (!c->rules.private_networks && !wr_address_public(&a->addr)) {
-		c->refused = true;
-		return CURL_SOCKET_BAD;
-	}
-	fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
-	return fd < 0 ? CURL_SOCKET_BAD : fd;
-}
 
 static size_t on_body(char *data, size_t one, size_t len, void *arg)
 {
@@ -98,36 +78,6 @@ static size_t on_header(char *data, size_t one, size_t len, void *arg)
 
 /* ---- setting up ---- */
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void init_library(void)
-{
-	curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
-static bool set_certificates(CURL *e, const char *ca_file)
-{
-	/* Instead of the system's, which stand in a file and in a folder. */
-	return !ca_file || !*ca_file ||
-	       (curl_easy_setopt(e, CURLOPT_CAINFO, ca_file) == CURLE_OK &&
-		curl_easy_setopt(e, CURLOPT_CAPATH, NULL) == CURLE_OK);
-}
-
-static bool set_safety(CURL *e, struct wr_net_call *c)
-{
-	return curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-	       curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-	       curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_socket) == CURLE_OK &&
-	       curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, c) == CURLE_OK &&
-	       curl_easy_setopt(e, CURLOPT_PROXY, "") == CURLE_OK &&
-	       curl_easy_setopt(e, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L) == CURLE_OK &&
-	       curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK &&
-	       curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-	       curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, c->rules.redirects ? 1L : 0L) == CURLE_OK &&
-	       curl_easy_setopt(e, CURLOPT_MAXREDIRS, (long)c->rules.redirects) == CURLE_OK &&
-	       set_certificates(e, c->rules.ca_file);
-}
-
 static bool add_header(struct wr_net_call *c, const char *header)
 {
 	struct curl_slist *more = curl_slist_append(c->headers, header);
@@ -163,10 +113,6 @@ static bool set_request(CURL *e, struct wr_net_call *c, const struct wr_net_ask 
 		curl_easy_setopt(e, CURLOPT_URL, ask->url) == CURLE_OK &&
 		curl_easy_setopt(e, CURLOPT_USERAGENT, "warren") == CURLE_OK &&
 		curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->rules.connect_ms) == CURLE_OK &&
-		/* One request has no use for version 2, and pausing is simpler without. */
-		curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
-		/* Who gives up does not wait for the name's server: the thread that asks it ends by itself. */
-		curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
 		curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
 		curl_easy_setopt(e, CURLOPT_WRITEDATA, c) == CURLE_OK &&
 		curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
@@ -200,7 +146,7 @@ static enum wr_code unsupported(const struct wr_net_call *c, struct wr_error *er
 
 static enum wr_code failure(struct wr_net_call *c, struct wr_error *err)
 {
-	if (c->refused)
+	if (c->guard.refused)
 		return wr_fail(err, WR_E_NET_REFUSED, "%s", wr_code_text(WR_E_NET_REFUSED));
 	if (!wr_buf_ok(&c->head))
 		return wr_fail(err, WR_E_NET_UNREACHABLE,
@@ -345,7 +291,7 @@ enum wr_code wr_net_open(struct wr_net_call **out, const struct wr_net_ask *ask,
 	WR_AUTO(wr_net_call) *c = calloc(1, sizeof *c);
 	enum wr_code code = WR_OK;
 
-	pthread_once(&once, init_library);
+	wr_curl_init();
 	if (!c)
 		return wr_fail_nomem(err);
 	c->body.read = read_body;
@@ -357,7 +303,9 @@ enum wr_code wr_net_open(struct wr_net_call **out, const struct wr_net_ask *ask,
 	c->began_ms = c->window_ms = wr_mono_ms();
 	c->multi = curl_multi_init();
 	c->easy = curl_easy_init();
-	if (!c->multi || !c->easy || !set_safety(c->easy, c) || !set_request(c->easy, c, ask) ||
+	c->guard.private_networks = c->rules.private_networks;
+	if (!c->multi || !c->easy || !wr_curl_set_safety(c->easy, &c->guard, c->rules.redirects) ||
+	    !wr_curl_set_ca(c->easy, c->rules.ca_file) || !set_request(c->easy, c, ask) ||
 	    curl_multi_add_handle(c->multi, c->easy) != CURLM_OK)
 		return wr_fail(err, WR_E_UNAVAILABLE, "curl: no memory, or an option that it does not know");
 	while (!c->has_head && !c->done && (code = step(c, err)) == WR_OK)

@@ -26,7 +26,7 @@ struct wr_post_rules {
 	int64_t connect_ms;	  /* for name and connection */
 	int64_t total_ms;	  /* for all of it */
 	uint64_t max_answer;	  /* bytes of an answer's body that are read; what comes then is dropped with the connection */
-	unsigned connections;	  /* kept for later POSTs, at most */
+	unsigned connections;	  /* kept for later POSTs, beside those in use */
 };
 
 struct wr_posts;
@@ -64,7 +64,7 @@ struct wr_post_end {
  */
 size_t wr_posts_wait(struct wr_post_end *ends, size_t max, struct wr_posts *posts, int64_t timeout_ms);
 void wr_posts_wake(struct wr_posts *posts);
-/* How many are under way. */
+/* How many were begun whose end was not returned yet. */
 size_t wr_posts_count(const struct wr_posts *posts);
 
 #endif
