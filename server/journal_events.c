@@ -64,11 +64,26 @@ static enum wr_code deliver_in(struct wr_tx *tx, void *arg, struct wr_error *err
 	return code;
 }
 
+/* Whether subscribers were told of events in what was committed. */
+static bool any_told(const struct wr_delivery *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (v[i].n > 0 && v[i].code == WR_OK && v[i].event_seq == v[i].to)
+			return true;
+	return false;
+}
+
 static enum wr_code deliver(void *arg, struct wr_delivery *v, size_t n, struct wr_error *err)
 {
 	struct handing h = {arg, v, n};
+	enum wr_code code = wr_db_write(h.je->db, WR_DB_FULL, deliver_in, &h, err);
 
-	return wr_db_write(h.je->db, WR_DB_FULL, deliver_in, &h, err);
+	if (code != WR_OK || !any_told(v, n))
+		return code;
+	for (size_t s = 0; s < h.je->count; s++)
+		if (h.je->subscribers[s].done)
+			h.je->subscribers[s].done(h.je->subscribers[s].arg);
+	return code;
 }
 
 static enum wr_code unmark(void *arg, const char *repo_id, const char *token, const struct wr_due *due,

@@ -20,6 +20,8 @@ struct wr_event_subscriber {
 	enum wr_code (*fn)(void *arg, struct wr_tx *tx, const char *repo_id, const struct wr_event *event,
 			   struct wr_error *err);
 	void *arg;
+	/* NULL, or called when something that fn was called for is committed, on the store's thread; must not block. */
+	void (*done)(void *arg);
 };
 
 struct wr_journal_events {

@@ -90,6 +90,7 @@ void wr_attempt_outcome(struct wr_outcome *out, const struct wr_sender *s, const
 
 	*out = (struct wr_outcome){
 		.seq = hook->seq,
+		.lease = s->cfg.lease,
 		.what = WR_OUT_CUT_OFF,
 		.status = end->status,
 		.latency_ms = end->latency_ms,

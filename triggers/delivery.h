@@ -18,8 +18,11 @@
 #ifndef WR_DELIVERY_ROWS_H
 #define WR_DELIVERY_ROWS_H
 
+#include <stdatomic.h>
+
 #include "core/base/buf.h"
 #include "core/git/events.h"
+#include "core/git/parse.h"
 #include "triggers/trigger.h"
 
 enum wr_delivery_state {
@@ -33,6 +36,8 @@ enum wr_delivery_state {
 /* "queued" for the first three, "sending", "delivered", "failed". */
 const char *wr_delivery_state_name(enum wr_delivery_state state);
 
+#define WR_HOOK_BRANCH_MAX (WR_REFNAME_MAX - 11) /* bytes behind refs/heads/ */
+
 enum wr_delivery_kind { WR_DELIVERY_PUSH, WR_DELIVERY_TEST, WR_DELIVERY_AGAIN };
 
 /* One delivery: what the body is made of, and what became of it. */
@@ -41,7 +46,7 @@ struct wr_hook {
 	char id[WR_UUID_LEN + 1], account_id[WR_UUID_LEN + 1], repo_id[WR_UUID_LEN + 1];
 	char again_of[WR_UUID_LEN + 1]; /* of one that was asked for again; else "" */
 	enum wr_delivery_kind kind;
-	char branch[WR_BRANCH_NAME_MAX + 1];
+	char branch[WR_HOOK_BRANCH_MAX + 1];
 	struct wr_oid old, new; /* old zero: the branch was made */
 	bool head_known;	/* head is the default branch's tip as it was then; zero: it was unborn */
 	struct wr_oid head;
@@ -76,9 +81,12 @@ struct wr_deliveries {
 	/* NULL, or told that rows were added and committed: a sender to be woken. From any thread; must not block. */
 	void (*added)(void *arg);
 	void *arg;
+	atomic_bool any; /* rows were added since it was told last */
 };
 enum wr_code wr_deliveries_event(void *deliveries, struct wr_tx *tx, const char *repo_id, const struct wr_event *event,
 				 struct wr_error *err);
+/* The subscriber's done: tells, where there are new rows. */
+void wr_deliveries_done(void *deliveries);
 /* A test of this branch and tip, or another delivery of what was delivered; neither waits for others. *id: the new one's. */
 WR_MUST_CHECK enum wr_code wr_delivery_test(char id[WR_UUID_LEN + 1], struct wr_db *db, const struct wr_trigger *trigger,
 					    struct wr_str branch, const struct wr_oid *tip, const char *author,
@@ -108,6 +116,7 @@ struct wr_claim {
 /* How an attempt ended. */
 struct wr_outcome {
 	int64_t seq;
+	const char *lease; /* by which it was claimed; a row that is not held by it any more stays as it is */
 	enum { WR_OUT_DELIVERED, WR_OUT_AGAIN, WR_OUT_GIVEN_UP, WR_OUT_CUT_OFF /* by us: at once, and not counted */ } what;
 	int64_t not_before_ms; /* of AGAIN */
 	int status;

@@ -1,6 +1,7 @@
 #include "core/base/id.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include <openssl/rand.h>
 
@@ -57,22 +58,46 @@ bool wr_unhex(void *out, size_t n, struct wr_str s)
 	return true;
 }
 
-void wr_uuid_new(char out[WR_UUID_LEN + 1])
+static void uuid_text(char out[WR_UUID_LEN + 1], unsigned char b[16], unsigned version)
 {
-	unsigned char b[16];
 	char hex[33];
 	size_t o = 0;
 
-	wr_random_bytes(b, sizeof b);
-	b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
+	b[6] = (unsigned char)((b[6] & 0x0f) | version << 4);
 	b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-	wr_hex(hex, b, sizeof b);
+	wr_hex(hex, b, 16);
 	for (size_t i = 0; i < 32; i++) {
 		if (i == 8 || i == 12 || i == 16 || i == 20)
 			out[o++] = '-';
 		out[o++] = hex[i];
 	}
 	out[o] = '\0';
+}
+
+void wr_uuid_new(char out[WR_UUID_LEN + 1])
+{
+	unsigned char b[16];
+
+	wr_random_bytes(b, sizeof b);
+	uuid_text(out, b, 4);
+}
+
+void wr_uuid_ordered(char out[WR_UUID_LEN + 1])
+{
+	unsigned char b[16];
+	struct timespec now;
+	uint64_t ms;
+	unsigned part; /* of the millisecond, in 4096ths */
+
+	wr_random_bytes(b, sizeof b);
+	clock_gettime(CLOCK_REALTIME, &now);
+	ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	part = (unsigned)(now.tv_nsec % 1000000 * 4096 / 1000000);
+	for (int i = 0; i < 6; i++)
+		b[i] = (unsigned char)(ms >> (40 - 8 * i));
+	b[6] = (unsigned char)(part >> 8);
+	b[7] = (unsigned char)part;
+	uuid_text(out, b, 7);
 }
 
 bool wr_uuid_parse(struct wr_str s, char out[WR_UUID_LEN + 1])

@@ -12,6 +12,8 @@
 
 /* A version 4 UUID (RFC 9562), lower case, NUL-terminated. */
 void wr_uuid_new(char out[WR_UUID_LEN + 1]);
+/* A version 7 UUID: it begins with the present time, so that an index of many grows at its end. It tells when it was made. */
+void wr_uuid_ordered(char out[WR_UUID_LEN + 1]);
 
 /* Copies s to out, letters lowered, when it has the form of a UUID; false otherwise. */
 bool wr_uuid_parse(struct wr_str s, char out[WR_UUID_LEN + 1]);

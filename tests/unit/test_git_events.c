@@ -265,7 +265,7 @@ static enum wr_code write_job(void *arg, struct wr_tx *tx, const char *repo_id, 
 	return rc == SQLITE_OK ? WR_OK : wr_fail(err, WR_E_INTERNAL, "insert: %d", rc);
 }
 
-static const struct wr_event_subscriber subscribers[] = {{write_job, NULL}};
+static const struct wr_event_subscriber subscribers[] = {{.fn = write_job}};
 static const struct wr_event_sink sink = {NULL, mark, deliver, unmark, next_marked};
 
 /* ---- one process's life ---- */

@@ -2,7 +2,8 @@
 
 -- branches and globs are JSON arrays of text, NULL: no filter. payload is NULL where the client did not say. Events up to the
 -- journal's sequence since_seq were there before the trigger. One with deleted_ms is a tombstone until its deliveries are
--- swept away. wake: it was resumed, and its deliveries have still to be made ready.
+-- swept away. wake: it was resumed, and its deliveries have still to be made ready. ended counts its deliveries
+-- that have. While it is paused nothing that waits is older than oldest_ms.
 -- seq is never given twice: deliveries know their trigger by it, and may outlive it for a while.
 CREATE TABLE push_trigger (
 	seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -20,15 +21,19 @@ CREATE TABLE push_trigger (
 	resumed_ms INTEGER,
 	wake INTEGER NOT NULL DEFAULT 0 CHECK (wake IN (0, 1)),
 	ended INTEGER NOT NULL DEFAULT 0,
+	oldest_ms INTEGER NOT NULL DEFAULT 0,
 	deleted_ms INTEGER
 ) STRICT;
 CREATE INDEX push_trigger_list ON push_trigger (repo_id, seq) WHERE deleted_ms IS NULL;
 CREATE INDEX push_trigger_gone ON push_trigger (seq) WHERE deleted_ms IS NOT NULL;
 CREATE INDEX push_trigger_wake ON push_trigger (seq) WHERE wake = 1;
+CREATE INDEX push_trigger_resting ON push_trigger (max(paused_ms, oldest_ms)) WHERE paused_ms IS NOT NULL;
+CREATE INDEX push_trigger_ended ON push_trigger (ended);
 CREATE INDEX push_trigger_account ON push_trigger (account_id);
 CREATE INDEX push_trigger_turn ON push_trigger (turn);
 
--- The tip of the default branch as of event_seq, for a new branch's changed paths. NULL: not known (there is no trigger).
+-- The tip of the default branch as of event_seq, for a new branch's changed paths; zeros: it is unborn. NULL: not known. Kept
+-- only while there is a trigger, so the first one sets it anew.
 ALTER TABLE repo ADD COLUMN trigger_head BLOB;
 
 -- Whose turn it is: the accounts that have something ready, each with its endpoints' hosts. next_ms: when the first of it is
@@ -51,9 +56,10 @@ CREATE INDEX delivery_account_next ON delivery_account (next_ms);
 -- One delivery. Of the same trigger and chain (the branch; ":" and the id for those that wait for nobody) only the first one
 -- that has not ended is ready. state: 0 its paths have to be looked at, 1 waits for an earlier one, 2 ready, 3 under way,
 -- 4 delivered, 5 given up. extended is how its body is made, which never changes. forced NULL: not known, or not asked for.
--- lease is a file in run/ as that of a job. answer is the beginning of the last attempt's answer.
+-- lease is a file in run/ as that of a job. answer is the beginning of the last attempt's answer. seq is never given twice:
+-- what an attempt came to may be written when its row was swept away.
 CREATE TABLE delivery (
-	seq INTEGER PRIMARY KEY,
+	seq INTEGER PRIMARY KEY AUTOINCREMENT,
 	id TEXT NOT NULL UNIQUE,
 	trigger_seq INTEGER NOT NULL,
 	turn INTEGER NOT NULL,
@@ -85,10 +91,10 @@ CREATE TABLE delivery (
 	CHECK ((state = 3) = (lease IS NOT NULL)),
 	CHECK ((state >= 4) = (ended_ms IS NOT NULL))
 ) STRICT;
-CREATE INDEX delivery_chain ON delivery (trigger_seq, chain, seq) WHERE state < 4;
+CREATE INDEX delivery_chain ON delivery (trigger_seq, chain, seq) WHERE ended_ms IS NULL;
 CREATE INDEX delivery_new ON delivery (account_id, seq) WHERE state = 0;
 CREATE INDEX delivery_ready ON delivery (turn, not_before_ms, seq) WHERE state = 2;
 CREATE INDEX delivery_leased ON delivery (lease) WHERE state = 3;
-CREATE INDEX delivery_history ON delivery (trigger_seq, seq);
-CREATE INDEX delivery_live ON delivery (seq) WHERE state < 4;
+CREATE INDEX delivery_live ON delivery (trigger_seq, seq) WHERE ended_ms IS NULL;
+CREATE INDEX delivery_history ON delivery (trigger_seq, seq) WHERE ended_ms IS NOT NULL;
 CREATE INDEX delivery_ended ON delivery (ended_ms) WHERE ended_ms IS NOT NULL;
