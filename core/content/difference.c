@@ -4,10 +4,8 @@
 #include <git2/errors.h>
 #include <git2/patch.h>
 
-#include "core/base/buf.h"
+#include "core/content/changed.h"
 #include "core/content/difference_internal.h"
-#include "core/content/path.h"
-#include "core/git/graph.h"
 
 #define FILES_MAX 100000
 #define PATHS_MAX ((size_t)64 << 20) /* bytes of their paths together */
@@ -18,11 +16,7 @@
 
 struct differ {
 	struct wr_difference *out;
-	const struct wr_view *v;
-	struct wr_buf path;
-	unsigned depth;
 	size_t paths; /* bytes of all of them */
-	struct wr_error *err;
 };
 
 static void different_fini(struct wr_different *d)
@@ -41,32 +35,30 @@ void wr_difference_fini(struct wr_difference *d)
 
 /* ---- two trees ---- */
 
-static enum wr_code note(struct differ *d, struct wr_str name, const struct wr_tree_entry *old,
-			 const struct wr_tree_entry *new)
+static enum wr_code note(void *arg, struct wr_str path, const struct wr_tree_entry *old,
+			 const struct wr_tree_entry *new, struct wr_error *err)
 {
+	struct differ *d = arg;
 	struct wr_difference *out = d->out;
 	struct wr_different *e;
-	size_t before = d->path.len;
 
 	if (out->len == FILES_MAX)
-		return wr_fail(d->err, WR_E_INVALID_REQUEST, "More than %d files differ", FILES_MAX);
+		return wr_fail(err, WR_E_INVALID_REQUEST, "More than %d files differ", FILES_MAX);
 	if (out->len == out->cap) {
 		size_t cap = out->cap ? out->cap * 2 : 16;
 		struct wr_different *v = reallocarray(out->v, cap, sizeof *v);
 
 		if (!v)
-			return wr_fail_nomem(d->err);
+			return wr_fail_nomem(err);
 		out->v = v;
 		out->cap = cap;
 	}
-	wr_buf_adds(&d->path, name);
 	e = &out->v[out->len];
 	*e = (struct wr_different){.status = !old ? WR_ADDED : !new ? WR_REMOVED : WR_MODIFIED};
-	e->path = wr_buf_ok(&d->path) ? wr_str_dup(wr_buf_str(&d->path)) : NULL;
+	e->path = wr_str_dup(path);
 	if (!e->path)
-		return wr_fail_nomem(d->err);
-	e->path_len = d->path.len;
-	d->path.len = before;
+		return wr_fail_nomem(err);
+	e->path_len = path.len;
 	d->paths += e->path_len;
 	if (old) {
 		e->old_mode = old->mode;
@@ -81,100 +73,19 @@ static enum wr_code note(struct differ *d, struct wr_str name, const struct wr_t
 		e->status = WR_CHANGED;
 	out->len++;
 	if (d->paths > PATHS_MAX)
-		return wr_fail(d->err, WR_E_INVALID_REQUEST, "The paths of the files that differ are too long together");
+		return wr_fail(err, WR_E_INVALID_REQUEST, "The paths of the files that differ are too long together");
 	return WR_OK;
 }
 
-static enum wr_code compare_trees(struct differ *d, const struct wr_oid *old, const struct wr_oid *new);
-
-static enum wr_code go_into(struct differ *d, struct wr_str name, const struct wr_oid *old, const struct wr_oid *new)
+static enum wr_code compare_trees(struct wr_difference *all, const struct wr_view *v, const struct wr_oid *old,
+				  const struct wr_oid *new, struct wr_error *err)
 {
-	size_t before = d->path.len;
-	enum wr_code code;
+	struct differ d = {.out = all};
+	struct wr_changed c = {
+		.snap = v->snap, .cancel = v->cancel, .entries_max = UINT64_MAX, .path = note, .arg = &d};
+	enum wr_code code = wr_changed_paths(&c, old, new, err);
 
-	wr_buf_adds(&d->path, name);
-	wr_buf_addc(&d->path, '/');
-	if (!wr_buf_ok(&d->path) || d->depth == WR_PATH_DEPTH)
-		return wr_fail(d->err, WR_E_INVALID_REQUEST, "The folders are nested too deeply");
-	d->depth++;
-	code = compare_trees(d, old, new);
-	d->depth--;
-	d->path.len = before;
-	return code;
-}
-
-static bool is_tree(const struct wr_tree_entry *e)
-{
-	return e && e->mode == WR_MODE_TREE;
-}
-
-/* One name; either may be NULL. A folder and a file are two things. */
-static enum wr_code compare_entries(struct differ *d, const struct wr_tree_entry *old, const struct wr_tree_entry *new)
-{
-	enum wr_code code = WR_OK;
-
-	if (old && new && is_tree(old) == is_tree(new)) {
-		if (wr_oid_eq(&old->oid, &new->oid) && old->mode == new->mode)
-			return WR_OK;
-		return is_tree(old) ? go_into(d, old->name, &old->oid, &new->oid) : note(d, old->name, old, new);
-	}
-	if (old)
-		code = is_tree(old) ? go_into(d, old->name, &old->oid, NULL) : note(d, old->name, old, NULL);
-	if (new && code == WR_OK)
-		code = is_tree(new) ? go_into(d, new->name, NULL, &new->oid) : note(d, new->name, NULL, new);
-	return code;
-}
-
-/* git's order: as if the name of a folder ended with "/". */
-static int entry_cmp(const struct wr_tree_entry *a, const struct wr_tree_entry *b)
-{
-	size_t n = a->name.len < b->name.len ? a->name.len : b->name.len;
-	int c = n ? memcmp(a->name.ptr, b->name.ptr, n) : 0;
-	int x = a->name.len > n ? (unsigned char)a->name.ptr[n] : is_tree(a) ? '/' : 0;
-	int y = b->name.len > n ? (unsigned char)b->name.ptr[n] : is_tree(b) ? '/' : 0;
-
-	return c ? c : x - y;
-}
-
-static enum wr_code read_tree(struct wr_object *obj, const struct differ *d, const struct wr_oid *oid)
-{
-	enum wr_code code = oid ? wr_snapshot_read(obj, d->v->snap, oid, d->err) : WR_OK;
-
-	return code == WR_E_NOT_THERE ? wr_fail(d->err, WR_E_INTERNAL, "a tree is missing") : code;
-}
-
-static enum wr_code next_entry(bool *has, struct wr_tree_entry *e, struct wr_str *rest, struct wr_error *err)
-{
-	enum wr_code code = wr_tree_next(e, rest, err);
-
-	*has = code == WR_OK;
-	return code == WR_E_NOT_THERE ? WR_OK : code;
-}
-
-static enum wr_code compare_trees(struct differ *d, const struct wr_oid *old, const struct wr_oid *new)
-{
-	WR_AUTO_S(wr_object) a = {.data = NULL}, b = {.data = NULL};
-	struct wr_str rest_a, rest_b;
-	struct wr_tree_entry x, y;
-	bool has_x = false, has_y = false;
-	enum wr_code code = wr_cancelled(d->v->cancel, d->err);
-
-	if (code != WR_OK || (code = read_tree(&a, d, old)) != WR_OK || (code = read_tree(&b, d, new)) != WR_OK)
-		return code;
-	rest_a = wr_str_n(a.data, a.size);
-	rest_b = wr_str_n(b.data, b.size);
-	if ((code = next_entry(&has_x, &x, &rest_a, d->err)) == WR_OK)
-		code = next_entry(&has_y, &y, &rest_b, d->err);
-	while (code == WR_OK && (has_x || has_y)) {
-		int c = !has_x ? 1 : !has_y ? -1 : entry_cmp(&x, &y);
-
-		code = compare_entries(d, c <= 0 ? &x : NULL, c >= 0 ? &y : NULL);
-		if (code == WR_OK && c <= 0)
-			code = next_entry(&has_x, &x, &rest_a, d->err);
-		if (code == WR_OK && c >= 0)
-			code = next_entry(&has_y, &y, &rest_b, d->err);
-	}
-	return code;
+	return code == WR_E_NOT_THERE ? wr_fail(err, WR_E_INTERNAL, "a tree is missing") : code;
 }
 
 /* ---- lines ---- */
@@ -255,12 +166,8 @@ enum wr_code wr_difference_of(struct wr_difference *out, const struct wr_view *v
 			      const struct wr_oid *new, struct wr_error *err)
 {
 	WR_AUTO_S(wr_difference) all = {.v = NULL};
-	struct differ d = {.out = &all, .v = v, .path = WR_BUF_INIT(4 * WR_PATH_MAX), .err = err};
-	enum wr_code code = WR_OK;
+	enum wr_code code = compare_trees(&all, v, old, new, err);
 
-	if (!(old && new && wr_oid_eq(old, new)))
-		code = compare_trees(&d, old, new);
-	wr_buf_fini(&d.path);
 	if (code == WR_OK)
 		code = wr_find_renames(&all, v, err);
 	if (code != WR_OK)
