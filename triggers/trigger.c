@@ -212,7 +212,7 @@ static enum wr_code add(struct wr_tx *tx, void *arg, struct wr_error *err)
 	if (code == WR_OK)
 		code = find_turn(&turn, tx, t->account_id, a->texts->host, err);
 	if (code == WR_OK)
-		code = wr_tx_one(tx, SQL_TRIGGER_ADD, err, &row, "ssssssssiii", t->id, t->account_id, t->repo_id,
+		code = wr_tx_one(tx, SQL_TRIGGER_ADD, err, &row, "sssssssiii", t->id, t->account_id, t->repo_id,
 				 a->texts->branches, a->texts->globs, t->endpoint, payload_text(t->payload), turn,
 				 (int64_t)a->since, t->created_ms);
 	if (code != WR_OK)
