@@ -29,6 +29,7 @@
 #include "server/making.h"
 #include "server/reaper.h"
 #include "server/supervisor.h"
+#include "server/webhooks.h"
 #include "triggers/signing.h"
 
 /* Histories that are kept for who lists them next. */
@@ -40,6 +41,7 @@
 /* Connections that idle are left open for so long at a hand-over. */
 #define LINGER_MS 5000
 #define HAND_OVER_TICK_MS 50
+#define WEBHOOKS_WAIT_MS 3000
 /* A worker whose supervisor was killed has the folder, and may need so long beyond server.stop_timeout to end. */
 #define ORPHAN_MS 10000
 
@@ -75,7 +77,7 @@ static enum wr_code check_grace(const struct wr_config *cfg, struct wr_error *er
 		       (unsigned long long)cfg->http_request_timeout / 1000);
 }
 
-/* No engine takes events yet, so the database only counts them. events NULL: a command, after which nothing goes on. */
+/* events NULL: a command, after which nothing goes on. Else initialised, and its sink takes the store's events. */
 static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, struct wr_db *db,
 			     struct wr_journal_events *events, struct wr_due_rows *due, struct wr_error *err)
 {
@@ -107,8 +109,6 @@ static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, s
 	if (code != WR_OK)
 		return code;
 	wr_due_rows_init(due, db);
-	if (events)
-		wr_journal_events_init(events, db, NULL, 0);
 	return wr_git_open(out, &git, err);
 }
 
@@ -150,6 +150,7 @@ static void raise_limits(void)
 
 struct parts {
 	struct wr_app app;
+	struct wr_webhooks webhooks;
 	struct wr_journal_events events;
 	struct wr_due_rows due;
 	struct wr_control *control;
@@ -172,6 +173,8 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 	p->app.cfg = cfg;
 	p->app.url = listener->url;
 	code = wr_db_open(&p->app.db, cfg->server_data, err);
+	wr_webhooks_init(&p->webhooks, p->app.db);
+	wr_journal_events_init(&p->events, p->app.db, &p->webhooks.subscriber, 1);
 	if (!code)
 		code = open_signing(&p->app.signing, cfg, err);
 	if (!code)
@@ -191,12 +194,22 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 	if (!code)
 		code = wr_repo_jobs_start(&p->app.jobs, &p->app, NULL, err);
 	if (!code)
+		code = wr_webhooks_start(&p->webhooks, &p->app, err);
+	if (!code)
 		code = wr_makers_start(&p->app.makers, &p->app, err);
 	if (!code)
 		code = wr_control_start(&p->control, cfg->server_data, &p->app, err);
 	if (!code)
 		code = wr_http_start(&p->http, &p->app, cfg, listener, err);
 	return code;
+}
+
+/* Deliveries under way may end, but an endpoint that hangs is not waited for. */
+static int64_t webhooks_wait(const struct parts *p)
+{
+	int64_t share = (int64_t)(p->app.cfg->server_stop_timeout / 4);
+
+	return share < WEBHOOKS_WAIT_MS ? share : WEBHOOKS_WAIT_MS;
 }
 
 /* Backwards through start(), from wherever it got to. */
@@ -210,6 +223,7 @@ static void stop(struct parts *p)
 	/* A maker may be waiting for somebody else's server, where nothing can wake it. */
 	if (!wr_makers_stop(p->app.makers))
 		_exit(0);
+	wr_webhooks_stop(&p->webhooks, &p->app, webhooks_wait(p));
 	wr_jobs_stop(p->app.jobs);
 	if (p->app.reaper)
 		wr_reaper_stop(p->app.reaper);
@@ -256,6 +270,7 @@ static int hand_over(struct parts *p, const struct wr_config *cfg)
 	wr_http_hand_over(p->http);
 	/* They go on there, where they wait for what they need until it is given back here. */
 	wr_jobs_retire(p->app.jobs);
+	wr_sender_retire(p->app.sender);
 	retire_makers(p, cfg);
 	/* Without its thread a repository is given back when it is used next, or asked for by the process's end. */
 	if (wr_git_hand_over(p->app.git, &err) != WR_OK)
@@ -310,6 +325,7 @@ static int work(void *arg, const struct wr_worker_link *link)
 								 : sig == SIGINT ? "INT"
 								 : sig == SIGHUP ? "HUP"
 										 : "USR1"));
+	wr_sender_retire(p.app.sender);
 	retire_makers(&p, service->cfg);
 	wr_http_drain(p.http);
 	stop(&p);
