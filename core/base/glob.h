@@ -1,13 +1,14 @@
 /*
  * core/base/glob.h: globs over branch names and over paths, as the API has them everywhere.
  *   ?  one character but "/"      *  any number of them      **  any number of characters, "/" too
- *   [a-z] [!a-z]  one of a set, never "/"                    {a,b}  one of several, nested up to a depth
+ *   [a-z] [!a-z]  one of a set, never "/"                    {a,b}  one of several, up to eight deep
  *   \x  x itself
- * A character is a byte, but for "?" and sets, where one of UTF-8 counts as one. "a/" then "**" then "/b" also matches "a/b".
+ * In a set, "^" is "!", a "]" at its beginning is one of the set, and "\x" is x.
+ * A character is one of UTF-8, or a byte that is none. "a/" then "**" then "/b" also matches "a/b", and "**" then "/b" also "b".
  * Ownership: wr_glob_new() gives *out for wr_glob_free(); it keeps nothing of the text.
  * Threads:   a compiled glob is read-only.
- * Blocks on: nothing. Matching takes time in proportion to the lengths of glob and text, whatever either is.
- * Errors:    WR_E_INVALID_REQUEST with a sentence (a set or a brace that does not end, too long, too many alternatives);
+ * Blocks on: nothing. Matching takes time in proportion to the length of the glob times that of the text, whatever they are.
+ * Errors:    WR_E_INVALID_REQUEST with a sentence (a set or a brace that does not end, too long, too deep);
  *            WR_E_UNAVAILABLE (memory).
  */
 #ifndef WR_GLOB_H

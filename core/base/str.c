@@ -36,39 +36,56 @@ bool wr_str_u64(struct wr_str s, uint64_t max, uint64_t *out)
 	return true;
 }
 
+size_t wr_str_utf8_first(uint32_t *out, struct wr_str s)
+{
+	const unsigned char *p = (const unsigned char *)s.ptr;
+	unsigned lo = 0x80, hi = 0xbf;
+	uint32_t c = p[0];
+	size_t len;
+
+	if (c < 0x80) {
+		*out = c;
+		return 1;
+	}
+	if (c >= 0xc2 && c <= 0xdf)
+		len = 2;
+	else if (c >= 0xe0 && c <= 0xef)
+		len = 3;
+	else if (c >= 0xf0 && c <= 0xf4)
+		len = 4;
+	else
+		return 0;
+	/* The first continuation byte carries the bounds that rule out overlong forms, surrogates, > U+10FFFF. */
+	if (c == 0xe0)
+		lo = 0xa0;
+	else if (c == 0xed)
+		hi = 0x9f;
+	else if (c == 0xf0)
+		lo = 0x90;
+	else if (c == 0xf4)
+		hi = 0x8f;
+	if (s.len < len)
+		return 0;
+	c &= 0xffu >> (len + 1);
+	for (size_t i = 1; i < len; i++, lo = 0x80, hi = 0xbf) {
+		if (p[i] < lo || p[i] > hi)
+			return 0;
+		c = c << 6 | (p[i] & 0x3f);
+	}
+	*out = c;
+	return len;
+}
+
 bool wr_str_utf8(struct wr_str s)
 {
-	const unsigned char *p = (const unsigned char *)s.ptr, *end = p + s.len;
+	uint32_t c;
 
-	while (p < end) {
-		unsigned c = *p++;
-		unsigned lo = 0x80, hi = 0xbf;
-		int more;
+	while (s.len) {
+		size_t n = (unsigned char)s.ptr[0] < 0x80 ? 1 : wr_str_utf8_first(&c, s);
 
-		if (c < 0x80)
-			continue;
-		if (c >= 0xc2 && c <= 0xdf)
-			more = 1;
-		else if (c >= 0xe0 && c <= 0xef)
-			more = 2;
-		else if (c >= 0xf0 && c <= 0xf4)
-			more = 3;
-		else
+		if (n == 0)
 			return false;
-		/* The first continuation byte carries the bounds that rule out overlong forms, surrogates, > U+10FFFF. */
-		if (c == 0xe0)
-			lo = 0xa0;
-		else if (c == 0xed)
-			hi = 0x9f;
-		else if (c == 0xf0)
-			lo = 0x90;
-		else if (c == 0xf4)
-			hi = 0x8f;
-		for (; more > 0; more--, lo = 0x80, hi = 0xbf)
-			if (p == end || *p < lo || *p > hi)
-				return false;
-			else
-				p++;
+		s = wr_str_skip(s, n);
 	}
 	return true;
 }

@@ -59,6 +59,8 @@ bool wr_str_u64(struct wr_str s, uint64_t max, uint64_t *out);
 
 /* Whether s is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF). */
 bool wr_str_utf8(struct wr_str s);
+/* How many bytes its first character has, which goes to *out; 0: it is not well-formed. s is not empty. */
+size_t wr_str_utf8_first(uint32_t *out, struct wr_str s);
 
 /* A malloc'ed, NUL-terminated copy, or NULL without memory. */
 char *wr_str_dup(struct wr_str s);
