@@ -83,6 +83,13 @@ static void ids(void **state)
 	assert_false(wr_uuid_parse(WR_S("abcdef01-2345-4678-9abc-def01234567"), b));
 	assert_false(wr_uuid_parse(WR_S("abcdef01x2345-4678-9abc-def012345678"), b));
 	assert_false(wr_uuid_parse(WR_S("abcdef01-2345-4678-9abc-def01234567g"), b));
+	wr_uuid_ordered(a);
+	assert_true(wr_uuid_parse(wr_str(a), b));
+	assert_int_equal(a[14], '7');
+	assert_non_null(strchr("89ab", a[19]));
+	usleep(2000);
+	wr_uuid_ordered(b);
+	assert_true(strcmp(a, b) < 0);
 	for (int i = 0; i < 1000; i++) {
 		wr_trace_new(trace);
 		assert_int_equal(strlen(trace), WR_TRACE_LEN);

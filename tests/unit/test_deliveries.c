@@ -1,0 +1,798 @@
+/*
+ * triggers/delivery: what becomes of an event, whose turn it is, what dead processes had, what is forgotten; and random
+ * operations against a model: per trigger and branch in order, nothing lost, nothing twice.
+ */
+#include "deliveries_fixture.h"
+
+#include <stdatomic.h>
+
+#include "core/base/alive.h"
+
+/* ---- bodies ---- */
+
+static void assert_body(const struct wr_hook *hook, const char *expected)
+{
+	WR_AUTO_S(wr_buf) body = WR_BUF_INIT(65536);
+
+	wr_hook_body(&body, hook);
+	assert_true(wr_buf_ok(&body));
+	assert_string_equal(body.ptr, expected);
+}
+
+#define HEX1 "0000000000000000000000000000000000000001"
+#define HEX2 "0000000000000000000000000000000000000002"
+#define REPO "11111111-2222-4333-8444-555555555555"
+#define ACCOUNT "21111111-2222-4333-8444-555555555555"
+
+static void bodies_are_what_the_reference_says(void **state)
+{
+	struct wr_hook hook = {.repo_id = REPO, .branch = "main", .new = oid(1), .old = oid(2), .occurred_ms = 1000,
+			       .author = "identity:" ACCOUNT};
+
+	(void)state;
+	assert_body(&hook, "{\"event\":\"branchUpdate\",\"repoId\":\"" REPO "\",\"branch\":\"main\",\"commit\":\"" HEX1 "\"}");
+	hook.extended = hook.forced_known = hook.forced = true;
+	assert_body(&hook, "{\"event\":\"branchUpdate\",\"repoId\":\"" REPO "\",\"branch\":\"main\",\"commit\":\"" HEX1
+			   "\",\"before\":\"" HEX2 "\",\"forced\":true,\"pusher\":{\"type\":\"identity\",\"id\":\"" ACCOUNT
+			   "\"},\"occurredAt\":\"1970-01-01T00:00:01.000Z\"}");
+	hook.forced_known = false;
+	hook.old = oid(0);
+	hook.author[0] = '\0';
+	assert_body(&hook, "{\"event\":\"branchUpdate\",\"repoId\":\"" REPO "\",\"branch\":\"main\",\"commit\":\"" HEX1
+			   "\",\"before\":null,\"forced\":null,\"pusher\":null,"
+			   "\"occurredAt\":\"1970-01-01T00:00:01.000Z\"}");
+}
+
+static void branches_that_are_no_text_are_mended(void **state)
+{
+	struct wr_hook hook = {.repo_id = REPO, .branch = "a\"\\\xff\x7f\xc3\xa4", .new = oid(1)};
+
+	(void)state;
+	assert_body(&hook, "{\"event\":\"branchUpdate\",\"repoId\":\"" REPO
+			   "\",\"branch\":\"a\\\"\\\\\xef\xbf\xbd\x7f\xc3\xa4\",\"commit\":\"" HEX1 "\"}");
+}
+
+/* ---- events ---- */
+
+static void only_moves_of_branches_count(void **state)
+{
+	struct place *p = *state;
+
+	add_trigger(p, &(struct options){.since = 10});
+	event(p, 0, "refs/tags/v1", 0, 1);
+	event(p, 0, "refs/heads/main", 1, 0);
+	event(p, 0, "refs/heads/main", 1, 1);
+	event(p, 0, "refs/notes/heads/main", 0, 1);
+	event(p, 1, "refs/heads/main", 0, 1);
+	p->seq = 10;
+	event_at(p, 0, "refs/heads/main", 0, 1, 10);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery"), 0);
+	assert_int_equal(p->told, 0);
+	event(p, 0, "refs/heads/main", 0, 1);
+	event(p, 0, "refs/heads/main", 1, 2);
+	event(p, 0, "refs/heads/a/b", 0, 2);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery"), 3);
+	assert_int_equal(p->told, 3);
+	check(p);
+}
+
+static void a_row_has_what_the_event_says(void **state)
+{
+	struct place *p = *state;
+	char name[WR_HOOK_BRANCH_MAX + 12];
+	struct taken t;
+
+	memset(name, 'x', sizeof name);
+	snprintf(name, 12, "refs/heads/");
+	name[11] = 'x';
+	name[sizeof name - 1] = '\0';
+	add_trigger(p, &(struct options){.payload = "extended"});
+	snprintf(p->author, sizeof p->author, "account:%s", p->accounts[0].id);
+	event(p, 0, name, 0, 5);
+	t = claim(p, "one", 0, 10);
+	assert_int_equal(t.n, 1);
+	assert_string_equal(t.claims[0].hook.branch, name + 11);
+	assert_string_equal(t.claims[0].hook.author, p->author);
+	assert_string_equal(t.claims[0].hook.repo_id, p->repos[0].id);
+	assert_string_equal(t.claims[0].hook.account_id, p->accounts[0].id);
+	assert_true(t.claims[0].hook.extended && t.claims[0].hook.forced_known && !t.claims[0].hook.forced);
+	assert_int_equal(t.claims[0].hook.occurred_ms, 1234567);
+	assert_true(wr_oid_zero(&t.claims[0].hook.old));
+	assert_int_equal(number_of(&t.claims[0].hook.new), 5);
+	assert_int_equal(t.claims[0].hook.attempts, 0);
+	assert_string_equal(t.claims[0].host, "h0");
+	assert_string_equal(t.claims[0].endpoint, "http://h0/");
+	assert_int_equal(t.claims[0].resumed_ms, 0);
+}
+
+static void other_words_for_who_are_not_told(void **state)
+{
+	struct place *p = *state;
+	struct taken t;
+
+	add_trigger(p, &(struct options){.payload = NULL});
+	snprintf(p->author, sizeof p->author, "robot:%s", p->accounts[0].id);
+	event(p, 0, "refs/heads/a", 0, 1);
+	snprintf(p->author, sizeof p->author, "account:%s and more", p->accounts[0].id);
+	event(p, 0, "refs/heads/b", 0, 1);
+	t = claim(p, "one", 0, 10);
+	assert_int_equal(t.n, 2);
+	assert_string_equal(t.claims[0].hook.author, "");
+	assert_string_equal(t.claims[1].hook.author, "");
+}
+
+static void branches_are_filtered(void **state)
+{
+	struct place *p = *state;
+
+	add_trigger(p, &(struct options){.branches = "[\"main\",\"release/*\"]"});
+	event(p, 0, "refs/heads/main", 0, 1);
+	event(p, 0, "refs/heads/main2", 0, 1);
+	event(p, 0, "refs/heads/release/1", 0, 1);
+	event(p, 0, "refs/heads/release/1/2", 0, 1);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery"), 2);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE branch IN ('main', 'release/1')"), 2);
+}
+
+static void the_default_branch_is_followed(void **state)
+{
+	struct place *p = *state;
+
+	event(p, 0, "refs/heads/main", 0, 7);
+	assert_int_equal(number(p, "SELECT count(*) FROM repo WHERE trigger_head IS NOT NULL"), 0);
+	add_trigger(p, &(struct options){.globs = "[\"src/**\"]"});
+	event(p, 0, "refs/heads/topic", 0, 8);
+	assert_int_equal(number(p, "SELECT head_oid IS NULL FROM delivery WHERE branch = 'topic'"), 1);
+	event(p, 0, "refs/heads/main", 7, 9);
+	event(p, 0, "refs/heads/topic2", 0, 8);
+	event(p, 0, "refs/heads/topic2", 8, 9);
+	assert_int_equal(number(p, "SELECT hex(head_oid) = '" HEX9 "' FROM delivery WHERE branch = 'topic2' AND"
+				   " old_oid IS NULL"), 1);
+	assert_int_equal(number(p, "SELECT head_oid IS NULL FROM delivery WHERE branch = 'topic2' AND old_oid IS NOT NULL"), 1);
+	event(p, 0, "refs/heads/main", 9, 0);
+	event(p, 0, "refs/heads/main", 0, 8);
+	/* Made while there was none: what is new is all of it. */
+	assert_int_equal(number(p, "SELECT head_oid = zeroblob(20) FROM delivery WHERE branch = 'main' AND old_oid IS NULL"), 1);
+	assert_int_equal(number(p, "SELECT count(*) FROM repo WHERE hex(trigger_head) LIKE '%%08'"), 1);
+}
+
+/* ---- order ---- */
+
+static void a_branch_waits_for_its_first(void **state)
+{
+	struct place *p = *state;
+	struct taken t, u;
+
+	add_trigger(p, &(struct options){.since = 0});
+	event(p, 0, "refs/heads/main", 0, 1);
+	event(p, 0, "refs/heads/main", 1, 2);
+	event(p, 0, "refs/heads/dev", 0, 3);
+	t = claim(p, "one", 0, 10);
+	assert_int_equal(t.n, 2);
+	assert_int_equal(number_of(&t.claims[0].hook.new), 1);
+	assert_int_equal(number_of(&t.claims[1].hook.new), 3);
+	assert_int_equal(claim(p, "one", 0, 10).n, 0);
+	check(p);
+	finish(p, &t.claims[0], "one", WR_OUT_AGAIN, 5000);
+	u = claim(p, "one", 4000, 10);
+	assert_int_equal(u.n, 0);
+	assert_int_equal(u.next_ms, p->base + 5000);
+	u = claim(p, "one", 5000, 10);
+	assert_int_equal(u.n, 1);
+	assert_int_equal(number_of(&u.claims[0].hook.new), 1);
+	assert_int_equal(u.claims[0].hook.attempts, 1);
+	assert_string_equal(u.claims[0].hook.id, t.claims[0].hook.id);
+	finish(p, &u.claims[0], "one", WR_OUT_GIVEN_UP, 0);
+	u = claim(p, "one", 5000, 10);
+	assert_int_equal(u.n, 1);
+	assert_int_equal(number_of(&u.claims[0].hook.new), 2);
+	check(p);
+	finish(p, &u.claims[0], "one", WR_OUT_DELIVERED, 0);
+	finish(p, &t.claims[1], "one", WR_OUT_DELIVERED, 0);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE ended_ms IS NULL"), 0);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery_account"), 0);
+	assert_int_equal(number(p, "SELECT ended FROM push_trigger"), 3);
+	check(p);
+}
+
+static void what_is_cut_off_was_no_attempt(void **state)
+{
+	struct place *p = *state;
+	struct taken t;
+
+	add_trigger(p, &(struct options){.since = 0});
+	event(p, 0, "refs/heads/main", 0, 1);
+	t = claim(p, "one", 0, 10);
+	finish(p, &t.claims[0], "one", WR_OUT_CUT_OFF, 0);
+	check(p);
+	t = claim(p, "two", 0, 10);
+	assert_int_equal(t.n, 1);
+	assert_int_equal(t.claims[0].hook.attempts, 0);
+}
+
+static void an_outcome_of_another_ones_row_is_ignored(void **state)
+{
+	struct place *p = *state;
+	struct taken t;
+
+	add_trigger(p, &(struct options){.since = 0});
+	event(p, 0, "refs/heads/main", 0, 1);
+	t = claim(p, "one", 0, 10);
+	finish(p, &t.claims[0], "two", WR_OUT_DELIVERED, 0);
+	assert_int_equal(number(p, "SELECT state FROM delivery"), WR_DELIVERY_SENDING);
+	finish(p, &t.claims[0], "one", WR_OUT_DELIVERED, 0);
+	finish(p, &t.claims[0], "one", WR_OUT_AGAIN, 0);
+	assert_int_equal(number(p, "SELECT state FROM delivery"), WR_DELIVERY_DELIVERED);
+	assert_int_equal(number(p, "SELECT attempts FROM delivery"), 1);
+	check(p);
+}
+
+/* ---- judging ---- */
+
+static bool next_new(struct place *p, struct wr_hook *out, const char *behind)
+{
+	json_t *globs = NULL;
+	enum wr_code code = wr_delivery_next_new(out, &globs, p->db, behind, &p->err);
+
+	assert_true(code == WR_OK || code == WR_E_NOT_THERE);
+	json_decref(globs);
+	return code == WR_OK;
+}
+
+static void what_has_to_be_looked_at_holds_its_branch_up(void **state)
+{
+	struct place *p = *state;
+	struct wr_hook hook, other;
+	struct taken t;
+
+	add_trigger(p, &(struct options){.globs = "[\"*.c\"]"});
+	event(p, 0, "refs/heads/main", 0, 1);
+	event(p, 0, "refs/heads/main", 1, 2);
+	event(p, 0, "refs/heads/main", 2, 3);
+	assert_int_equal(claim(p, "one", 0, 10).n, 0);
+	assert_true(next_new(p, &hook, ""));
+	assert_int_equal(number_of(&hook.new), 1);
+	/* The second is judged first, and waits all the same. */
+	other = hook;
+	other.seq++;
+	snprintf(other.note, sizeof other.note, "Nobody knows.");
+	other.forced = other.forced_known = true;
+	assert_ok(wr_delivery_judged(p->db, &other, true, &p->err));
+	assert_int_equal(claim(p, "one", 0, 10).n, 0);
+	check(p);
+	assert_ok(wr_delivery_judged(p->db, &hook, false, &p->err));
+	assert_ok(wr_delivery_judged(p->db, &hook, false, &p->err));
+	assert_ok(wr_delivery_judged(p->db, &other, false, &p->err));
+	check(p);
+	t = claim(p, "one", 0, 10);
+	assert_int_equal(t.n, 1);
+	assert_int_equal(number_of(&t.claims[0].hook.new), 2);
+	assert_string_equal(t.claims[0].hook.note, "Nobody knows.");
+	assert_true(t.claims[0].hook.forced);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery"), 2);
+}
+
+static void accounts_take_turns_at_judging(void **state)
+{
+	struct place *p = *state;
+	struct wr_hook first, second;
+
+	add_trigger(p, &(struct options){.globs = "[\"*\"]"});
+	add_trigger(p, &(struct options){.repo = 2, .globs = "[\"*\"]"});
+	event(p, 0, "refs/heads/a", 0, 1);
+	event(p, 0, "refs/heads/b", 0, 2);
+	event(p, 2, "refs/heads/a", 0, 3);
+	assert_true(next_new(p, &first, ""));
+	assert_true(next_new(p, &second, first.account_id));
+	assert_string_not_equal(first.account_id, second.account_id);
+	assert_false(next_new(p, &first, second.account_id));
+}
+
+static void extended_wants_to_know_whether_it_was_forced(void **state)
+{
+	struct place *p = *state;
+
+	add_trigger(p, &(struct options){.payload = "extended"});
+	add_trigger(p, &(struct options){.payload = "basic"});
+	event(p, 0, "refs/heads/main", 0, 1);
+	event(p, 0, "refs/heads/main", 1, 2);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE state = 0 AND extended"), 1);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE state = 0"), 1);
+	assert_int_equal(number(p, "SELECT forced FROM delivery WHERE old_oid IS NULL AND extended"), 0);
+}
+
+/* ---- pauses ---- */
+
+static void a_paused_trigger_waits_and_goes_on_in_order(void **state)
+{
+	struct place *p = *state;
+	struct taken t;
+	int64_t trigger = add_trigger(p, &(struct options){.since = 0});
+	struct wr_trigger row = {.seq = trigger};
+	struct wr_oid tip = oid(9);
+	char id[WR_UUID_LEN + 1];
+
+	memcpy(row.account_id, p->accounts[0].id, sizeof row.account_id);
+	memcpy(row.repo_id, p->repos[0].id, sizeof row.repo_id);
+	event(p, 0, "refs/heads/main", 0, 1);
+	event(p, 0, "refs/heads/main", 1, 2);
+	pause_trigger(p, trigger, true);
+	event(p, 0, "refs/heads/dev", 0, 3);
+	assert_int_equal(claim(p, "one", 0, 10).n, 0);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE state = 1"), 3);
+	check(p);
+	assert_ok(wr_delivery_test(id, p->db, &row, WR_S("main"), &tip, "account:" ACCOUNT, &p->err));
+	t = claim(p, "one", 0, 10);
+	assert_int_equal(t.n, 1);
+	assert_int_equal(t.claims[0].hook.kind, WR_DELIVERY_TEST);
+	assert_string_equal(t.claims[0].hook.id, id);
+	finish(p, &t.claims[0], "one", WR_OUT_DELIVERED, 0);
+	pause_trigger(p, trigger, false);
+	sweep(p, 0, 1000);
+	assert_int_equal(number(p, "SELECT wake FROM push_trigger"), 0);
+	check(p);
+	t = claim(p, "one", 0, 10);
+	assert_int_equal(t.n, 2);
+	assert_int_equal(number_of(&t.claims[0].hook.new), 1);
+	assert_int_equal(number_of(&t.claims[1].hook.new), 3);
+	assert_true(t.claims[0].resumed_ms > 0);
+}
+
+static void many_branches_wake_in_pieces(void **state)
+{
+	struct place *p = *state;
+	int64_t trigger = add_trigger(p, &(struct options){.since = 0});
+	char name[64];
+
+	pause_trigger(p, trigger, true);
+	for (unsigned i = 0; i < 1203; i++) {
+		snprintf(name, sizeof name, "refs/heads/b%u", i);
+		event(p, 0, name, 0, 1);
+	}
+	event(p, 0, "refs/heads/b7", 1, 2);
+	pause_trigger(p, trigger, false);
+	sweep(p, 0, 1000);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE state = 2"), 1203);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE state = 1"), 1);
+	check(p);
+}
+
+static void what_waits_too_long_with_a_paused_trigger_is_given_up(void **state)
+{
+	struct place *p = *state;
+	int64_t trigger = add_trigger(p, &(struct options){.since = 0});
+	int64_t other = add_trigger(p, &(struct options){.host = 1});
+
+	pause_trigger(p, trigger, true);
+	for (unsigned i = 0; i < 703; i++)
+		event(p, 0, "refs/heads/main", i, i + 1);
+	execute(p, "UPDATE delivery SET created_ms = 1000 + seq");
+	execute(p, "UPDATE push_trigger SET paused_ms = 500 WHERE seq = %lld", (long long)trigger);
+	sweep(p, number(p, "SELECT max(created_ms) - 5 FROM delivery"), 1000);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE trigger_seq = %lld AND ended_ms IS NULL",
+				(long long)trigger), 3);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE trigger_seq = %lld AND state = 5 AND error ="
+				   " 'The trigger was paused for too long.'", (long long)trigger), 700);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE trigger_seq = %lld AND ended_ms IS NULL",
+				(long long)other), 703);
+	check(p);
+}
+
+/* ---- what goes ---- */
+
+static void nothing_is_sent_for_a_deleted_trigger(void **state)
+{
+	struct place *p = *state;
+	struct taken t;
+	int64_t trigger = add_trigger(p, &(struct options){.since = 0});
+	int64_t other = add_trigger(p, &(struct options){.host = 1});
+
+	for (unsigned i = 0; i < 600; i++)
+		event(p, 0, "refs/heads/main", i, i + 1);
+	event(p, 0, "refs/heads/dev", 0, 1);
+	t = claim(p, "one", 0, 1);
+	finish(p, &t.claims[0], "one", WR_OUT_DELIVERED, 0);
+	t = claim(p, "one", 0, 1);
+	execute(p, "UPDATE push_trigger SET deleted_ms = 1 WHERE seq = %lld", (long long)trigger);
+	while ((t = claim(p, "one", 0, 10)).n > 0)
+		for (size_t i = 0; i < t.n; i++)
+			assert_int_equal(t.claims[i].hook.trigger_seq, other);
+	sweep(p, 0, 1000);
+	assert_int_equal(number(p, "SELECT count(*) FROM push_trigger"), 1);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE trigger_seq = %lld", (long long)trigger), 0);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery_turn"), 1);
+	check(p);
+}
+
+static void the_next_row_is_another_one(void **state)
+{
+	struct place *p = *state;
+	struct taken t;
+	int64_t trigger = add_trigger(p, &(struct options){.since = 0});
+
+	event(p, 0, "refs/heads/main", 0, 1);
+	t = claim(p, "one", 0, 1);
+	execute(p, "UPDATE push_trigger SET deleted_ms = 1 WHERE seq = %lld", (long long)trigger);
+	sweep(p, 0, 1000);
+	add_trigger(p, &(struct options){.since = 0});
+	event(p, 0, "refs/heads/main", 0, 1);
+	assert_int_equal(claim(p, "one", 0, 1).n, 1);
+	/* An attempt for the trigger that is gone ends now. */
+	finish(p, &t.claims[0], "one", WR_OUT_DELIVERED, 0);
+	assert_int_equal(number(p, "SELECT state FROM delivery"), WR_DELIVERY_SENDING);
+	check(p);
+}
+
+static void another_endpoint_is_another_turn(void **state)
+{
+	struct place *p = *state;
+	struct taken t;
+	int64_t trigger = add_trigger(p, &(struct options){.since = 0});
+
+	event(p, 0, "refs/heads/main", 0, 1);
+	event(p, 0, "refs/heads/main", 1, 2);
+	event(p, 0, "refs/heads/dev", 0, 3);
+	change_host(p, trigger, 7);
+	t = claim(p, "one", 0, 10);
+	assert_int_equal(t.n, 2);
+	assert_string_equal(t.claims[0].host, "h7");
+	assert_string_equal(t.claims[0].endpoint, "http://h7/");
+	check(p);
+	finish(p, &t.claims[0], "one", WR_OUT_DELIVERED, 0);
+	t = claim(p, "one", 0, 10);
+	assert_int_equal(t.n, 1);
+	assert_string_equal(t.claims[0].host, "h7");
+	check(p);
+}
+
+static void history_ends_by_age_and_number(void **state)
+{
+	struct place *p = *state;
+	int64_t trigger = add_trigger(p, &(struct options){.since = 0});
+	struct taken t;
+
+	for (unsigned i = 0; i < 40; i++) {
+		event(p, 0, "refs/heads/main", i, i + 1);
+		t = claim(p, "one", 0, 1);
+		finish(p, &t.claims[0], "one", WR_OUT_DELIVERED, 0);
+	}
+	sweep(p, 0, 40);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery"), 40);
+	event(p, 0, "refs/heads/main", 40, 41);
+	sweep(p, 0, 24);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery"), 25);
+	assert_int_equal(number(p, "SELECT min(seq) FROM delivery"), 17);
+	check(p);
+	/* 27 are no more than an eighth beyond. */
+	sweep(p, 0, 22);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery"), 25);
+	execute(p, "UPDATE delivery SET ended_ms = 5 WHERE seq < 20 AND trigger_seq = %lld", (long long)trigger);
+	sweep(p, 6, 1000);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery"), 22);
+	check(p);
+}
+
+static void rows_of_dead_processes_are_ready_again(void **state)
+{
+	struct place *p = *state;
+	struct wr_alive alive = WR_ALIVE_INIT;
+	char run[128];
+	struct taken t;
+
+	snprintf(run, sizeof run, "%s/run", p->root);
+	assert_ok(wr_alive_begin(&alive, run, "p-", &p->err));
+	add_trigger(p, &(struct options){.since = 0});
+	for (unsigned i = 0; i < 4; i++) {
+		char name[32];
+
+		snprintf(name, sizeof name, "refs/heads/%u", i);
+		event(p, 0, name, 0, 1);
+	}
+	assert_int_equal(claim(p, "a-dead.lock", 0, 1).n, 1);
+	assert_int_equal(claim(p, alive.name, 0, 1).n, 1);
+	assert_int_equal(claim(p, "own", 0, 1).n, 1);
+	assert_int_equal(claim(p, "z-dead.lock", 0, 1).n, 1);
+	assert_int_equal(claim(p, "own", 0, 1).n, 0);
+	assert_ok(wr_deliveries_recover(p->db, run, "own", &p->err));
+	check(p);
+	t = claim(p, "own", 0, 4);
+	assert_int_equal(t.n, 2);
+	assert_int_equal(t.claims[0].hook.attempts, 0);
+	wr_alive_end(&alive);
+	assert_ok(wr_deliveries_recover(p->db, run, "own", &p->err));
+	assert_int_equal(claim(p, "own", 0, 4).n, 1);
+}
+
+/* ---- whose turn it is ---- */
+
+static void fill(struct place *p, unsigned repo, unsigned n, unsigned host)
+{
+	add_trigger(p, &(struct options){.repo = repo, .host = host});
+	for (unsigned i = 0; i < n; i++) {
+		char name[32];
+
+		snprintf(name, sizeof name, "refs/heads/%u", i);
+		event(p, repo, name, 0, i + 1);
+	}
+	execute(p, "UPDATE push_trigger SET since_seq = 1000000");
+}
+
+static size_t of_repo(const struct place *p, const struct taken *t, unsigned repo)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		n += strcmp(t->claims[i].hook.repo_id, p->repos[repo].id) == 0;
+	return n;
+}
+
+static void no_account_takes_all(void **state)
+{
+	struct place *p = *state;
+	struct taken t;
+
+	fill(p, 0, 40, 0);
+	fill(p, 2, 3, 0);
+	fill(p, 4, 40, 0);
+	t = claim(p, "one", 0, 30);
+	assert_int_equal(t.n, 30);
+	assert_int_equal(of_repo(p, &t, 2), 3);
+	assert_in_range(of_repo(p, &t, 0), 13, 14);
+	assert_in_range(of_repo(p, &t, 4), 13, 14);
+	check(p);
+}
+
+static void hosts_of_an_account_take_turns(void **state)
+{
+	struct place *p = *state;
+	struct taken t;
+
+	fill(p, 0, 40, 0);
+	fill(p, 1, 40, 1);
+	t = claim(p, "one", 0, 20);
+	assert_int_equal(of_repo(p, &t, 0), 10);
+	assert_int_equal(of_repo(p, &t, 1), 10);
+}
+
+static void who_has_no_room_hides_nobody(void **state)
+{
+	struct place *p = *state;
+	struct taken t;
+
+	fill(p, 0, 5, 0);
+	fill(p, 1, 5, 1);
+	fill(p, 2, 5, 2);
+	p->room_host[0] = 0;
+	p->room_account[1] = 2;
+	t = claim(p, "one", 0, 1);
+	assert_int_equal(of_repo(p, &t, 1) + of_repo(p, &t, 2), 1);
+	t = claim(p, "one", 0, 40);
+	assert_int_equal(of_repo(p, &t, 0), 0);
+	assert_in_range(of_repo(p, &t, 1), 4, 5);
+	assert_int_equal(of_repo(p, &t, 2), 2);
+	assert_int_equal(t.next_ms, INT64_MAX);
+	/* A host that may not have more hides nothing of what comes later. */
+	finish(p, &t.claims[0], "one", WR_OUT_AGAIN, 700);
+	finish(p, &t.claims[1], "one", WR_OUT_AGAIN, 800);
+	assert_true(claim(p, "one", 0, 0).next_ms == INT64_MAX);
+	assert_true(claim(p, "one", 0, 40).next_ms <= p->base + 800);
+	p->room_account[0] = 0;
+	p->room_account[1] = 0;
+	assert_int_equal(claim(p, "one", 1000, 40).n, 0);
+}
+
+static void rooms_count_what_the_call_has_claimed(void **state)
+{
+	struct place *p = *state;
+	struct taken t;
+
+	fill(p, 0, 20, 0);
+	fill(p, 1, 20, 1);
+	p->room_account[0] = 9;
+	p->room_host[0] = 3;
+	t = claim(p, "one", 0, 40);
+	assert_int_equal(of_repo(p, &t, 0), 3);
+	assert_int_equal(of_repo(p, &t, 1), 6);
+	check(p);
+}
+
+/* ---- history ---- */
+
+static void deliveries_are_seen_and_asked_for_again(void **state)
+{
+	struct place *p = *state;
+	int64_t trigger = add_trigger(p, &(struct options){.payload = "extended"});
+	struct wr_trigger row = {.seq = trigger, .payload = WR_PAYLOAD_EXTENDED}, other;
+	struct wr_hook list[4];
+	WR_AUTO_S(wr_hook) first = {.seq = 0};
+	WR_AUTO_S(wr_hook) again = {.seq = 0};
+	WR_AUTO_S(wr_buf) body = WR_BUF_INIT(65536);
+	struct wr_deliveries_state look;
+	char id[WR_UUID_LEN + 1];
+	struct taken t;
+	size_t n;
+
+	memcpy(row.account_id, p->accounts[0].id, sizeof row.account_id);
+	memcpy(row.repo_id, p->repos[0].id, sizeof row.repo_id);
+	other = row;
+	memcpy(other.account_id, p->accounts[1].id, sizeof other.account_id);
+	snprintf(p->author, sizeof p->author, "account:%s", p->accounts[0].id);
+	for (unsigned i = 0; i < 3; i++) {
+		char name[32];
+
+		snprintf(name, sizeof name, "refs/heads/%u", i);
+		event(p, 0, name, 0, i + 1);
+	}
+	assert_ok(wr_deliveries_look(&look, p->db, &p->err));
+	assert_int_equal(look.pending, 3);
+	assert_int_equal(look.sending, 0);
+	assert_true(look.oldest_ms > 0 && look.due_ms >= look.oldest_ms);
+	t = claim(p, "one", 0, 1);
+	finish(p, &t.claims[0], "one", WR_OUT_DELIVERED, 0);
+	t = claim(p, "one", 0, 1);
+	assert_ok(wr_delivery_list(list, &n, 2, p->db, &row, wr_str(""), &p->err));
+	assert_int_equal(n, 2);
+	assert_string_equal(list[0].branch, "2");
+	assert_string_equal(wr_delivery_state_name(list[0].state), "queued");
+	assert_string_equal(list[1].branch, "1");
+	assert_string_equal(wr_delivery_state_name(list[1].state), "sending");
+	memcpy(id, list[1].id, sizeof id);
+	assert_ok(wr_delivery_list(list, &n, 2, p->db, &row, wr_str(id), &p->err));
+	assert_int_equal(n, 1);
+	assert_string_equal(list[0].branch, "0");
+	assert_string_equal(wr_delivery_state_name(list[0].state), "delivered");
+	assert_int_equal(list[0].status, 200);
+	assert_int_equal(list[0].latency_ms, 12);
+	assert_string_equal(list[0].error, "as the test says");
+	assert_int_equal(list[0].answer_len, 7);
+	assert_memory_equal(list[0].answer, "an\0swer", 7);
+	assert_int_equal(wr_delivery_get(&first, p->db, &other, wr_str(list[0].id), &p->err), WR_E_NOT_FOUND);
+	assert_int_equal(wr_delivery_list(list + 1, &n, 2, p->db, &other, wr_str(id), &p->err), WR_E_NOT_FOUND);
+	assert_int_equal(wr_delivery_get(&first, p->db, &row, WR_S("nonsense"), &p->err), WR_E_NOT_FOUND);
+	assert_ok(wr_delivery_get(&first, p->db, &row, wr_str(list[0].id), &p->err));
+	wr_hook_fini(&list[0]);
+	assert_int_equal(wr_delivery_again(id, p->db, &other, &first, &p->err), WR_E_NOT_FOUND);
+	assert_ok(wr_delivery_again(id, p->db, &row, &first, &p->err));
+	assert_ok(wr_delivery_get(&again, p->db, &row, wr_str(id), &p->err));
+	assert_string_equal(again.again_of, first.id);
+	assert_int_equal(again.kind, WR_DELIVERY_AGAIN);
+	wr_hook_body(&body, &first);
+	assert_body(&again, body.ptr);
+	first.state = WR_DELIVERY_NEW;
+	assert_int_equal(wr_delivery_again(id, p->db, &row, &first, &p->err), WR_E_INVALID_REQUEST);
+	assert_ok(wr_deliveries_look(&look, p->db, &p->err));
+	assert_int_equal(look.pending, 3);
+	assert_int_equal(look.sending, 1);
+	check(p);
+}
+
+/* ---- statements ---- */
+
+static const struct {
+	const char *name, *sql;
+} statements[] = {
+#define X(name, sql) {#name, sql},
+#include "core/store/statements.def"
+#undef X
+};
+
+/* What reads a whole table is for test_store to find; nothing of the queue sorts either, however much there is of it. */
+static void no_statement_of_the_queue_sorts(void **state)
+{
+	struct place *p = *state;
+	size_t seen = 0;
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(statements); i++) {
+		char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", statements[i].sql);
+		sqlite3_stmt *stmt = NULL;
+
+		if (strncmp(statements[i].name, "DELIVER", 7) == 0) {
+			assert_int_equal(sqlite3_prepare_v2(p->sq, sql, -1, &stmt, NULL), SQLITE_OK);
+			for (seen++; sqlite3_step(stmt) == SQLITE_ROW;)
+				if (strstr((const char *)sqlite3_column_text(stmt, 3), "TEMP B-TREE"))
+					fail_msg("%s sorts", statements[i].name);
+			sqlite3_finalize(stmt);
+		}
+		sqlite3_free(sql);
+	}
+	assert_true(seen > 30);
+}
+
+/* ---- threads ---- */
+
+struct crowd {
+	struct place *p;
+	_Atomic unsigned delivered, wrong;
+	_Atomic unsigned last[8]; /* of each branch */
+	atomic_bool filled;
+};
+#define CROWD_ROUNDS 40u
+
+static void send_some(struct crowd *c, const char *lease)
+{
+	struct taken t = claim(c->p, lease, 0, 3);
+
+	for (size_t i = 0; i < t.n; i++) {
+		unsigned branch = (unsigned)(t.claims[i].hook.branch[0] - '0'), n = number_of(&t.claims[i].hook.new);
+
+		/* The one before has ended. */
+		if (atomic_fetch_add(&c->last[branch], 1) + 1 != n)
+			atomic_fetch_add(&c->wrong, 1);
+		finish(c->p, &t.claims[i], lease, WR_OUT_DELIVERED, 0);
+		atomic_fetch_add(&c->delivered, 1);
+	}
+}
+
+static void *deliver_some(void *arg)
+{
+	struct crowd *c = arg;
+	char lease[32];
+
+	snprintf(lease, sizeof lease, "%p", (void *)&lease);
+	while (atomic_load(&c->delivered) < CROWD_ROUNDS * 8 && !atomic_load(&c->wrong))
+		send_some(c, lease);
+	return NULL;
+}
+
+static void senders_share_without_doubles(void **state)
+{
+	struct place *p = *state;
+	struct crowd c = {.p = p};
+	pthread_t threads[3];
+
+	add_trigger(p, &(struct options){.since = 0});
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, deliver_some, &c), 0);
+	for (unsigned i = 0; i < CROWD_ROUNDS; i++)
+		for (unsigned b = 0; b < 8; b++) {
+			char name[32];
+
+			snprintf(name, sizeof name, "refs/heads/%u", b);
+			event(p, 0, name, i, i + 1);
+		}
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(c.wrong, 0);
+	assert_int_equal(c.delivered, CROWD_ROUNDS * 8);
+	check(p);
+}
+
+#define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, open_place, close_place)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bodies_are_what_the_reference_says),
+		cmocka_unit_test(branches_that_are_no_text_are_mended),
+		IN_PLACE(only_moves_of_branches_count),
+		IN_PLACE(a_row_has_what_the_event_says),
+		IN_PLACE(other_words_for_who_are_not_told),
+		IN_PLACE(branches_are_filtered),
+		IN_PLACE(the_default_branch_is_followed),
+		IN_PLACE(a_branch_waits_for_its_first),
+		IN_PLACE(what_is_cut_off_was_no_attempt),
+		IN_PLACE(an_outcome_of_another_ones_row_is_ignored),
+		IN_PLACE(what_has_to_be_looked_at_holds_its_branch_up),
+		IN_PLACE(accounts_take_turns_at_judging),
+		IN_PLACE(extended_wants_to_know_whether_it_was_forced),
+		IN_PLACE(a_paused_trigger_waits_and_goes_on_in_order),
+		IN_PLACE(many_branches_wake_in_pieces),
+		IN_PLACE(what_waits_too_long_with_a_paused_trigger_is_given_up),
+		IN_PLACE(nothing_is_sent_for_a_deleted_trigger),
+		IN_PLACE(the_next_row_is_another_one),
+		IN_PLACE(another_endpoint_is_another_turn),
+		IN_PLACE(history_ends_by_age_and_number),
+		IN_PLACE(rows_of_dead_processes_are_ready_again),
+		IN_PLACE(no_account_takes_all),
+		IN_PLACE(hosts_of_an_account_take_turns),
+		IN_PLACE(who_has_no_room_hides_nobody),
+		IN_PLACE(rooms_count_what_the_call_has_claimed),
+		IN_PLACE(deliveries_are_seen_and_asked_for_again),
+		IN_PLACE(no_statement_of_the_queue_sorts),
+		IN_PLACE(senders_share_without_doubles),
+	};
+
+	/* Failures on purpose need no lines. */
+	wr_log_set_threshold(WR_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
