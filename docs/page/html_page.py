@@ -16,7 +16,8 @@ ACCESS = {
 }
 LIMITS = {"64 KB": "at most 64 KB", "http.max_commit": "at most what <code>[http] max_commit</code> says, 192 MB by default"}
 # What stands in the examples for what the reader has.
-NAMES = {"repo": "$REPO", "identity": "$IDENTITY", "token": "$TOKEN_ID", "job": "$JOB", "hash": "$SHA"}
+NAMES = {"repo": "$REPO", "identity": "$IDENTITY", "token": "$TOKEN_ID", "job": "$JOB", "hash": "$SHA",
+         "trigger": "$TRIGGER", "delivery": "$DELIVERY"}
 
 
 class Page:
@@ -28,6 +29,11 @@ class Page:
             for method in METHODS:
                 if method in item:
                     self.tags[item[method]["tags"][0]].append((method, path, item[method]))
+        # What this server asks of others.
+        self.calls = {tag["name"]: [] for tag in document["tags"]}
+        for item in document.get("webhooks", {}).values():
+            for method, operation in item.items():
+                self.calls[operation["tags"][0]].append((method, operation))
 
     def find(self, value):
         return self.schemas.find(value)
@@ -133,13 +139,27 @@ class Page:
         out.append(panel + "</div></article>")
         return "".join(out)
 
+    def call(self, method, operation):
+        name, media = operation["operationId"], operation["requestBody"]["content"]["application/json"]
+        out = [f'<article id="{name}" class=op><div class=text><h3><a href="#{name}">{e(operation["summary"])}</a></h3>',
+               f'<p class=route><b class="m {method}">{method.upper()}</b> your endpoint</p>', words.text(operation["description"]),
+               "<h4>Headers</h4>", self.parameter_rows(operation["parameters"]),
+               "<h4>Body</h4>", self.schemas.fields(media["schema"]), "<h4>Your answer</h4><dl>"]
+        out += [f"<div class=f><dt><code>{e(status)}</code></dt><dd>{words.line(answer['description'])}</dd></div>"
+                for status, answer in operation["responses"].items()]
+        out.append("</dl></div><div class=code>")
+        out += [f"<figure><figcaption>{e(title)}</figcaption><pre>{words.json_html(one['value'])}</pre></figure>"
+                for title, one in media["examples"].items()]
+        return "".join(out) + "</div></article>"
+
     # ---- the whole ----
 
     def contents(self):
         out = []
         for tag, operations in self.tags.items():
             rows = "".join(f'<li><a href="#{o["operationId"]}"><b class="m {m}">{m.upper()}</b>{e(o["summary"])}'
-                           f'<span class=hidden> {e(p)} {e(o["operationId"])}</span></a></li>' for m, p, o in operations)
+                           f'<span class=hidden> {e(p)} {e(o["operationId"])}</span></a></li>'
+                           for m, p, o in operations + [(m, "", o) for m, o in self.calls[tag]])
             out.append(f'<li><a href="#tag-{tag}" class=tag>{e(words.title(tag))}</a><ul>{rows}</ul></li>')
         return ('<ul id=list><li><a href="#top" class=tag>Basics</a></li>' + "".join(out) +
                 '<li><a href="#errors" class=tag>Error codes</a></li></ul>')
@@ -161,6 +181,7 @@ class Page:
         sections = []
         for tag in self.document["tags"]:
             operations = "".join(self.operation(*o) for o in self.tags[tag["name"]])
+            operations += "".join(self.call(*o) for o in self.calls[tag["name"]])
             sections.append(f'<section id="tag-{tag["name"]}"><h2>{e(words.title(tag["name"]))}</h2>'
                             f'<p>{words.line(tag["description"])}</p>{operations}</section>')
         return ("<!doctype html><html lang=en><head><meta charset=utf-8>"

@@ -72,9 +72,13 @@ def a_database_that_cannot_be_written(t):
     token, _ = identity.token()
     api = server.api(account.key)
     grant = f"permissions/git/{repo.id}"
+    trigger = {"trigger": {"event": "push"}, "action": {"action": "webhook", "endpoint": "https://hooks.example.com/"}}
+    there = f"{repo.path}/trigger/{api.post(f'{repo.path}/trigger', trigger).ok()['triggerId']}"
     cases = [("POST", "/git/v1/repo", {}, "CREATE_REPOSITORY_FAILED"), ("DELETE", other.path, None, "DELETE_REPOSITORY_FAILED"),
              ("PUT", repo.path + "/default-branch", {"defaultBranch": "x"}, "UPDATE_DEFAULT_BRANCH_FAILED"),
              ("PUT", repo.path + "/visibility", {"visibility": "public"}, "GET_REPOSITORY_INFO_FAILED"),
+             ("POST", repo.path + "/trigger", trigger, "TRIGGER_ERROR"), ("PATCH", there, {"paused": True}, "TRIGGER_ERROR"),
+             ("DELETE", there, None, "TRIGGER_ERROR"),
              ("POST", "/identity/v1/identities", None, "CREATE_IDENTITY_FAILED"),
              ("POST", f"{identity.path}/tokens", None, "CREATE_TOKEN_FAILED"), ("DELETE", f"{identity.path}/tokens/{token}", None, "REVOKE_TOKEN_FAILED"),
              ("POST", f"{identity.path}/{grant}", {"permission": "read"}, "GRANT_PERMISSION_FAILED"),

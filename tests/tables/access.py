@@ -47,7 +47,11 @@ def wanted(route, caller, public, service=None):
 BLOB = "c1b0730e0133447badcfd47fd144e254807b06e1"  # of the one byte x
 # Right requests for what nothing made: who may hear of it hears that it is not there.
 NOT_THERE = {"wr_api_tag_get": "REFERENCE_NOT_FOUND", "wr_api_tag_object": "TAG_NOT_FOUND", "wr_api_job_get": "JOB_NOT_FOUND",
-             "wr_api_job_cancel": "JOB_NOT_FOUND"}
+             "wr_api_job_cancel": "JOB_NOT_FOUND", "wr_api_trigger_get": "NOT_FOUND", "wr_api_trigger_change": "NOT_FOUND",
+             "wr_api_trigger_delete": "NOT_FOUND", "wr_api_trigger_test": "NOT_FOUND", "wr_api_delivery_list": "NOT_FOUND",
+             "wr_api_delivery_get": "NOT_FOUND", "wr_api_delivery_redeliver": "NOT_FOUND"}
+# Never called, for nothing happens in a repository after a trigger of this test was made.
+TRIGGER = {"trigger": {"event": "push"}, "action": {"action": "webhook", "endpoint": "https://hooks.example.com/"}}
 
 
 class World:
@@ -102,7 +106,8 @@ class World:
     def fresh(self, public):
         repo = self.account.repo(public=public, name="matrix")
         made = self.account.api.post(f"{repo.path}/commits", {"message": "m", "files": [{"path": "d/f", "content": "x"}]}).ok()["commit"]
-        repo.names = {"path*": "d/f", "branch*": "main", "tag*": "none", "job": str(uuid.uuid4()),
+        repo.names = {"path*": "d/f", "branch*": "main", "tag*": "none",
+                      **{name: str(uuid.uuid4()) for name in ("job", "trigger", "delivery")},
                       "commits": made["sha"], "trees": made["tree"]["sha"], "blobs": BLOB, "tags": made["sha"]}
         self.reader.grant(repo, "read")
         self.writer.grant(repo, "write")
@@ -117,7 +122,7 @@ def instance(route, repo, target, token):
     path = re.sub(r"(\w+)/\{hash\}", lambda m: f"{m[1]}/{repo.names[m[1]]}", path)
     if route.method == "POST":
         path = path.replace("{branch*}", "another")
-    path = re.sub(r"\{(path\*|branch\*|tag\*|job)\}", lambda m: repo.names[m[1]], path)
+    path = re.sub(r"\{(path\*|branch\*|tag\*|job|trigger|delivery)\}", lambda m: repo.names[m[1]], path)
     expect("{" not in path, "a parameter that this test does not know", route.path)
     if path.endswith("/compare"):
         path += "?base=main&head=main"
@@ -125,7 +130,7 @@ def instance(route, repo, target, token):
         path += "/another"
     bodies = {"default-branch": {"defaultBranch": "main"}, "visibility": {"visibility": "private"},
               "permissions": {"permission": "read"}, "/git/commits": {"message": "m", "tree": repo.names["trees"], "parents": []},
-              "/commits": {"message": "m", "files": []}}
+              "/commits": {"message": "m", "files": []}, "/trigger": TRIGGER}
     body = None
     if route.body in ("JSON", "LARGE"):
         body = next((v for k, v in bodies.items() if k in route.path), {})

@@ -23,7 +23,12 @@ NOT_HERE = {
     ("downloadZip", "GIT_INVALID_REQUEST"): "a folder that is nested more deeply than git can push",
     ("listBranches", "GIT_INVALID_REQUEST"): "300,000 branches",
     ("listTags", "GIT_INVALID_REQUEST"): "300,000 tags",
+    ("redeliver", "GIT_INVALID_REQUEST"): "an update that came a moment ago",
 }
+
+
+# Nobody is there to be called.
+TRIGGER = {"trigger": {"event": "push"}, "action": {"action": "webhook", "endpoint": "http://127.0.0.1:9/"}}
 
 
 def oid_of(kind, data):
@@ -46,7 +51,7 @@ class World:
 
     def __init__(self, t):
         self.git = t.git
-        self.server = t.own_server(config=f"[http]\nmax_commit = {LIMIT}\n")
+        self.server = t.own_server(config=f"[http]\nmax_commit = {LIMIT}\n[webhooks]\nallow_private_networks = true\n")
         self.account, self.other = self.server.account(), self.server.account()
         self.folder = t.git.init(t.path("alike"))
         who = b"A <a@b> 1700000000 +0000\n"
@@ -86,9 +91,13 @@ class World:
         self.granted = self.account.repo()
         self.ungranted = self.account.repo()
         self.identity.grant(self.granted, "read")
+        self.triggers = f"{self.repo.path}/trigger"
+        self.trigger = self.account.api.post(self.triggers, TRIGGER).ok(["triggerId"])["triggerId"]
+        self.delivery = self.account.api.post(f"{self.triggers}/{self.trigger}/test").ok(["deliveryId"])["deliveryId"]
 
     def path(self, operation, repo=None, identity=None):
-        path, last = operation.path, {"{path}": "b0", "{branch}": "main", "{tag}": "v0", "{job}": str(uuid.uuid4()), "{token}": self.token}
+        path, last = operation.path, {"{path}": "b0", "{branch}": "main", "{tag}": "v0", "{job}": str(uuid.uuid4()), "{token}": self.token,
+                                            "{trigger}": self.trigger, "{delivery}": self.delivery}
         if "permissions" in path:
             made = self.ungranted if operation.method == "POST" else self.granted
             path = path.replace("{repo}", repo or made.id)
@@ -107,7 +116,7 @@ class World:
             return None
         return {"setDefaultBranch": {"defaultBranch": "main"}, "setVisibility": {"visibility": "private"},
                 "createGitCommit": {"message": "m", "tree": self.ids["trees"], "parents": []},
-                "createCommit": {"message": "m", "files": []}, "revokeLegacyToken": {"tokenId": self.token},
+                "createTrigger": TRIGGER, "createCommit": {"message": "m", "files": []}, "revokeLegacyToken": {"tokenId": self.token},
                 **{name: {"permission": "read"} for name in ("grantPermission", "updatePermission", "grantLegacyPermission",
                                                              "updateLegacyPermission")}}.get(operation.id, {})
 
@@ -203,6 +212,15 @@ def provoke_identities(w):
     a("DELETE", w.repo.path, key=w.reading).error("GIT_REPOSITORY_ACCESS_DENIED")
 
 
+def provoke_triggers(w):
+    a, one = w.ask, f"{w.triggers}/{w.trigger}"
+    gone = f"{w.triggers}/{uuid.uuid4()}"
+    for method, path, body in (("GET", "", None), ("PATCH", "", {}), ("DELETE", "", None), ("POST", "/test", {}), ("GET", "/delivery", None),
+                               ("GET", f"/delivery/{w.delivery}", None), ("POST", f"/delivery/{w.delivery}/redeliver", None)):
+        a(method, gone + path, body).error("NOT_FOUND")
+    a("POST", f"{one}/test", {"branch": "gone"}).error("BRANCH_NOT_FOUND", branch="gone")
+
+
 def provoke_creations(w):
     a = w.ask
     here = lambda repo: f"{w.server.url}/{repo}"
@@ -243,7 +261,7 @@ def every_declared_answer_is_seen(t):
     for operation in doc.operations:
         if not operation.git:
             provoke_common(w, operation)
-    for provoke in (provoke_more, provoke_identities, provoke_creations, provoke_fixed):
+    for provoke in (provoke_more, provoke_triggers, provoke_identities, provoke_creations, provoke_fixed):
         w.spare()
         provoke(w)
     provoke_jobs(w, "http://127.0.0.1:9/repository.git")

@@ -118,6 +118,7 @@ def the_document_is_whole(t):
                 walk(one)
 
     walk(doc["paths"])
+    walk(doc["webhooks"])
     for row in doc["x-error-codes"]:
         used.add("#/components/schemas/Err_" + row["code"])
     for folder, things in doc["components"].items():
@@ -250,6 +251,8 @@ def examples_are_right(t):
         for status, answer in operation["responses"].items():
             media = find(doc, answer).get("content", {}).get("application/json")
             seen += check(f"{name}: the example of {status}", media) if media else 0
+    for name, item in doc["webhooks"].items():
+        seen += check(f"{name}: the example of a call", item["post"]["requestBody"]["content"]["application/json"])
     expect(seen > 20, "examples", seen)
 
 
@@ -342,5 +345,11 @@ def the_page_has_everything(t):
             expect(find(doc, p)["name"] in plain, f"{name}: parameter", find(doc, p)["name"])
         for status in operation["responses"]:
             expect(status in plain, f"{name}: answer {status}")
+    for item in doc["webhooks"].values():
+        name = item["post"]["operationId"]
+        expect(name in links.ids and f"#{name}" in links.refs, f"{name} is on the page and in its contents")
+        part = text[text.index(f'<article id="{name}"'):]
+        for p in item["post"]["parameters"]:
+            expect(p["name"] in part[:part.index("</article>")], f"{name}: header", p["name"])
     for row in doc["x-error-codes"]:
         expect(f"error-{row['code']}" in links.ids, "an error code that is not on the page", row["code"])
