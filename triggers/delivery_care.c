@@ -204,11 +204,19 @@ static enum wr_code sweep_awake(struct sweep *s, struct wr_error *err)
 
 /* Triggers that were deleted. */
 
+/* A deleted account's row has waited for the last of them. */
 static enum wr_code forget_trigger(struct wr_tx *tx, const struct piece *p, struct wr_error *err)
 {
-	enum wr_code code = wr_tx_run(tx, SQL_DELIVERY_FORGET_TRIGGER, err, NULL, "i", p->seq);
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	char account_id[WR_UUID_LEN + 1];
+	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_FORGET_TRIGGER, err, &row, "i", p->seq);
 
-	return code == WR_OK ? wr_tx_run(tx, SQL_DELIVERY_TURN_DROP, err, NULL, "i", p->ms) : code;
+	if (code != WR_OK)
+		return code == WR_E_NOT_THERE ? WR_OK : code;
+	wr_row_copy(&row, "account_id", account_id, sizeof account_id);
+	wr_row_fini(&row);
+	code = wr_tx_run(tx, SQL_DELIVERY_TURN_DROP, err, NULL, "i", p->ms);
+	return code == WR_OK ? wr_tx_run(tx, SQL_ACCOUNT_PURGE, err, NULL, "s", account_id) : code;
 }
 
 static enum wr_code bury(struct wr_tx *tx, void *arg, struct wr_error *err)

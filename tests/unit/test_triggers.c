@@ -7,7 +7,7 @@
 #include "core/auth/repos.h"
 #include "core/base/glob.h"
 #include "core/base/log.h"
-#include "triggers/trigger.h"
+#include "triggers/delivery.h"
 
 struct place {
 	struct fx *fx;
@@ -411,6 +411,7 @@ static void an_account_waits_for_its_tombstones(void **state)
 	struct wr_repo theirs = make_repo(p, &p->other);
 	struct wr_trigger kept = add(p, &theirs, "https://example.org/"), got;
 	struct wr_doomed doomed[2];
+	bool more = true;
 	size_t n;
 
 	add(p, &p->repo, "https://example.org/");
@@ -420,6 +421,10 @@ static void an_account_waits_for_its_tombstones(void **state)
 	assert_int_equal(n, 1);
 	assert_ok(wr_repo_purge(p->db, doomed, n, &p->err));
 	assert_string_equal(value(p, "SELECT count(*) FROM account WHERE id = %Q", p->owner.id), "1");
+	while (more)
+		assert_ok(wr_deliveries_sweep(&more, p->db, 0, 1000, &p->err));
+	assert_string_equal(value(p, "SELECT count(*) FROM account WHERE id = %Q", p->owner.id), "0");
+	assert_string_equal(value(p, "SELECT count(*) FROM delivery_turn WHERE account_id = %Q", p->owner.id), "0");
 	assert_ok(wr_trigger_get(&got, p->db, &theirs, wr_str(kept.id), &p->err));
 }
 
