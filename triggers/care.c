@@ -51,7 +51,7 @@ static enum wr_code look(bool *wanted, struct wr_hook *hook, json_t *globs, stru
 	if (code != WR_OK)
 		return code;
 	wr_suspect_begin(&mark, hook->repo_id);
-	code = wr_judge(wanted, hook, globs, s->cfg.git, branch, &s->cfg.bounds, &cancel, err);
+	code = wr_hook_judge(wanted, hook, globs, s->cfg.git, branch, &s->cfg.bounds, &cancel, err);
 	wr_suspect_end(&mark);
 	if (code == WR_OK || code == WR_E_CANCELLED)
 		return code;

@@ -22,9 +22,9 @@ struct wr_judge_bounds {
 	int64_t ms;	  /* of all of it */
 };
 
-/* globs: NULL, or the trigger's. *wanted. */
-WR_MUST_CHECK enum wr_code wr_judge(bool *wanted, struct wr_hook *hook, json_t *globs, struct wr_git *git,
-				    const char *default_branch, const struct wr_judge_bounds *bounds,
-				    const struct wr_cancel *cancel, struct wr_error *err);
+/* globs: NULL, or the trigger's. default_branch: the repository's, as it is now. *wanted. */
+WR_MUST_CHECK enum wr_code wr_hook_judge(bool *wanted, struct wr_hook *hook, json_t *globs, struct wr_git *git,
+					 const char *default_branch, const struct wr_judge_bounds *bounds,
+					 const struct wr_cancel *cancel, struct wr_error *err);
 
 #endif
