@@ -11,10 +11,11 @@
 #define SEND_AT_ONCE 16384L
 /*
  * How long a connection may have been idle and be used again: less than the usual five seconds after which a receiver
- * closes it, so that the two seldom meet. After a longer rest all of them are closed.
+ * closes it, so that the two seldom meet. Those that are older go when a new one is made, or after a long rest all of them:
+ * what libcurl has parsed of the certificates, which takes it tens of milliseconds, goes with them.
  */
 #define KEEP_S 3L
-#define REST_MS 30000
+#define REST_MS 600000
 /* How long the body of an answer that counts already is read on. */
 #define BODY_MS 1000
 /* The file of certificates is parsed again after so long. */
