@@ -305,6 +305,28 @@ def repositories_identities_and_grants(t):
         same(sdk.git.repos.delete(repoId=made["repoId"]), {}, "delete")
 
 
+@test
+def triggers(t):
+    for w, _, sdk, _ in both(t):
+        repo = sdk.repo(sdk.git.repos.create(name="told")["repoId"])
+        endpoint, filters = "https://hooks.example.com/told", {"event": "push", "branches": ["main", "rel/*"], "globs": ["src/**"]}
+        same(repo.triggers.list(), {"triggers": []}, "none")
+        made = [repo.triggers.create(trigger=trigger, action={"action": "webhook", "endpoint": endpoint})["triggerId"]
+                for trigger in (filters, {"event": "push"}, {"event": "push", "branches": [], "globs": None})]
+        rows = repo.triggers.list()["triggers"]
+        none = {"event": "push", "branches": None, "globs": None}
+        same([(row["id"], row["trigger"], row["action"], row["managed"]) for row in rows],
+             [(one, wanted, {"action": "webhook", "endpoint": endpoint}, False) for one, wanted in zip(made, (filters, none, none))], "the list")
+        # As the package's own examples write it.
+        body = sdk.fails("GIT_INVALID_REQUEST", 400, repo.triggers.create, trigger={"event": "push", "branch": ["main"]},
+                         action={"type": "webhook", "url": endpoint})
+        expect(all(name in body["message"] for name in ("trigger.branches", "action.action", "action.endpoint")), "the right names", body)
+        for one in made:
+            same(repo.triggers.delete(triggerId=one), {}, "delete")
+        sdk.fails("NOT_FOUND", 404, repo.triggers.delete, triggerId=made[0])
+        same(repo.triggers.list(), {"triggers": []}, "none is left")
+
+
 ABSENT = "1234567890" * 4
 
 
@@ -406,6 +428,7 @@ def keep(sdk, code, body, fields):
 
 # Answers and their rows that carry more than the packages' types know, and what (COMPATIBILITY.md).
 ADDED = {"identity.permissions.git.list": (None, {"total", "offset"}),
+         "repo.triggers.list": ("triggers", {"paused"}),
          "git.repos.list": ("repositories", {"id", "name", "visibility", "createdAt"}),
          "identity.tokens.list": ("tokens", {"description", "scope", "createdAt", "expiresAt", "lastUsedAt"})}
 TYPES = {
@@ -416,6 +439,8 @@ TYPES = {
     "repo.branches.get": "ResponseGetGitV1RepoRepoGitRefsHeadsBranch200", "repo.tags.list": "ResponseGetGitV1RepoRepoGitRefsTags200",
     "repo.tags.get": "ResponseGetGitV1RepoRepoGitRefsTagsTag200", "repo.tags.getByHash": "ResponseGetGitV1RepoRepoGitTagsHash200",
     "repo.compare": "ResponseGetGitV1RepoRepoCompare200",
+    "repo.triggers.list": "ResponseGetGitV1RepoRepoTrigger200", "repo.triggers.create": "ResponsePostGitV1RepoRepoTrigger200",
+    "repo.triggers.delete": "ResponseDeleteGitV1RepoRepoTriggerTrigger200",
     "repo.branches.getDefaultBranch": "ResponseGetGitV1RepoRepoIdDefaultBranch200",
     "repo.branches.setDefaultBranch": "ResponsePutGitV1RepoRepoIdDefaultBranch200",
     "git.repos.delete": "ResponseDeleteGitV1RepoRepo200", "identities.list": "ResponseGetIdentityV1Identities200",
