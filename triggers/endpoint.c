@@ -143,7 +143,7 @@ enum wr_code wr_trigger_check_endpoint(struct wr_str url, bool private_networks,
 			       "action.endpoint must be reachable from the Internet; its address is not public");
 	if (!host.literal && names_this_machine(host.text))
 		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "action.endpoint must be reachable from the Internet; its name means this server itself");
+			       "action.endpoint must be reachable from the Internet; its name means this server");
 	return WR_OK;
 }
 

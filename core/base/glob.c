@@ -1,8 +1,8 @@
 #include "core/base/glob.h"
 
 /*
- * A glob becomes a program whose steps match one character or lead on to other steps, and all steps at which a match may
- * be are followed at the same time, character by character: none is ever tried twice at one place of the text.
+ * A glob becomes a program whose steps match one character or lead on to other steps, and all steps at which a match
+ * may be are followed at the same time, character by character: none is ever tried twice at one place.
  *
  *	ab	CHAR a, CHAR b
  *	?	ANY
@@ -103,7 +103,7 @@ static enum wr_code take_range(struct compiler *c, struct wr_error *err)
 
 	if (c->rest.len > 1 && c->rest.ptr[0] == '[' && c->rest.ptr[1] == ':')
 		return wr_fail(err, WR_E_INVALID_REQUEST,
-			       "A glob's sets have no named classes; write ranges as in [a-zA-Z], or \\[ for the character");
+			       "A glob's sets have no named classes; write [a-z], or \\[ for the character itself");
 	if ((code = take_escaped(&range->from, c, err)) != WR_OK)
 		return code;
 	range->to = range->from;
@@ -247,7 +247,8 @@ enum wr_code wr_glob_new(struct wr_glob **out, struct wr_str text, struct wr_err
 
 	if (text.len == 0 || text.len > WR_GLOB_MAX)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "A glob has 1 to %d bytes", WR_GLOB_MAX);
-	if (!(c.glob = glob = calloc(1, sizeof *glob)) || !(glob->steps = calloc(2 * text.len + 1, sizeof *glob->steps)) ||
+	if (!(c.glob = glob = calloc(1, sizeof *glob)) ||
+	    !(glob->steps = calloc(2 * text.len + 1, sizeof *glob->steps)) ||
 	    !(glob->ranges = calloc(text.len, sizeof *glob->ranges)) || !(glob->prefix = malloc(text.len)))
 		return wr_fail_nomem(err);
 	glob->slash = memchr(text.ptr, '/', text.len) != NULL;

@@ -4,10 +4,11 @@
  *   [a-z] [!a-z]  one of a set, never "/"                    {a,b}  one of several, up to eight deep
  *   \x  x itself
  * In a set, "^" is "!", a "]" at its beginning is one of the set, and "\x" is x.
- * A character is one of UTF-8, or a byte that is none. "a/" then "**" then "/b" also matches "a/b", and "**" then "/b" also "b".
+ * A character is one of UTF-8, or a byte that is none. "a/" then "**" then "/b" also matches "a/b", and "**" then "/b"
+ * also "b".
  * Ownership: wr_glob_new() gives *out for wr_glob_free(); it keeps nothing of the text.
  * Threads:   a compiled glob is read-only.
- * Blocks on: nothing. Matching takes time in proportion to the length of the glob times that of the text, whatever they are.
+ * Blocks on: nothing. Matching takes time in proportion to the length of the glob times that of the text, at most.
  * Errors:    WR_E_INVALID_REQUEST with a sentence (a set or a brace that does not end, too long, too deep);
  *            WR_E_UNAVAILABLE (memory).
  */

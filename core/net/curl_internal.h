@@ -20,8 +20,8 @@ void wr_curl_init(void);
 
 /*
  * http and https only; each connection is checked when its address is known, just before it is made, and made to that
- * address; no proxies, no user names in URLs, no files of credentials, no signals; version 1.1, for what asks for one thing
- * has no use for version 2. False: no memory, or an option that this libcurl does not know.
+ * address; no proxies, no user names in URLs, no files of credentials, no signals; version 1.1, for what asks for one
+ * thing has no use for version 2. False: no memory, or an option that this libcurl does not know.
  */
 bool wr_curl_set_safety(CURL *e, struct wr_curl_guard *guard, unsigned redirects);
 /* ca_file in the place of the system's certificates. */

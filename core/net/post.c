@@ -11,8 +11,8 @@
 #define SEND_AT_ONCE 16384L
 /*
  * How long a connection may have been idle and be used again: less than the usual five seconds after which a receiver
- * closes it, so that the two seldom meet. Those that are older go when a new one is made, or after a long rest all of them:
- * what libcurl has parsed of the certificates, which takes it tens of milliseconds, goes with them.
+ * closes it, so that the two seldom meet. Those that are older go when a new one is made, or after a long rest all of
+ * them: what libcurl has parsed of the certificates, which takes it tens of milliseconds, goes with them.
  */
 #define KEEP_S 3L
 #define REST_MS 600000
@@ -239,9 +239,9 @@ static void count_connections(struct wr_posts *set)
 }
 
 /*
- * libcurl sends a POST again by itself, up to five times, where a connection that was used before breaks before a byte of an answer
- * came, for then its peer has most likely closed it as we wrote: a receiver that did read it then gets it twice, with the
- * same id. It sends none again on a connection that was new, nor after any byte of an answer.
+ * libcurl sends a POST again by itself, up to five times, where a connection that was used before breaks before a byte
+ * of an answer came, for then its peer has most likely closed it as we wrote. A receiver that did read it gets it
+ * twice, with the same id. Never is one sent again that went out on a new connection, or after any byte of an answer.
  */
 enum wr_code wr_posts_begin(struct wr_posts *posts, const struct wr_post_ask *ask, struct wr_error *err)
 {

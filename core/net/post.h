@@ -1,11 +1,12 @@
 /*
  * core/net/post.h: many small POSTs to other servers at once, from one thread.
  *
- * As with call.h every connection is checked when its address is known, just before it is made, and made to that address;
- * only http and https, no redirects, no proxies, no cookies; certificates are verified. Connections are kept for some
- * seconds for the next POST to the same scheme, host and port.
- * Ownership: wr_posts_new() gives *out for wr_posts_free(), which aborts what is under way without a result. What an ask
- *            points to is copied.
+ * As with call.h every connection is checked when its address is known, just before it is made, and made to that
+ * address; only http and https, no redirects, no proxies, no cookies; certificates are verified. Connections are used
+ * again for some seconds for the next POST to the same scheme, host and port. Where one turns out to be closed by the
+ * other side, and nothing was answered, the POST is sent again.
+ * Ownership: wr_posts_new() gives *out for wr_posts_free(), which aborts what is under way without a result. What an
+ *            ask and rules point to is copied.
  * Threads:   one, but for wr_posts_wake(), which any may call.
  * Blocks on: wr_posts_wait() alone.
  * Errors:    of the set: WR_E_UNAVAILABLE. Of one POST: in its wr_post_end.
@@ -25,7 +26,7 @@ struct wr_post_rules {
 	const char *agent;	  /* User-Agent */
 	int64_t connect_ms;	  /* for name and connection */
 	int64_t total_ms;	  /* for all of it */
-	uint64_t max_answer;	  /* bytes of an answer's body that are read; what comes then is dropped with the connection */
+	uint64_t max_answer;	  /* bytes of an answer's body that are read; the connection is closed then */
 	unsigned connections;	  /* kept for later POSTs, beside those in use */
 };
 
@@ -43,9 +44,9 @@ struct wr_post_ask {
 WR_MUST_CHECK enum wr_code wr_posts_begin(struct wr_posts *posts, const struct wr_post_ask *ask, struct wr_error *err);
 
 /*
- * What became of one. code WR_OK: there was an answer, and status is its status; as soon as the head of an answer of 2xx
- * is there it counts, whatever becomes of its body. Else no answer came, and error says in words for the endpoint's owner
- * why: WR_E_NET_REFUSED, WR_E_NET_UNREACHABLE, WR_E_NET_SLOW.
+ * What became of one. code WR_OK: there was an answer, and status is its status; as soon as the head of an answer of
+ * 2xx is there it counts, whatever becomes of its body. Else no answer came, and error says in words for the endpoint's
+ * owner why: WR_E_NET_REFUSED, WR_E_NET_UNREACHABLE, WR_E_NET_SLOW.
  */
 struct wr_post_end {
 	void *tag;

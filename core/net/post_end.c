@@ -41,8 +41,8 @@ static const char *bad_certificate(CURL *e)
 	case 10:
 		return "The endpoint's TLS certificate is not accepted: it has expired";
 	default:
-		return "The endpoint's TLS certificate is not accepted: no authority that is trusted here has signed it, or "
-		       "certificates between them are not sent along";
+		return "The endpoint's TLS certificate is not accepted: no authority that is trusted here has "
+		       "signed it, or certificates between them are not sent along";
 	}
 }
 
@@ -63,10 +63,11 @@ static void ended_by_us(struct wr_post_end *end, size_t head_len)
 		say(end, WR_E_NET_UNREACHABLE, "The endpoint does not answer in HTTP");
 }
 
-void wr_post_explain(struct wr_post_end *end, CURL *e, CURLcode result, const struct wr_curl_guard *guard, size_t head_len)
+void wr_post_explain(struct wr_post_end *end, CURL *e, CURLcode result, const struct wr_curl_guard *guard,
+		     size_t head_len)
 {
 	if (guard->refused) {
-		say(end, WR_E_NET_REFUSED, "The endpoint's address is not public, so this server may not connect to it");
+		say(end, WR_E_NET_REFUSED, "The endpoint's address is not public: this server may not connect to it");
 		return;
 	}
 	switch (result) {

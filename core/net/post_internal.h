@@ -13,7 +13,8 @@
 #define WR_POST_RETRY_AFTER_MAX ((int64_t)365 * 24 * 3600)
 
 /* Why no answer came: fills in code and error. head_len: so many bytes of a head did. */
-void wr_post_explain(struct wr_post_end *end, CURL *e, CURLcode result, const struct wr_curl_guard *guard, size_t head_len);
+void wr_post_explain(struct wr_post_end *end, CURL *e, CURLcode result, const struct wr_curl_guard *guard,
+		     size_t head_len);
 
 /*
  * Seconds from now_s on that a value of Retry-After asks for: digits, or a date, which may have passed (0). -1: it is

@@ -1,6 +1,6 @@
 /*
- * Globs and texts, "GLOB\nTEXT": whatever the bytes, nothing is read beyond them; and short ones match just where another
- * matcher says so, which writes out all alternatives and then tries one way after the other.
+ * Globs and texts, "GLOB\nTEXT": whatever the bytes, nothing is read beyond them; and short ones match just where
+ * another matcher says so, which writes out all alternatives and then tries one way after the other.
  */
 #include <assert.h>
 

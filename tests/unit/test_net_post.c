@@ -444,7 +444,9 @@ static void answers(void **state)
 		{"HTTP/1.1 307 Away\r\nLocation: /hook\r\nContent-Length: 0\r\n\r\n", 307, "", -1},
 		{"HTTP/1.1 304 Same\r\n\r\n", 304, "", -1},
 		{"HTTP/1.1 401 Who\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", 401, "", -1},
-		{"HTTP/1.1 103 Early\r\nRetry-After: 9\r\n\r\nHTTP/1.1 100 Go\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nz",
+		{"HTTP/1.1 103 Early\r\nRetry-After: 9\r\n\r\n"
+		 "HTTP/1.1 100 Go\r\n\r\n"
+		 "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nz",
 		 200, "z", -1},
 		/* Counts, whatever becomes of the body. */
 		{"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbroken", 200, "broken", -1},
@@ -604,9 +606,11 @@ static void no_connections(void **state)
 static void only_public_addresses(void **state)
 {
 	struct server s = {.say = say_text, .text = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"};
-	static const char *const hosts[] = {"127.0.0.1",  "127.1",	     "2130706433", "0x7f.1",	   "0177.0.0.1",
-					    "10.0.0.1",	  "169.254.169.254", "[::1]",	   "localhost",	   "a.localhost",
-					    "0",	  "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[fd12::1]"};
+	static const char *const hosts[] = {
+		"127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "10.0.0.1", "169.254.169.254",
+		"[::1]", "localhost", "a.localhost", "0", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]",
+		"[fd12::1]",
+	};
 	struct wr_post_rules strict = plain;
 	static struct wr_post_end end;
 	char url[100];
