@@ -26,7 +26,7 @@ import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
-FOLDERS = ("tables", "api", "program", "protocol", "git", "fault", "clients")
+FOLDERS = ("tables", "api", "program", "protocol", "git", "triggers", "fault", "clients")
 SUITE_SECONDS = 1800
 TEST_SECONDS = 300
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\s*$")
