@@ -43,8 +43,13 @@ static enum wr_code deliver_one(struct wr_tx *tx, void *arg, struct wr_error *er
 	enum wr_code code = wr_mark_advance(&mine, &event_seq, tx, v->repo_id, v->from, v->to, err);
 
 	for (size_t i = 0; mine && i < v->n && code == WR_OK; i++)
-		for (size_t s = 0; s < h->je->count && code == WR_OK; s++)
-			code = h->je->subscribers[s].fn(h->je->subscribers[s].arg, tx, v->repo_id, &v->events[i], err);
+		for (size_t s = 0; s < h->je->count && code == WR_OK; s++) {
+			const struct wr_event_subscriber *to = &h->je->subscribers[s];
+			bool awaited = false;
+
+			code = to->fn(&awaited, to->arg, tx, v->repo_id, &v->events[i], err);
+			v->awaited |= awaited;
+		}
 	if (code == WR_OK)
 		v->event_seq = event_seq;
 	return code;

@@ -9,7 +9,8 @@
 
 #define WAIT_MS 30000  /* for a mark */
 #define QUIET_MS 10000 /* until a mark is taken back */
-#define GAP_MS 100     /* between two rounds of handing over */
+#define GAP_MS 100     /* between two rounds of handing over, */
+#define SOON_MS 5      /* and where somebody waits for the events */
 #define RETRY_MS 3000  /* after a failure */
 #define LEAVE_MS 1000  /* for what is left before the folder is closed */
 
@@ -46,6 +47,11 @@ void wr_events_enqueue(struct wr_events *ev, struct wr_event_list *l, struct wr_
 	wr_events_push(l, repo);
 	ev->busy++;
 	pthread_cond_signal(&ev->work);
+}
+
+void wr_events_queue(struct wr_events *ev, struct wr_git_repo *repo)
+{
+	wr_events_enqueue(ev, repo->events.awaited ? &ev->soon : &ev->queue, repo);
 }
 
 static void leave(struct wr_events *ev, struct wr_git_repo *repo)
@@ -186,7 +192,7 @@ void wr_events_added(struct wr_events *ev, struct wr_git_repo *repo, uint64_t se
 	e->last_ms = wr_mono_ms();
 	if (e->idle && e->newest > e->delivered) {
 		wr_events_rouse(ev, repo);
-		wr_events_enqueue(ev, &ev->queue, repo);
+		wr_events_queue(ev, repo);
 	}
 	pthread_mutex_unlock(&ev->mutex);
 	if (code != WR_OK)
@@ -308,6 +314,7 @@ enum wr_code wr_events_start(struct wr_events **out, struct wr_git *git, const s
 	ev->sink = sink;
 	ev->quiet_ms = QUIET_MS;
 	ev->gap_ms = GAP_MS;
+	ev->soon_ms = SOON_MS;
 	ev->retry_ms = RETRY_MS;
 	pthread_mutex_init(&ev->mutex, NULL);
 	pthread_condattr_init(&attr);
@@ -333,6 +340,7 @@ void wr_events_set_times(struct wr_events *ev, int64_t quiet_ms, int64_t gap_ms,
 	pthread_mutex_lock(&ev->mutex);
 	ev->quiet_ms = quiet_ms;
 	ev->gap_ms = gap_ms;
+	ev->soon_ms = gap_ms < SOON_MS ? gap_ms : SOON_MS;
 	ev->retry_ms = retry_ms;
 	ev->next_round = 0;
 	pthread_cond_signal(&ev->work);

@@ -49,6 +49,7 @@ struct wr_delivery {
 	/* Outputs. */
 	enum wr_code code;   /* where not WR_OK nothing of this one was done, and err says why */
 	uint64_t event_seq;  /* what the row says now, `from` having been the old value or not; or WR_EVENTS_GONE */
+	bool awaited;	     /* somebody waits for this repository's events: the next ones are handed over sooner */
 	struct wr_error err; /* empty before; the caller's */
 };
 
@@ -90,6 +91,7 @@ struct wr_repo_events {
 	bool waited;			/* somebody was told of the mark, and no record came since */
 	bool failing;			/* the last try failed, which was logged */
 	bool idle;			/* in the list of those */
+	bool awaited;			/* the sink said so of its last events */
 	bool sweep;			/* its journals are to be looked through, */
 	struct wr_git_repo *sweep_next; /* and it is in that list, with a reference of its own */
 	uint64_t delivered;		/* the row's event_seq */

@@ -110,6 +110,8 @@ static bool settle(struct wr_events *ev, struct batch *b, size_t i)
 		return true;
 	}
 	e->delivered = v->event_seq;
+	if (v->n > 0)
+		e->awaited = v->awaited;
 	if (e->remark && !e->leaving) {
 		wr_events_mark_anew(ev, repo);
 		return true;
@@ -123,7 +125,7 @@ static bool settle(struct wr_events *ev, struct batch *b, size_t i)
 	else if (e->delivered < b->newest[i])
 		wr_events_put_off(ev, repo);
 	else if (e->delivered < e->newest)
-		wr_events_enqueue(ev, &ev->queue, repo);
+		wr_events_queue(ev, repo);
 	else
 		wr_events_rest(ev, repo);
 	return true;
@@ -136,15 +138,39 @@ static void log_failures(const struct batch *b)
 			wr_events_log_failure(b->repos[i]->id, &b->v[i].err);
 }
 
+/*
+ * A round costs a flush, so most repositories share one with what comes in the next moment: each tenth of a second. Those
+ * of which somebody waits for the events are not held up so long.
+ */
+static void begin_round(struct wr_events *ev)
+{
+	int64_t now = wr_mono_ms();
+	struct wr_git_repo *repo;
+
+	ev->whole = now >= ev->next_round;
+	while ((ev->whole || now >= ev->next_soon) && (repo = wr_events_pop(&ev->soon)))
+		wr_events_push(&ev->round, repo);
+	while (ev->whole && (repo = wr_events_pop(&ev->queue)))
+		wr_events_push(&ev->round, repo);
+}
+
+static void end_round(struct wr_events *ev)
+{
+	int64_t now = wr_mono_ms();
+
+	ev->next_soon = now + ev->soon_ms;
+	if (ev->whole)
+		ev->next_round = now + ev->gap_ms;
+}
+
 void wr_events_drain(struct wr_events *ev)
 {
-	struct wr_git_repo *repo, *gone[BATCH_REPOS];
+	struct wr_git_repo *gone[BATCH_REPOS];
 	size_t n_gone = 0, looked;
 	struct batch b = {.n = 0};
 
-	if (!ev->round.first && wr_mono_ms() >= ev->next_round)
-		while ((repo = wr_events_pop(&ev->queue)))
-			wr_events_push(&ev->round, repo);
+	if (!ev->round.first)
+		begin_round(ev);
 	take(ev, &b);
 	if (b.n == 0)
 		return;
@@ -164,7 +190,7 @@ void wr_events_drain(struct wr_events *ev)
 			wr_events_ask_sweep(ev, b.repos[i]);
 	}
 	if (!ev->round.first)
-		ev->next_round = wr_mono_ms() + ev->gap_ms;
+		end_round(ev);
 	pthread_cond_broadcast(&ev->moved);
 	batch_fini(&b);
 	wr_events_unref_all(ev, gone, n_gone);

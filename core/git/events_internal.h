@@ -10,7 +10,7 @@
  *      ^------------------------------------------------------------------------------------- sink.unmark <----'
  *
  * In every state but the first, one reference to the handle is held, and the repository is in at most one list: marking
- * (MARKING), queue, round, idle (MARKED), later, leaving (either), or in none while "wr-events" works on it. Only that
+ * (MARKING), queue, soon, round, idle (MARKED), later, leaving (either), or in none while "wr-events" works on it. Only that
  * thread moves it on from there and gives the reference back.
  */
 #ifndef WR_EVENTS_INTERNAL_H
@@ -33,16 +33,18 @@ struct wr_events {
 	pthread_cond_t work;   /* for "wr-events" */
 	pthread_cond_t moved;  /* marks came or failed, there is room again, something to sweep, or it ends */
 	struct wr_event_list marking; /* want a mark */
-	struct wr_event_list queue;   /* to be handed over in the next round */
+	struct wr_event_list queue;   /* to be handed over in the next round, */
+	struct wr_event_list soon;    /* or in one that comes soon, because somebody waits for them */
 	struct wr_event_list round;   /* in this round */
 	struct wr_event_list later;   /* tried and failed */
 	struct wr_event_list idle;    /* all handed over; in the order of idle_ms */
 	struct wr_event_list leaving; /* somebody waits for its end here */
 	struct wr_git_repo *sweeps;   /* journals may go */
-	size_t busy;		      /* in marking, queue and round */
+	size_t busy;		      /* in marking, queue, soon and round */
 	size_t idle_count;
-	int64_t next_round, later_at;
-	int64_t quiet_ms, gap_ms, retry_ms;
+	int64_t next_round, next_soon, later_at;
+	bool whole; /* the round is not only of those in soon */
+	int64_t quiet_ms, gap_ms, soon_ms, retry_ms;
 	int64_t hurry_until; /* monotonic: marks go as soon as they can */
 	bool closing;	/* for "wr-events-disk" */
 	bool stopping;	/* for "wr-events", and then no new marks */
@@ -58,6 +60,8 @@ struct wr_git_repo *wr_events_pop(struct wr_event_list *l); /* NULL: empty */
 void wr_events_mark_anew(struct wr_events *ev, struct wr_git_repo *repo);
 /* To marking, queue or round. */
 void wr_events_enqueue(struct wr_events *ev, struct wr_event_list *l, struct wr_git_repo *repo);
+/* To queue or soon. */
+void wr_events_queue(struct wr_events *ev, struct wr_git_repo *repo);
 void wr_events_put_off(struct wr_events *ev, struct wr_git_repo *repo);
 void wr_events_rest(struct wr_events *ev, struct wr_git_repo *repo);
 /* Out of the list of idle ones. */

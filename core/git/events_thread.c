@@ -43,7 +43,7 @@ static void marked(struct wr_events *ev, struct wr_git_repo *repo, const char *t
 	if (e->open && !e->mine && !e->leaving)
 		wr_events_mark_anew(ev, repo);
 	else
-		wr_events_enqueue(ev, &ev->queue, repo);
+		wr_events_queue(ev, repo);
 }
 
 /* Waiters are told. False: the handle goes; else there are records, which need their mark all the same. */
@@ -111,8 +111,10 @@ static void try_again(struct wr_events *ev)
 	while ((repo = wr_events_pop(&ev->later))) {
 		if (repo->events.remark)
 			wr_events_mark_anew(ev, repo);
+		else if (repo->events.state == WR_MARKING)
+			wr_events_enqueue(ev, &ev->marking, repo);
 		else
-			wr_events_enqueue(ev, repo->events.state == WR_MARKING ? &ev->marking : &ev->queue, repo);
+			wr_events_queue(ev, repo);
 	}
 }
 
@@ -210,6 +212,8 @@ static int64_t due(const struct wr_events *ev)
 		return 0;
 	if (ev->queue.first)
 		at = ev->next_round;
+	if (ev->soon.first && ev->next_soon < at)
+		at = ev->next_soon;
 	if (ev->later.first && ev->later_at < at)
 		at = ev->later_at;
 	if (ev->idle.first && ev->idle.first->events.idle_ms + quiet(ev) < at)
@@ -250,7 +254,7 @@ static void finish(struct wr_events *ev)
 
 	try_again(ev);
 	ev->next_round = 0;
-	while ((ev->round.first || ev->queue.first) && wr_mono_ms() < until) {
+	while ((ev->round.first || ev->queue.first || ev->soon.first) && wr_mono_ms() < until) {
 		wr_events_drain(ev);
 		ev->next_round = 0;
 	}
@@ -265,6 +269,7 @@ static void finish(struct wr_events *ev)
 	let_go(ev, &ev->marking);
 	let_go(ev, &ev->round);
 	let_go(ev, &ev->queue);
+	let_go(ev, &ev->soon);
 	let_go(ev, &ev->later);
 	let_go(ev, &ev->idle);
 	let_go(ev, &ev->leaving);

@@ -60,10 +60,12 @@ static void only_moves_of_branches_count(void **state)
 
 	add_trigger(p, &(struct options){.since = 10});
 	event(p, 0, "refs/tags/v1", 0, 1);
+	event(p, 1, "refs/heads/main", 0, 1);
+	assert_false(p->awaited);
 	event(p, 0, "refs/heads/main", 1, 0);
 	event(p, 0, "refs/heads/main", 1, 1);
 	event(p, 0, "refs/notes/heads/main", 0, 1);
-	event(p, 1, "refs/heads/main", 0, 1);
+	assert_true(p->awaited);
 	p->seq = 10;
 	event_at(p, 0, "refs/heads/main", 0, 1, 10);
 	assert_int_equal(number(p, "SELECT count(*) FROM delivery"), 0);

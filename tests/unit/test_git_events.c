@@ -251,8 +251,9 @@ static enum wr_code next_marked(void *arg, char out[WR_UUID_LEN + 1], const char
 	return je.sink.next_marked(&je, out, after, err);
 }
 
-static enum wr_code write_job(void *arg, struct wr_tx *tx, const char *repo_id, const struct wr_event *event,
-			      struct wr_error *err)
+/* Of all but the first repository nobody waits for the events. */
+static enum wr_code write_job(bool *awaited, void *arg, struct wr_tx *tx, const char *repo_id,
+			      const struct wr_event *event, struct wr_error *err)
 {
 	char *sql = sqlite3_mprintf("INSERT INTO test_job (repo, seq, ref) VALUES (%Q, %lld, '%.*q')", repo_id,
 				    (long long)event->seq, (int)event->ref.len, event->ref.ptr);
@@ -260,6 +261,7 @@ static enum wr_code write_job(void *arg, struct wr_tx *tx, const char *repo_id, 
 
 	(void)arg;
 	sqlite3_free(sql);
+	*awaited = strcmp(repo_id, shared->books[0].id) == 0;
 	if (poisoned && strcmp(poisoned, repo_id) == 0)
 		return wr_fail(err, WR_E_INTERNAL, "a subscriber that fails");
 	return rc == SQLITE_OK ? WR_OK : wr_fail(err, WR_E_INTERNAL, "insert: %d", rc);
@@ -657,6 +659,40 @@ static void what_comes_meanwhile_is_one_transaction(void **state)
 	check_jobs();
 }
 
+static void told(void *arg)
+{
+	atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+static void what_somebody_waits_for_does_not_wait_for_the_others(void **state)
+{
+	static atomic_int done;
+	struct wr_event_subscriber listener = {.fn = write_job, .arg = &done, .done = told};
+
+	(void)state;
+	begin(PATIENCE_MS, 0);
+	je.subscribers = &listener;
+	push(0);
+	push(1);
+	until_delivered(0);
+	until_delivered(1);
+	wr_events_set_times(events, PATIENCE_MS, 10 * PATIENCE_MS, 5);
+	push(1);
+	until_delivered(1);
+	push(1);
+	for (int i = 0; i < 3; i++) {
+		push(0);
+		until_delivered(0);
+	}
+	assert_true(wr_events_delivered(events, &handles[1]) < atomic_load(&shared->books[1].flushed));
+	wr_events_set_times(events, PATIENCE_MS, 0, 5);
+	until_delivered(1);
+	end();
+	/* Records may be without events. */
+	assert_in_range(atomic_load(&done), 1, 7);
+	check_jobs();
+}
+
 static void marks_and_deliveries_are_flushed_and_pushes_are_not(void **state)
 {
 	int before;
@@ -1029,6 +1065,7 @@ int main(void)
 		IN_PLACE(what_is_due_is_written_when_the_mark_goes),
 		IN_PLACE(waiting_marks_share_a_transaction),
 		IN_PLACE(what_comes_meanwhile_is_one_transaction),
+		IN_PLACE(what_somebody_waits_for_does_not_wait_for_the_others),
 		IN_PLACE(marks_and_deliveries_are_flushed_and_pushes_are_not),
 		IN_PLACE(a_long_journal_is_handed_over_in_parts),
 		IN_PLACE(a_mark_that_fails_is_told_and_tried_again),
