@@ -143,12 +143,17 @@ static enum wr_code refresh_turn(struct wr_touch *turn, struct wr_tx *tx, struct
 {
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
 	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_TURN_REFRESH, err, &row, "ii", turn->seq, turn->change);
+	bool empty;
 
 	turn->account_id[0] = '\0';
-	if (code == WR_OK)
-		wr_row_copy(&row, "account_id", turn->account_id, sizeof turn->account_id);
 	/* Gone, which one with something pending cannot be: a row that names it has ended. */
-	return code == WR_E_NOT_THERE ? WR_OK : code;
+	if (code != WR_OK)
+		return code == WR_E_NOT_THERE ? WR_OK : code;
+	wr_row_copy(&row, "account_id", turn->account_id, sizeof turn->account_id);
+	empty = turn->change < 0 && wr_row_int(&row, "pending") == 0;
+	wr_row_fini(&row);
+	/* Its triggers may have gone to another host. */
+	return empty ? wr_tx_run(tx, SQL_DELIVERY_TURN_DROP, err, NULL, "i", turn->seq) : WR_OK;
 }
 
 static enum wr_code refresh_account(struct wr_tx *tx, const char *account_id, struct wr_error *err)

@@ -280,20 +280,31 @@ struct change {
 	unsigned fields;
 };
 
+static enum wr_code turn_of(int64_t *out, struct wr_tx *tx, const struct wr_trigger *t, struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code = wr_tx_one(tx, SQL_TRIGGER_TURN_OF, err, &row, "ss", t->account_id, t->id);
+
+	if (code == WR_OK)
+		*out = wr_row_int(&row, "turn");
+	return code == WR_E_NOT_THERE ? no_such(err) : code;
+}
+
+/* The host that it leaves keeps its turn for as long as something there is pending. */
 static enum wr_code change(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
 	const struct change *c = arg;
 	const struct wr_trigger *t = c->trigger;
-	int64_t turn = 0, changed = 0;
-	enum wr_code code = WR_OK;
+	int64_t from = 0, to;
+	enum wr_code code = turn_of(&from, tx, t, err);
 
-	if (c->fields & WR_TRIGGER_ENDPOINT)
-		code = find_turn(&turn, tx, t->account_id, c->texts->host, err);
+	to = from;
+	if (code == WR_OK && c->fields & WR_TRIGGER_ENDPOINT)
+		code = find_turn(&to, tx, t->account_id, c->texts->host, err);
 	if (code == WR_OK)
-		code = wr_tx_run(tx, SQL_TRIGGER_CHANGE, err, &changed, "ssisssis", t->account_id, t->id,
-				 (int64_t)c->fields, c->texts->branches, c->texts->globs, t->endpoint, turn,
-				 payload_text(t->payload));
-	return code == WR_OK && changed == 0 ? no_such(err) : code;
+		code = wr_tx_run(tx, SQL_TRIGGER_CHANGE, err, NULL, "ssisssis", t->account_id, t->id, (int64_t)c->fields,
+				 c->texts->branches, c->texts->globs, t->endpoint, to, payload_text(t->payload));
+	return code == WR_OK && to != from ? wr_tx_run(tx, SQL_DELIVERY_TURN_DROP, err, NULL, "i", from) : code;
 }
 
 enum wr_code wr_trigger_change(struct wr_db *db, const struct wr_trigger *trigger, unsigned fields, struct wr_error *err)

@@ -229,7 +229,8 @@ static void only_what_was_asked_for_is_changed(void **state)
 	assert_ok(wr_trigger_get(&got, p->db, &p->repo, wr_str(t.id), &p->err));
 	assert_filter(got.branches, "none");
 	assert_string_equal(got.endpoint, "https://two.example.org/");
-	/* The new host has a turn of its own. */
+	/* The new host has a turn of its own, and the old one none any more. */
+	assert_string_equal(value(p, "SELECT count(*) FROM delivery_turn"), "1");
 	assert_string_not_equal(value(p, "SELECT turn FROM push_trigger WHERE id = %Q", t.id), turn);
 }
 
@@ -248,6 +249,25 @@ static void accounts_and_hosts_take_turns(void **state)
 	assert_string_equal(value(p, "SELECT count(*) FROM push_trigger t JOIN delivery_turn d ON d.seq = t.turn"
 				     " WHERE d.account_id = t.account_id"),
 			    "4");
+}
+
+static void a_host_that_was_left_keeps_its_turn_while_it_has_something(void **state)
+{
+	struct place *p = *state;
+	struct wr_trigger t = add(p, &p->repo, "https://one.example.org/");
+	const struct wr_oid tip = {{1}};
+	char id[WR_UUID_LEN + 1];
+	bool more = true;
+
+	assert_ok(wr_delivery_test(id, p->db, &t, WR_S("main"), &tip, "", &p->err));
+	snprintf(t.endpoint, sizeof t.endpoint, "https://two.example.org/");
+	assert_ok(wr_trigger_change(p->db, &t, WR_TRIGGER_ENDPOINT, &p->err));
+	assert_string_equal(value(p, "SELECT group_concat(host || ' ' || pending) FROM delivery_turn ORDER BY host"),
+			    "one.example.org 1,two.example.org 0");
+	assert_ok(wr_trigger_delete(p->db, &p->repo, wr_str(t.id), &p->err));
+	while (more)
+		assert_ok(wr_deliveries_sweep(&more, p->db, 0, 1000, &p->err));
+	assert_string_equal(value(p, "SELECT count(*) FROM delivery_turn"), "0");
 }
 
 static void pausing_is_told_once(void **state)
@@ -439,6 +459,7 @@ int main(void)
 		IN_PLACE(others_do_not_see_it),
 		IN_PLACE(only_what_was_asked_for_is_changed),
 		IN_PLACE(accounts_and_hosts_take_turns),
+		IN_PLACE(a_host_that_was_left_keeps_its_turn_while_it_has_something),
 		IN_PLACE(pausing_is_told_once),
 		IN_PLACE(they_are_listed_oldest_first_and_bounded),
 		IN_PLACE(the_first_one_notes_where_the_repository_is),
