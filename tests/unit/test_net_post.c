@@ -515,7 +515,7 @@ static void long_answers(void **state)
 	one(&end, &plain, say_body_slowly, "y");
 	assert_int_equal(end.status, 200);
 	assert_true(end.answer_len > 0 && end.answer_len < 1000);
-	short_rules.total_ms = 300;
+	short_rules.total_ms = 500;
 	one(&end, &short_rules, say_text_and_hang, "HTTP/1.1 502 Oh\r\nContent-Length: 9\r\n\r\nsome");
 	assert_answer(&end, 502, "some");
 }
@@ -528,7 +528,7 @@ static void no_answers(void **state)
 	static struct wr_post_end end;
 
 	(void)state;
-	impatient.total_ms = 300;
+	impatient.total_ms = 500;
 	one(&end, &impatient, say_nothing, "");
 	assert_failure(&end, WR_E_NET_SLOW, "did not answer in time");
 	one(&end, &impatient, say_slowly, "HTTP/1.1 200 OK\r\nX: y");
@@ -582,7 +582,7 @@ static void no_connections(void **state)
 	ask_alone(&end, &plain, "file:///etc/passwd");
 	assert_int_not_equal(end.code, WR_OK);
 	/* Nobody accepts: the listener's queue is full. The same handle as one that had sent something before. */
-	impatient.connect_ms = 200;
+	impatient.connect_ms = 400;
 	server_start(&s);
 	set = open_set(&impatient);
 	ask_in(&end, set, s.url);
