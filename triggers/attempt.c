@@ -82,6 +82,16 @@ static bool succeeded(const struct wr_post_end *end)
 	return end->code == WR_OK && end->status >= 200 && end->status < 300;
 }
 
+void wr_attempt_describe(struct wr_post_end *end)
+{
+	if (end->code != WR_OK || succeeded(end))
+		return;
+	if (end->status >= 300 && end->status < 400)
+		snprintf(end->error, sizeof end->error, "The endpoint answered %d; redirects are not followed", end->status);
+	else
+		snprintf(end->error, sizeof end->error, "The endpoint answered %d", end->status);
+}
+
 void wr_attempt_outcome(struct wr_outcome *out, const struct wr_sender *s, const struct wr_flight *flight, int64_t now_ms)
 {
 	const struct wr_hook *hook = &flight->claim.hook;

@@ -157,6 +157,7 @@ static void collect(struct wr_sender *s, struct pass *p, int64_t timeout_ms)
 	for (size_t i = 0; i < n; i++) {
 		struct wr_flight *flight = p->ends[i].tag;
 
+		wr_attempt_describe(&p->ends[i]);
 		flight->end = p->ends[i];
 		end_flight(s, flight);
 	}

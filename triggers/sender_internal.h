@@ -40,6 +40,8 @@ struct wr_sender {
 
 /* Begins to send what flight->claim says; where that fails the flight has ended with a reason. */
 void wr_attempt_begin(struct wr_sender *s, struct wr_flight *flight);
+/* An answer that is no success has no words yet. */
+void wr_attempt_describe(struct wr_post_end *end);
 /* What follows from its end. Borrows from the flight. */
 void wr_attempt_outcome(struct wr_outcome *out, const struct wr_sender *s, const struct wr_flight *flight, int64_t now_ms);
 /* The pause before the next attempt, after so many have failed: with jitter, and as long as the endpoint asks. */

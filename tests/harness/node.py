@@ -14,6 +14,20 @@ NPM_FLAGS = ["--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=2",
 failed = {}  # what npm said, by name: the tests of a suite need not ask again
 
 
+# A script: its arguments are TypeScript files, which it makes JavaScript of beside them, and complains.
+TRANSPILE = """
+import { createRequire } from "node:module";
+import fs from "node:fs";
+const ts = createRequire(process.env.MODULES + "/none.js")("typescript");
+const options = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, moduleResolution: ts.ModuleResolutionKind.Bundler,
+  strict: true, noEmitOnError: true, skipLibCheck: true, types: [] };
+const program = ts.createProgram(process.argv.slice(2), options);
+const { diagnostics } = program.emit();
+const all = [...ts.getPreEmitDiagnostics(program), ...diagnostics];
+if (all.length) throw new Error(ts.formatDiagnostics(all, { getCurrentDirectory: () => "", getCanonicalFileName: (f) => f, getNewLine: () => "\\n" }));
+"""
+
+
 def packages(source, name):
     """The node_modules of the lock file in the folder source, in build/<name>; npm runs only when the lock is newer."""
     target = os.path.join(ROOT, "build", name)

@@ -105,3 +105,16 @@ def once_each(calls):
     for delivery, several in by_id.items():
         same(len(several), 1, f"calls of delivery {delivery}")
     return by_id
+
+
+def trigger(repo, endpoint, branches=None, globs=None, payload=None):
+    """The id of a new trigger."""
+    action = {"action": "webhook", "endpoint": endpoint, **({"payload": payload} if payload else {})}
+    body = {"trigger": {"event": "push", "branches": branches, "globs": globs}, "action": action}
+    return repo.account.api.post(f"{repo.path}/trigger", body).ok(["triggerId"])["triggerId"]
+
+
+def commit(repo, branch, files, message="by API", api=None, **more):
+    """The id of a new commit, as it was acknowledged."""
+    body = {"branch": branch, "message": message, "files": [{"path": p, "content": c} for p, c in files.items()], **more}
+    return (api or repo.account.api).post(f"{repo.path}/commits", body).ok()["commit"]["sha"]

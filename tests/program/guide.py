@@ -6,7 +6,7 @@ import subprocess
 
 from harness import expect, same, test
 from harness.core import warren
-from harness.node import node, packages
+from harness.node import TRANSPILE, node, packages
 from harness.server import clean_environment
 
 COST = 2
@@ -119,17 +119,6 @@ def commands(t):
     expect(done.returncode == 0 and not err, "the page's commands", done.returncode, err, out[-1000:])
 
 
-TRANSPILE = """
-import { createRequire } from "node:module";
-import fs from "node:fs";
-const ts = createRequire(process.env.MODULES + "/none.js")("typescript");
-const options = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, moduleResolution: ts.ModuleResolutionKind.Bundler,
-  strict: true, noEmitOnError: true, skipLibCheck: true, types: [] };
-const program = ts.createProgram(process.argv.slice(2), options);
-const { diagnostics } = program.emit();
-const all = [...ts.getPreEmitDiagnostics(program), ...diagnostics];
-if (all.length) throw new Error(ts.formatDiagnostics(all, { getCurrentDirectory: () => "", getCanonicalFileName: (f) => f, getNewLine: () => "\\n" }));
-"""
 # What the page uses of Node.
 NODE = """
 declare const process: { env: Record<string, string | undefined> };

@@ -10,9 +10,8 @@ import urllib.request
 
 from harness import expect, same, test
 from harness.core import Fail, slowness
-from harness.node import node, packages
-from program.guide import CLIENTS, TRANSPILE
-from triggers.delivering import commit, trigger
+from harness.node import TRANSPILE, node, packages
+from harness.receiver import CLIENTS, commit, trigger
 
 COST = 3
 RELEASE_ONLY = True

@@ -4,7 +4,7 @@ import re
 import threading
 
 from harness import expect, same, test
-from harness.receiver import Receiver, once_each
+from harness.receiver import Receiver, commit, once_each, trigger
 
 COST = 14
 CONFIG = "[webhooks]\nallow_private_networks = true\nretry_pause = 20ms\n"
@@ -21,17 +21,6 @@ FILTERS = {
     "both": (["feat/*", "main"], ["src/*"], lambda b, p: re.fullmatch(r"feat/[^/]*|main", b) and
              any(re.fullmatch(r"src/[^/]*", x) for x in p)),
 }
-
-
-def trigger(repo, endpoint, branches=None, globs=None, payload=None):
-    action = {"action": "webhook", "endpoint": endpoint, **({"payload": payload} if payload else {})}
-    body = {"trigger": {"event": "push", "branches": branches, "globs": globs}, "action": action}
-    return repo.account.api.post(f"{repo.path}/trigger", body).ok(["triggerId"])["triggerId"]
-
-
-def commit(repo, branch, files, message="by API", api=None, **more):
-    body = {"branch": branch, "message": message, "files": [{"path": p, "content": c} for p, c in files.items()], **more}
-    return (api or repo.account.api).post(f"{repo.path}/commits", body).ok()["commit"]["sha"]
 
 
 class World:

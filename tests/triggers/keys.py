@@ -5,8 +5,7 @@ import stat
 import threading
 
 from harness import expect, same, test, wait_for
-from harness.receiver import Receiver
-from triggers.delivering import commit, trigger
+from harness.receiver import Receiver, commit, trigger
 
 COST = 8
 CONFIG = "[webhooks]\nallow_private_networks = true\nretry_pause = 20ms\nsignature_life = 10s\nkey_overlap = 4s\n"
