@@ -191,7 +191,7 @@ $(B)/bench/sink: bench/sink.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(PKG_LIBS)
 
-$(B)/bench/append $(B)/bench/store: $(B)/bench/%: bench/%.c $(B)/bench/commits.o $(LIB)
+$(B)/bench/append $(B)/bench/store $(B)/bench/deliveries: $(B)/bench/%: bench/%.c $(B)/bench/commits.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) -o $@ $< $(B)/bench/commits.o $(LIB) $(PKG_LIBS)
 
@@ -209,7 +209,7 @@ bench-api: build/warren $(addprefix $(B)/bench/,replay load hello append)
 	@bash bench/run.sh api $(if $(BIG),--big $(BIG)) $(if $(REPOS),--repos $(REPOS))
 
 # What webhooks cost.
-bench-webhooks: build/warren $(addprefix $(B)/bench/,replay sink)
+bench-webhooks: build/warren $(addprefix $(B)/bench/,replay sink deliveries)
 	@bash bench/run.sh webhooks
 
 clean:
