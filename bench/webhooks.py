@@ -2,7 +2,7 @@
 """What webhooks cost: from the acknowledgement of an update to the receiver's accept, deliveries a second, what an update
 costs with a trigger and without, and what hanging endpoints of one tenant do to another.
 
-The receiver is bench/sink.c on the same two cores. Parts: latency, rate, cost, hanging.
+The receiver is bench/sink.c on the same two cores. Parts: latency, rate, cost, hanging, queue.
 """
 import argparse
 import http.client
@@ -21,6 +21,7 @@ from compare import raw
 from store import JSON, Server, ms, row
 
 SINK = "build/release/bench/sink"
+QUEUE = "build/release/bench/deliveries"
 
 
 class Sink:
@@ -169,14 +170,24 @@ def hanging(args, tmp, server, sink):
         f"p50 {ms(busy[0])}, p99 {ms(busy[1])}", f"idle: p50 {ms(idle[0])}, p99 {ms(idle[1])}")
 
 
+def queue(args, tmp, server, sink):
+    """Rows of the queue alone, without server and endpoints."""
+    few, many = (json.loads(line) for line in subprocess.check_output([QUEUE, tmp, "1000", str(args.queued)]).splitlines())
+    same = all(many[key] <= 1.25 * few[key] for key in ("enqueue_us", "deliver_us"))
+    row(f"{args.queued:,} deliveries queued", "cost as with 1,000, memory < 100 MB", same and many["memory_mb"] < 100,
+        f"CPU {many['enqueue_us']:.0f} us to enqueue one, {many['deliver_us']:.0f} us to claim it and write down its end, "
+        f"{many['memory_mb']} MB", f"with 1,000: {few['enqueue_us']:.0f} and {few['deliver_us']:.0f} us")
+
+
 def main():
-    parts = {"latency": latency, "rate": rate, "cost": cost, "hanging": hanging}
+    parts = {"latency": latency, "rate": rate, "cost": cost, "hanging": hanging, "queue": queue}
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--warren", default="build/release/warren")
     p.add_argument("--count", type=int, default=500)
     p.add_argument("--backlog", type=int, default=32000)
     p.add_argument("--many", type=int, default=500)
     p.add_argument("--updates", type=int, default=10000)
+    p.add_argument("--queued", type=int, default=1000000)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--tmp", help="where the data go; a folder of its own in there")
     p.add_argument("--part", action="append", choices=parts)
