@@ -700,6 +700,70 @@ static void no_statement_of_the_queue_sorts(void **state)
 	assert_true(seen > 30);
 }
 
+static int count_step(void *steps)
+{
+	++*(unsigned *)steps;
+	return 0;
+}
+
+/* How many steps SQLite's machine takes for a statement, all parameters bound to 1, but for the account's. */
+static unsigned steps_of(struct place *p, const char *name)
+{
+	sqlite3_stmt *stmt = NULL;
+	unsigned steps = 0;
+	size_t i = 0;
+
+	while (strcmp(statements[i].name, name) != 0)
+		assert_true(++i < WR_ARRAY_LEN(statements));
+	assert_int_equal(sqlite3_prepare_v2(p->sq, statements[i].sql, -1, &stmt, NULL), SQLITE_OK);
+	for (int k = 1; k <= sqlite3_bind_parameter_count(stmt); k++)
+		sqlite3_bind_int64(stmt, k, 1);
+	if (strcmp(name, "DELIVERY_TURNS_DUE") == 0)
+		sqlite3_bind_text(stmt, 2, p->accounts[0].id, -1, SQLITE_STATIC);
+	if (strcmp(name, "DELIVERY_ACCOUNT_REFRESH") == 0)
+		sqlite3_bind_text(stmt, 1, p->accounts[0].id, -1, SQLITE_STATIC);
+	sqlite3_progress_handler(p->sq, 1, count_step, &steps);
+	while (sqlite3_step(stmt) == SQLITE_ROW)
+		continue;
+	sqlite3_progress_handler(p->sq, 0, NULL, NULL);
+	sqlite3_finalize(stmt);
+	return steps;
+}
+
+static void a_statement_takes_as_many_steps_for_any_number_of_rows(void **state)
+{
+	static const char *const names[] = {
+		"DELIVERY_TURN_REFRESH", "DELIVERY_ACCOUNT_REFRESH", "DELIVERY_ACCOUNTS_DUE", "DELIVERY_TURNS_DUE",
+		"DELIVERY_DUE", "DELIVERY_CLAIM", "DELIVERY_END", "DELIVERY_REPEAT", "DELIVERY_SETTLE",
+		"DELIVERY_CHAIN_BUSY", "DELIVERY_STALE", "DELIVERY_NEXT_CHAIN", "DELIVERIES_OLDEST",
+	};
+	struct place *p = *state;
+	unsigned few[WR_ARRAY_LEN(names)];
+
+	add_trigger(p, &(struct options){.since = 0});
+	for (int rows = 50; rows <= 20000; rows *= 400) {
+		/* Of ten of a branch the first is ready, the rest waits. */
+		execute(p,
+			"WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
+			" INSERT INTO delivery (id, trigger_seq, turn, account_id, repo_id, chain, branch, new_oid, author,"
+			" occurred_ms, created_ms, kind, extended, state, not_before_ms)"
+			" SELECT %d + i, 1, 1, %Q, 'r', (i / 10 + 1) || '', 'b', zeroblob(20), '', 1, 1, 'push', 0,"
+			" CASE i %% 10 WHEN 0 THEN 2 ELSE 1 END, 1 FROM n", rows - 1, rows, p->accounts[0].id);
+		execute(p, "UPDATE delivery_turn SET next_ms = 1");
+		execute(p, "INSERT OR REPLACE INTO delivery_account VALUES (%Q, 1)", p->accounts[0].id);
+		execute(p, "BEGIN");
+		for (size_t i = 0; i < WR_ARRAY_LEN(names); i++) {
+			unsigned steps = steps_of(p, names[i]);
+
+			if (rows == 50)
+				few[i] = steps;
+			else if (steps > few[i] + few[i] / 10)
+				fail_msg("%s: %u steps, with few rows %u", names[i], steps, few[i]);
+		}
+		execute(p, "ROLLBACK");
+	}
+}
+
 /* ---- threads ---- */
 
 struct crowd {
@@ -791,6 +855,7 @@ int main(void)
 		IN_PLACE(rooms_count_what_the_call_has_claimed),
 		IN_PLACE(deliveries_are_seen_and_asked_for_again),
 		IN_PLACE(no_statement_of_the_queue_sorts),
+		IN_PLACE(a_statement_takes_as_many_steps_for_any_number_of_rows),
 		IN_PLACE(senders_share_without_doubles),
 	};
 
