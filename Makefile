@@ -47,7 +47,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_
 ALONE := base config glob oidmap parse pktline url net trigger_endpoint sync_fetch unpack git_adopt git_delta \
 	git_filter git_fsck git_index git_judge git_pack git_plan git_plan_filter git_plan_whole git_reach git_repair \
 	git_verify git_walk git_weight content_changed content_difference content_edit content_headers content_path \
-	content_rev judge
+	content_rev deliveries_model judge
 ifeq ($(VARIANT),tsan)
 UNIT := $(filter-out $(ALONE:%=$(B)/tests/test_%),$(UNIT))
 endif
