@@ -12,6 +12,7 @@
 #include "server/api/api.h"
 #include "server/api/fields.h"
 #include "server/reaper.h"
+#include "triggers/delivery.h"
 #include "triggers/signing.h"
 
 /* One table for all commands: what a command does not need, it does not look at. */
@@ -173,6 +174,20 @@ static enum wr_code key_rotate_signing(json_t **out, const struct wr_admin *a, s
 	return code == WR_OK ? wr_signing_rotate(out, signing, err) : code;
 }
 
+static enum wr_code webhook_status(json_t **out, const struct wr_admin *a, struct wr_error *err)
+{
+	struct wr_deliveries_state state;
+	enum wr_code code = wr_deliveries_look(&state, a->app->db, err);
+
+	if (code != WR_OK)
+		return code;
+	return wr_admin_give(out,
+			     json_pack("{s:I, s:I, s:o, s:o}", "queued", (json_int_t)(state.pending - state.sending), "sending",
+				       (json_int_t)state.sending, "oldestAt", wr_time_json(state.oldest_ms), "dueSince",
+				       wr_time_json(state.due_ms)),
+			     err);
+}
+
 /* Repositories. */
 
 static enum wr_code open_repo(struct wr_git_repo **out, const struct wr_admin *a, struct wr_error *err)
@@ -313,6 +328,7 @@ static const struct {
 	{"key.list", key_list, false},
 	{"key.revoke", key_revoke, false},
 	{"key.rotate-signing", key_rotate_signing, false},
+	{"webhook.status", webhook_status, false},
 	{"upgrade", upgrade, false},
 	{"repo.show", repo_show, false},
 	{"repo.verify", repo_verify, false},

@@ -22,6 +22,7 @@ static const struct wr_command commands[] = {
 	{"key revoke", TWO("ACCOUNT", "account", "KEY", "key"), 0, "revoke an API key by name or id, at once"},
 	{"key rotate-signing", NO_WORDS, 0,
 	 "make the key that signs webhooks next; it signs once every consumer has had the time to fetch it"},
+	{"webhook status", NO_WORDS, 0, "say how many deliveries wait, since when, and whether they are late"},
 	{"repo show", ONE("ID", "repo"), 0, "say what a repository consists of: refs, journals, packs"},
 	{"repo verify", ONE("ID", "repo"), 0,
 	 "read all of a repository and say what is wrong; the exit code tells, too"},

@@ -7,6 +7,7 @@
 
 #define RECOVER_MS 3000	   /* between two looks for rows of processes that are gone */
 #define SWEEP_MS 60000	   /* between two sweeps that nobody asked for, */
+#define TELL_MS 60000	   /* between two lines about the queue */
 #define SWEEP_SOON_MS 250  /* and after something happened */
 #define PATIENCE_MS 60000  /* that a repository may be out of reach before its update is simply wanted */
 #define RETRY_MS 1000
@@ -15,6 +16,7 @@ struct care {
 	struct wr_sender *s;
 	char account[WR_UUID_LEN + 1]; /* whose turn it was */
 	int64_t recover_at, sweep_at;  /* monotonic */
+	int64_t tell_at;
 	bool soon;		       /* a sweep was asked for */
 };
 
@@ -118,6 +120,21 @@ static void sweep(struct care *c, bool *more)
 	wr_posts_wake(c->s->posts);
 }
 
+/* Once a minute, for who watches the log: how much waits, and how late it is. Nothing where nothing does. */
+static void tell_queue(struct care *c)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	struct wr_deliveries_state state;
+	int64_t now = wr_now_ms();
+
+	if (wr_deliveries_look(&state, c->s->cfg.db, &err) != WR_OK)
+		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+	else if (state.pending > 0)
+		WR_LOG(WR_INFO, NULL, WEBHOOK_QUEUE, WR_INT("pending", state.pending), WR_INT("sending", state.sending),
+		       WR_INT("oldest_s", (now - state.oldest_ms) / 1000),
+		       WR_INT("late_s", state.due_ms ? (now - state.due_ms) / 1000 : 0));
+}
+
 static void recover(struct care *c)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
@@ -161,6 +178,10 @@ void wr_sender_care(void *sender)
 		if (now >= c.recover_at) {
 			recover(&c);
 			c.recover_at = now + RECOVER_MS;
+		}
+		if (now >= c.tell_at) {
+			tell_queue(&c);
+			c.tell_at = now + TELL_MS;
 		}
 		if (now >= c.sweep_at) {
 			c.soon = false;

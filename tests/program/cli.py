@@ -10,7 +10,7 @@ from harness.core import warren
 from harness.server import clean_environment, run_warren
 
 COMMANDS = ("serve", "account create", "account list", "account delete", "key create", "key list", "key revoke",
-            "key rotate-signing", "version")
+            "key rotate-signing", "webhook status", "version")
 
 
 def ok(*args):

@@ -176,6 +176,9 @@ def hanging_endpoints_hold_up_nobody_else(t):
     trigger(good, f"{receiver.url}/ok/good")
     commit(bad, "main", {"a": "1"})
     wait_for(lambda: len(hostile.calls) == 4, "as many as one host of one account may have")
+    state = wait_for(lambda: next((s for s in [server.cli("webhook", "status")] if (s["queued"], s["sending"]) == (36, 4)), None), "what waits")
+    same(sorted(state), ["dueSince", "oldestAt", "queued", "sending"], "warren webhook status")
+    expect(state["oldestAt"] and state["dueSince"], "since when", state)
     began = time.monotonic()
     for n in range(20):
         commit(good, "main", {"a": str(n)})
