@@ -195,9 +195,16 @@ static struct post *take_rested(struct wr_posts *set)
 	return p;
 }
 
-/* As many are kept as were under way at the busiest. */
+/*
+ * As many are kept as were under way at the busiest; none that got no answer, for libcurl leaves its buffer with such a one,
+ * and then refuses to be told that buffer's size.
+ */
 static void rest(struct wr_posts *set, struct post *p)
 {
+	if (!p->answered) {
+		post_free(p);
+		return;
+	}
 	curl_slist_free_all(p->headers);
 	free(p->body);
 	p->headers = NULL;

@@ -603,6 +603,41 @@ static void no_connections(void **state)
 	server_stop(&s);
 }
 
+/* Whatever one of a set ended with, the next ones begin. */
+static void after_a_failure(void **state)
+{
+	struct server gone = {.say = say_text}, s = {.say = say_text, .text = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"};
+	static const char *const urls[] = {"http://10.1.2.3/", "http://nowhere.invalid/", "http://[::1]:1/",
+					   "https://127.0.0.1:1/", "file:///etc/passwd"};
+	static struct wr_post_end end;
+	WR_AUTO(wr_posts) *set = open_set(&plain);
+
+	(void)state;
+	server_start(&gone);
+	server_stop(&gone);
+	server_start(&s);
+	for (int round = 0; round < 2; round++) {
+		ask_in(&end, set, gone.url);
+		assert_failure(&end, WR_E_NET_UNREACHABLE, "refused");
+		ask_in(&end, set, s.url);
+		assert_answer(&end, 200, "");
+		for (size_t i = 0; i < WR_ARRAY_LEN(urls); i++) {
+			ask_in(&end, set, urls[i]);
+			assert_failure(&end, WR_E_NET_UNREACHABLE, "");
+			ask_in(&end, set, s.url);
+			assert_answer(&end, 200, "");
+		}
+		now_say(&s, reset);
+		ask_in(&end, set, s.url);
+		assert_failure(&end, WR_E_NET_UNREACHABLE, "broke off");
+		now_say(&s, say_text);
+		ask_in(&end, set, s.url);
+		assert_answer(&end, 200, "");
+	}
+	wr_posts_free(WR_STEAL(set));
+	server_stop(&s);
+}
+
 static void only_public_addresses(void **state)
 {
 	struct server s = {.say = say_text, .text = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"};
@@ -910,6 +945,7 @@ int main(void)
 		cmocka_unit_test(no_answers),
 		cmocka_unit_test(only_public_addresses),
 		cmocka_unit_test(no_connections),
+		cmocka_unit_test(after_a_failure),
 		cmocka_unit_test(connections_are_kept),
 		cmocka_unit_test(stale_connections),
 		cmocka_unit_test(many),
