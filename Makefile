@@ -92,8 +92,8 @@ $(B)/fuzz/%: tests/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer,tests/fuzz/replay.c) -o $@ $< $(LIB) $(PKG_LIBS)
 
-# What stands between a server and its disk, or its clock: preloaded, so never instrumented.
-FAULTS := $(B)/tests/disk_faults.so $(B)/tests/moved_clock.so
+# What stands between a server and its disk, its clock, or the Internet: preloaded, so never instrumented.
+FAULTS := $(B)/tests/disk_faults.so $(B)/tests/moved_clock.so $(B)/tests/outside.so
 $(FAULTS): $(B)/tests/%.so: tests/fault/%.c
 	@mkdir -p $(@D)
 	gcc -std=gnu11 $(WARN) -O1 -g -D_GNU_SOURCE $(if $(filter release,$(VARIANT)),-DWITH_MEMORY) -fPIC -shared -pthread -o $@ $<

@@ -118,3 +118,17 @@ def commit(repo, branch, files, message="by API", api=None, **more):
     """The id of a new commit, as it was acknowledged."""
     body = {"branch": branch, "message": message, "files": [{"path": p, "content": c} for p, c in files.items()], **more}
     return (api or repo.account.api).post(f"{repo.path}/commits", body).ok()["commit"]["sha"]
+
+
+def history(repo, one):
+    return repo.account.api.get(f"{repo.path}/trigger/{one}/delivery").ok(["deliveries"])["deliveries"]
+
+
+def ended(repo, one, state, n=1):
+    """Its newest delivery once n of them have ended like this."""
+    def look():
+        rows = history(repo, one)
+        return rows if sum(r["state"] in ("delivered", "failed") for r in rows) >= n else None
+    rows = wait_for(look, f"{n} deliveries of {one} to end")
+    same({r["state"] for r in rows}, {state}, f"how they ended: {rows[0]}")
+    return rows[0]

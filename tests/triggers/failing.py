@@ -5,25 +5,11 @@ import time
 
 from harness import expect, same, test, wait_for
 from harness.core import slowness
-from harness.receiver import Receiver, commit, once_each, trigger
+from harness.receiver import Receiver, commit, ended, history, once_each, trigger
 
 COST = 14
 FAST = ("[webhooks]\nallow_private_networks = true\nretry_pause = 20ms\ngive_up = 300ms\ntimeout = 3s\n"
         "connect_timeout = 2s\n")
-
-
-def history(repo, one):
-    return repo.account.api.get(f"{repo.path}/trigger/{one}/delivery").ok(["deliveries"])["deliveries"]
-
-
-def ended(repo, one, state, n=1):
-    """Its newest delivery once n of them have ended like this."""
-    def look():
-        rows = history(repo, one)
-        return rows if sum(r["state"] in ("delivered", "failed") for r in rows) >= n else None
-    rows = wait_for(look, f"{n} deliveries of {one} to end")
-    same({r["state"] for r in rows}, {state}, f"how they ended: {rows[0]}")
-    return rows[0]
 
 
 # Where: the history's status, a word of its error, the beginning of the answer.
