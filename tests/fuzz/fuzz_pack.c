@@ -9,6 +9,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/file.h"
+#include "core/git/object_source.h"
 #include "core/git/snapshot_internal.h"
 
 #define NAME "pack-0123456789abcdef0123456789abcdef01234567"
@@ -118,6 +119,26 @@ static bool make_files(struct wr_str in)
 	return true;
 }
 
+/* In pieces, where it is no delta: no other answer than in one. */
+static void read_pieces(const struct wr_snapshot *snap, const struct wr_oid *oid, enum wr_code code,
+			const struct wr_object *plain)
+{
+	WR_AUTO_S(wr_object_source) src = {.size = 0};
+	uint8_t piece[100];
+	size_t done = 0, got = 1;
+	bool opened;
+	enum wr_code again = wr_object_source_open(&src, &opened, snap, oid, 0, NULL);
+
+	if (again == WR_OK && !opened)
+		return;
+	while (again == WR_OK && got > 0 && (again = wr_source_read(&src.base, piece, sizeof piece, &got, NULL)) == WR_OK) {
+		assert(code != WR_OK || (got <= plain->size - done && memcmp(piece, plain->data + done, got) == 0));
+		done += got;
+	}
+	assert(again == code);
+	assert(code != WR_OK || done == plain->size);
+}
+
 static void read_one(const struct wr_snapshot *snap, struct wr_place place, struct wr_cache *cache,
 		     struct wr_reader *reader)
 {
@@ -147,6 +168,7 @@ static void read_one(const struct wr_snapshot *snap, struct wr_place place, stru
 	assert(again == WR_OK || code != WR_OK);
 	again = wr_reader_read(&in_turn, reader, &oid, NULL);
 	assert(again == code);
+	read_pieces(snap, &oid, code, &plain);
 	if (code != WR_OK)
 		return;
 	assert(plain.type == cached.type && plain.size == cached.size && type == plain.type && size == plain.size);
