@@ -376,9 +376,16 @@ enum wr_code wr_api_commit_get(struct wr_app *app, struct wr_request *req, struc
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
 	struct wr_oid oid;
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(SIZE_MAX / 4);
 	enum wr_code code = object_of(&oid, &obj, &v, app, req, WR_COMMIT, WR_E_COMMIT_NOT_FOUND, err);
 
-	return code == WR_OK ? wr_reply(req, wr_commit_json(&oid, wr_str_n(obj.data, obj.size)), err) : code;
+	if (code != WR_OK)
+		return code;
+	wr_commit_json(&text, &oid, wr_str_n(obj.data, obj.size));
+	if (!wr_buf_ok(&text))
+		return wr_fail_nomem(err);
+	wr_reply_json_text(req, &text);
+	return WR_OK;
 }
 
 enum wr_code wr_api_tag_object(struct wr_app *app, struct wr_request *req, struct wr_error *err)
