@@ -79,7 +79,6 @@ static enum wr_code quarantine_new(struct wr_quarantine **out, struct wr_git_rep
 				   int64_t since_ms, struct wr_error *err)
 {
 	struct wr_quarantine *q = calloc(1, sizeof *q);
-	uint8_t id[WR_PACK_ID];
 
 	if (!q)
 		return wr_fail_nomem(err);
@@ -88,10 +87,6 @@ static enum wr_code quarantine_new(struct wr_quarantine **out, struct wr_git_rep
 	q->snap = wr_snapshot_ref_more(tips);
 	q->since_ms = since_ms;
 	q->dir = q->spool.fd = -1;
-	/* The name says nothing of the content: equal packs may come twice, and never replace each other. */
-	wr_random_bytes(id, sizeof id);
-	memcpy(q->name, "pack-", 5);
-	wr_hex(q->name + 5, id, sizeof id);
 	*out = q;
 	return WR_OK;
 }
@@ -274,8 +269,13 @@ static enum wr_code take_in(struct wr_quarantine *q, struct wr_source *src, cons
 			    const struct wr_cancel *cancel, struct wr_error *err)
 {
 	const struct wr_index_folder folder = {open_folder, q};
+	uint8_t id[WR_PACK_ID];
 	enum wr_code code;
 
+	/* The name says nothing of the content: equal packs may come twice, and never replace each other. */
+	wr_random_bytes(id, sizeof id);
+	memcpy(q->name, "pack-", 5);
+	wr_hex(q->name + 5, id, sizeof id);
 	if ((code = wr_index_pack(&q->intake, &folder, q->name, src, q->snap, limits, rules, progress, cancel, err)) !=
 		    WR_OK ||
 	    q->intake.count == 0)
