@@ -128,24 +128,28 @@ static bool fill_params(struct wr_match *m, const struct wr_url *url)
 	return true;
 }
 
+/* The most particular row with this method; ptr NULL: with any. */
+static const struct wr_route *find(const struct wr_route_table *table, struct wr_str method, const struct wr_url *url)
+{
+	const struct wr_route *best = NULL;
+
+	for (size_t i = 0; i < table->n; i++) {
+		const struct wr_route *row = &table->rows[i];
+
+		if ((!method.ptr || wr_str_eqz(method, row->method)) && matches(row, url) && (!best || beats(row, best)))
+			best = row;
+	}
+	return best;
+}
+
 bool wr_route_match(struct wr_match *out, const struct wr_route_table *table, struct wr_str method,
 		    const struct wr_url *url, bool *nomem)
 {
 	struct wr_match m = {.route = NULL};
 
 	*nomem = false;
-	if (wr_str_eqz(method, "HEAD"))
-		method = WR_S("GET");
-	for (size_t i = 0; i < table->n; i++) {
-		const struct wr_route *row = &table->rows[i];
-
-		if (!matches(row, url))
-			continue;
-		if (!m.near || beats(row, m.near))
-			m.near = row;
-		if (wr_str_eqz(method, row->method) && (!m.route || beats(row, m.route)))
-			m.route = row;
-	}
+	m.route = find(table, wr_str_eqz(method, "HEAD") ? WR_S("GET") : method, url);
+	m.near = m.route ? m.route : find(table, (struct wr_str){NULL, 0}, url);
 	if (!m.near)
 		return false;
 	if (m.route && !fill_params(&m, url)) {
