@@ -1,6 +1,8 @@
 #include "core/base/lane.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
@@ -29,12 +31,12 @@ struct account {
 /*
  * A thread. Of those without work the one that came last is woken first, so that those not needed stay asleep. It stays
  * with the lane when its thread has gone: who wakes a thread does so without the lock, else it would wake only to wait
- * for that.
+ * for that. A semaphore, since who comes out of a condition leaves the lock as if others waited for it.
  */
 struct worker {
 	struct wr_lane *lane;
 	struct worker *prev, *next; /* in idlers; next also in spare */
-	pthread_cond_t wake;
+	sem_t wake; /* posted once for each time that woken is set */
 	bool woken;
 };
 
@@ -193,7 +195,7 @@ static struct worker *new_worker(struct wr_lane *lane)
 	if (w || !(w = calloc(1, sizeof *w)))
 		return w;
 	w->lane = lane;
-	cond_init(&w->wake);
+	sem_init(&w->wake, 0, 0);
 	return w;
 }
 
@@ -232,7 +234,7 @@ static enum wr_code start_thread(struct wr_lane *lane, struct wr_error *err)
 	pthread_cond_broadcast(&lane->gone);
 	pthread_mutex_unlock(&lane->lock);
 	if (idler)
-		pthread_cond_signal(&idler->wake);
+		sem_post(&idler->wake);
 	if (warn)
 		WR_LOG(WR_WARN, NULL, SERVER_WARNING,
 		       WR_STR("what", "the system gives no more threads; requests wait for those there are (ulimit -u, "
@@ -245,7 +247,7 @@ static enum wr_code start_thread(struct wr_lane *lane, struct wr_error *err)
 static void come(struct wr_lane *lane, struct call call)
 {
 	if (call.idler)
-		pthread_cond_signal(&call.idler->wake);
+		sem_post(&call.idler->wake);
 	if (call.new)
 		(void)start_thread(lane, NULL);
 }
@@ -280,7 +282,7 @@ static bool idle(struct wr_lane *lane, struct worker *self)
 {
 	int64_t end = wr_mono_ms() + lane->cfg.idle_ms;
 	struct timespec until = {.tv_sec = (time_t)(end / 1000), .tv_nsec = (long)(end % 1000) * 1000000};
-	int rc = 0;
+	int rc;
 
 	self->woken = false;
 	self->prev = NULL;
@@ -288,8 +290,17 @@ static bool idle(struct wr_lane *lane, struct worker *self)
 	if (self->next)
 		self->next->prev = self;
 	lane->idlers = self;
-	while (!self->woken && !lane->stopping && rc == 0)
-		rc = pthread_cond_timedwait(&self->wake, &lane->lock, &until);
+	pthread_mutex_unlock(&lane->lock);
+	while ((rc = sem_clockwait(&self->wake, CLOCK_MONOTONIC, &until)) < 0 && errno == EINTR)
+		;
+	pthread_mutex_lock(&lane->lock);
+	if (self->woken && rc < 0) {
+		/* Who woke it at the last moment is about to say so. */
+		pthread_mutex_unlock(&lane->lock);
+		while (sem_wait(&self->wake) < 0 && errno == EINTR)
+			;
+		pthread_mutex_lock(&lane->lock);
+	}
 	if (self->woken) {
 		lane->hands--;
 	} else {
@@ -427,12 +438,13 @@ bool wr_lane_stop(struct wr_lane *lane, int64_t timeout_ms)
 {
 	int64_t end = wr_mono_ms() + timeout_ms;
 	struct timespec until = {.tv_sec = (time_t)(end / 1000), .tv_nsec = (long)(end % 1000) * 1000000};
+	struct worker *idler;
 	bool done;
 
 	pthread_mutex_lock(&lane->lock);
 	lane->stopping = true;
-	for (struct worker *idler = lane->idlers; idler; idler = idler->next)
-		pthread_cond_signal(&idler->wake);
+	while ((idler = take_idler(lane)))
+		sem_post(&idler->wake);
 	while (lane->alive && pthread_cond_timedwait(&lane->gone, &lane->lock, &until) == 0)
 		;
 	done = lane->alive == 0;
@@ -453,7 +465,7 @@ void wr_lane_free(struct wr_lane *lane)
 		return;
 	while ((w = lane->spare)) {
 		lane->spare = w->next;
-		pthread_cond_destroy(&w->wake);
+		sem_destroy(&w->wake);
 		free(w);
 	}
 	pthread_cond_destroy(&lane->gone);
