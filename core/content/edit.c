@@ -101,6 +101,23 @@ static void making_fini(struct making *m)
 }
 #define MAKING WR_CLEANUP(making_fini) struct making
 
+static struct wr_str key_of(const struct wr_oid *oid)
+{
+	return wr_str_n((const char *)oid->id, WR_OID_RAW);
+}
+
+/* The tree of a tip that was made here lately. */
+static bool know_tree(struct making *m, const struct wr_oid *tip)
+{
+	WR_AUTO(wr_kept) *kept = wr_keep_find(m->edit->trees, key_of(tip));
+
+	if (!kept || kept->len != WR_OID_RAW)
+		return false;
+	m->tip[0] = *tip;
+	memcpy(m->tip[1].id, kept->bytes, WR_OID_RAW);
+	return true;
+}
+
 /* The branch's tip and tree; both NULL where it does not exist yet. */
 static enum wr_code find_tip(const struct wr_oid **tip, const struct wr_oid **tree, struct making *m,
 			     const struct wr_snapshot *snap, struct wr_error *err)
@@ -113,7 +130,7 @@ static enum wr_code find_tip(const struct wr_oid **tip, const struct wr_oid **tr
 	*tip = *tree = NULL;
 	if (!wr_snapshot_find_ref(&ref, snap, m->update.name))
 		return WR_OK;
-	if (!wr_oid_eq(&ref.oid, &m->tip[0])) {
+	if (!wr_oid_eq(&ref.oid, &m->tip[0]) && !know_tree(m, &ref.oid)) {
 		if ((code = wr_snapshot_read(&obj, snap, &ref.oid, err)) != WR_OK ||
 		    (code = wr_commit_parse(&commit, wr_str_n(obj.data, obj.size), err)) != WR_OK)
 			return code == WR_E_NOT_THERE ? wr_fail(err, WR_E_INTERNAL, "the tip of a branch is missing")
@@ -222,6 +239,7 @@ static enum wr_code make(void *arg, struct wr_snapshot *tips, struct wr_change *
 		return wr_fail(err, WR_E_TOO_LARGE, "The message is too large");
 	if ((code = wr_quarantine_add(&m->made, m->q, WR_COMMIT, wr_buf_str(m->commit), NULL, err)) != WR_OK)
 		return code;
+	wr_keep_add(m->edit->trees, key_of(&m->made), key_of(&root));
 	m->update.old = tip ? *tip : (struct wr_oid){{0}};
 	m->update.new = m->made;
 	change->updates = &m->update;
