@@ -20,7 +20,8 @@ struct node {
 
 struct wr_change_dir {
 	struct wr_object old; /* the tree as it was; data NULL: there was none, or it is kept */
-	struct wr_kept *kept;
+	struct wr_kept *kept; /* its bytes, and one more that is `sound` */
+	bool sound;	      /* wr_quarantine_sound() said so */
 	struct wr_oid oid;
 	uint32_t *at; /* where its entries begin */
 	size_t count;
@@ -69,7 +70,7 @@ static int entry_cmp(struct wr_str a, bool a_folder, struct wr_str b, bool b_fol
 
 static struct wr_str bytes_of(const struct wr_change_dir *dir)
 {
-	return dir->kept ? wr_str_n((const char *)dir->kept->bytes, dir->kept->len)
+	return dir->kept ? wr_str_n((const char *)dir->kept->bytes, dir->kept->len - 1)
 			 : wr_str_n(dir->old.data, dir->old.size);
 }
 
@@ -121,13 +122,16 @@ static enum wr_code read_old(struct wr_change_dir *dir, const struct wr_change_t
 {
 	enum wr_code code;
 
-	if ((dir->kept = wr_keep_find(t->keep, key_of(&dir->oid))))
+	if ((dir->kept = wr_keep_find(t->keep, key_of(&dir->oid)))) {
+		dir->sound = ((const char *)dir->kept->bytes)[dir->kept->len - 1] != '\0';
 		return WR_OK;
+	}
 	code = wr_snapshot_read(&dir->old, t->snap, &dir->oid, err);
 	if (code == WR_OK && dir->old.size > TREE_MAX)
 		return wr_fail(err, WR_E_TOO_LARGE, "A folder is too large to be changed");
+	/* With the NUL behind it: nobody said that it is sound. */
 	if (code == WR_OK)
-		wr_keep_add(t->keep, key_of(&dir->oid), bytes_of(dir));
+		wr_keep_add(t->keep, key_of(&dir->oid), wr_str_n(dir->old.data, dir->old.size + 1));
 	return code == WR_E_NOT_THERE ? wr_fail(err, WR_E_INTERNAL, "a tree is missing") : code;
 }
 
@@ -513,7 +517,7 @@ static enum wr_code write_dir(struct wr_oid *out, struct wr_change_dir *dir, str
 			      struct wr_error *err)
 {
 	WR_AUTO_S(wr_buf) bytes = WR_BUF_INIT(TREE_MAX);
-	const struct wr_like like = {dir->oid, bytes_of(dir)};
+	const struct wr_like like = {dir->oid, bytes_of(dir), dir->sound};
 	enum wr_code code = WR_OK;
 
 	for (struct node *n = dir->nodes; n && code == WR_OK; n = n->next)
@@ -523,8 +527,11 @@ static enum wr_code write_dir(struct wr_oid *out, struct wr_change_dir *dir, str
 		code = write_bytes(&bytes, dir, err);
 	if (code == WR_OK)
 		code = wr_quarantine_add(out, q, WR_TREE, wr_buf_str(&bytes), like.bytes.ptr ? &like : NULL, err);
+	if (code != WR_OK)
+		return code;
 	/* The next commit begins with it. */
-	if (code == WR_OK)
+	wr_buf_addc(&bytes, (char)wr_quarantine_sound(q));
+	if (wr_buf_ok(&bytes))
 		wr_keep_add(keep, key_of(out), wr_buf_str(&bytes));
 	return code;
 }

@@ -101,17 +101,22 @@ static void making_fini(struct making *m)
 }
 #define MAKING WR_CLEANUP(making_fini) struct making
 
-static struct wr_str key_of(const struct wr_oid *oid)
+/* Beside trees, whose key is the id alone. */
+#define TIP_KEY (WR_OID_RAW + 1)
+static struct wr_str tip_key(char room[TIP_KEY], const struct wr_oid *tip)
 {
-	return wr_str_n((const char *)oid->id, WR_OID_RAW);
+	memcpy(room, tip->id, WR_OID_RAW);
+	room[WR_OID_RAW] = 't';
+	return wr_str_n(room, TIP_KEY);
 }
 
 /* The tree of a tip that was made here lately. */
 static bool know_tree(struct making *m, const struct wr_oid *tip)
 {
-	WR_AUTO(wr_kept) *kept = wr_keep_find(m->edit->trees, key_of(tip));
+	char room[TIP_KEY];
+	WR_AUTO(wr_kept) *kept = wr_keep_find(m->edit->trees, tip_key(room, tip));
 
-	if (!kept || kept->len != WR_OID_RAW)
+	if (!kept)
 		return false;
 	m->tip[0] = *tip;
 	memcpy(m->tip[1].id, kept->bytes, WR_OID_RAW);
@@ -224,6 +229,7 @@ static enum wr_code make(void *arg, struct wr_snapshot *tips, struct wr_change *
 	const struct wr_edit *e = m->edit;
 	const struct wr_oid *tip, *tree;
 	struct wr_oid root;
+	char room[TIP_KEY];
 	enum wr_code code = find_tip(&tip, &tree, m, tips, err);
 
 	if (code != WR_OK)
@@ -239,7 +245,7 @@ static enum wr_code make(void *arg, struct wr_snapshot *tips, struct wr_change *
 		return wr_fail(err, WR_E_TOO_LARGE, "The message is too large");
 	if ((code = wr_quarantine_add(&m->made, m->q, WR_COMMIT, wr_buf_str(m->commit), NULL, err)) != WR_OK)
 		return code;
-	wr_keep_add(m->edit->trees, key_of(&m->made), key_of(&root));
+	wr_keep_add(m->edit->trees, tip_key(room, &m->made), wr_str_n((const char *)root.id, WR_OID_RAW));
 	m->update.old = tip ? *tip : (struct wr_oid){{0}};
 	m->update.new = m->made;
 	change->updates = &m->update;
