@@ -85,6 +85,40 @@ static size_t entry_at(struct wr_tree_entry *e, const struct wr_change_dir *dir,
 	return before - rest.len;
 }
 
+static enum wr_code add_entry(struct wr_change_dir *dir, size_t *cap, size_t at, struct wr_error *err)
+{
+	if (dir->count == *cap) {
+		size_t more = *cap ? *cap * 2 : 128;
+		uint32_t *v = reallocarray(dir->at, more, sizeof *v);
+
+		if (!v)
+			return wr_fail_nomem(err);
+		dir->at = v;
+		*cap = more;
+	}
+	dir->at[dir->count++] = (uint32_t)at;
+	return WR_OK;
+}
+
+/* Of a sound one it is known that its entries are whole and in order. */
+static enum wr_code index_sound(struct wr_change_dir *dir, struct wr_error *err)
+{
+	struct wr_str all = bytes_of(dir), rest = all;
+	size_t cap = 0;
+	enum wr_code code = WR_OK;
+
+	while (rest.len && code == WR_OK) {
+		const char *nul = memchr(rest.ptr, '\0', rest.len);
+		size_t len = nul ? (size_t)(nul - rest.ptr) + 1 + WR_OID_RAW : SIZE_MAX;
+
+		if (len > rest.len)
+			return wr_fail(err, WR_E_INTERNAL, "a kept tree ends inside an entry");
+		code = add_entry(dir, &cap, all.len - rest.len, err);
+		rest = wr_str_skip(rest, len);
+	}
+	return code;
+}
+
 static enum wr_code index_entries(struct wr_change_dir *dir, struct wr_error *err)
 {
 	struct wr_str all = bytes_of(dir), rest = all;
@@ -93,22 +127,17 @@ static enum wr_code index_entries(struct wr_change_dir *dir, struct wr_error *er
 	enum wr_code code;
 
 	dir->sorted = true;
+	if (dir->sound)
+		return index_sound(dir, err);
 	for (;;) {
 		size_t at = all.len - rest.len;
 
 		if ((code = wr_tree_next(&e, &rest, err)) != WR_OK)
 			return code == WR_E_NOT_THERE ? WR_OK : code;
-		if (dir->count == cap) {
-			uint32_t *v = reallocarray(dir->at, cap ? cap * 2 : 32, sizeof *v);
-
-			if (!v)
-				return wr_fail_nomem(err);
-			dir->at = v;
-			cap = cap ? cap * 2 : 32;
-		}
 		if (dir->count && entry_cmp(last.name, last.mode == WR_MODE_TREE, e.name, e.mode == WR_MODE_TREE) >= 0)
 			dir->sorted = false;
-		dir->at[dir->count++] = (uint32_t)at;
+		if ((code = add_entry(dir, &cap, at, err)) != WR_OK)
+			return code;
 		last = e;
 	}
 }
