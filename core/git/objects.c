@@ -6,9 +6,6 @@
 #include "core/git/delta.h"
 #include "core/git/index.h"
 
-/* A delta of no more bytes is inflated whole for the two sizes at its front: that costs less than setting up zlib. */
-#define FRONT_MAX 4096
-
 void wr_object_fini(struct wr_object *obj)
 {
 	free(obj->data);
@@ -287,28 +284,16 @@ enum wr_code wr_snapshot_depth(unsigned *out, const struct wr_snapshot *snap, st
 
 /* ---- type and size ---- */
 
-/* What a delta makes, from its first bytes. */
-static enum wr_code result_size(uint64_t *size, const struct wr_snapshot *snap, struct wr_place place, uint64_t delta,
-				struct wr_str in, struct wr_error *err)
+/* What a delta makes. */
+static enum wr_code result_size(uint64_t *size, const struct wr_snapshot *snap, struct wr_place place, struct wr_str zip,
+				struct wr_error *err)
 {
-	WR_AUTO_S(wr_unzip) unzip = {.ready = false};
-	struct wr_str body;
-	uint8_t front[FRONT_MAX + 1];
 	uint64_t base_size;
-	enum wr_zip zc;
-	size_t got, used;
+	enum wr_zip zc = wr_delta_front(&base_size, size, zip);
 
-	if (delta <= FRONT_MAX) {
-		got = (size_t)delta;
-		zc = wr_unzip_into(front, &used, &unzip, in, got);
-	} else {
-		zc = wr_unzip_front(front, &got, &unzip, in, 20);
-	}
 	if (zc == WR_ZIP_NOMEM)
 		return wr_fail_nomem(err);
-	if (zc != WR_ZIP_OK || !wr_delta_sizes(&base_size, size, &body, wr_str_n(front, got)))
-		return damaged(snap, place, err);
-	return WR_OK;
+	return zc == WR_ZIP_OK ? WR_OK : damaged(snap, place, err);
 }
 
 /* Without the type, for which a delta would have to be followed to its root. */
@@ -327,7 +312,7 @@ static enum wr_code size_at(uint64_t *size, const struct wr_snapshot *snap, stru
 	}
 	code = wr_pack_front(&kind, size, &zip, p, place.pos, err);
 	if (code == WR_OK && (kind == WR_OFS_DELTA || kind == WR_REF_DELTA))
-		code = result_size(size, snap, place, *size, zip, err);
+		code = result_size(size, snap, place, zip, err);
 	return code;
 }
 
@@ -353,7 +338,7 @@ static enum wr_code stat_at(enum wr_type *type, uint64_t *size, const struct wr_
 		return WR_OK;
 	if ((code = wr_snapshot_stored(&s, snap, place, err)) != WR_OK)
 		return code;
-	return result_size(size, snap, place, s.size, wr_str_n(s.zip, s.zip_len), err);
+	return result_size(size, snap, place, wr_str_n(s.zip, s.zip_len), err);
 }
 
 enum wr_code wr_snapshot_stat(const struct wr_snapshot *snap, const struct wr_oid *oid, enum wr_type *type,
