@@ -4,8 +4,6 @@
  * of the first block are only counted, and the few symbols that are wanted are searched for. What is not literals at the
  * front of a plain first block, and whatever looks wrong, is zlib's to judge.
  */
-#include <endian.h>
-
 #include "core/git/delta.h"
 
 /* Enough for both sizes. */

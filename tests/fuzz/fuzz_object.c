@@ -76,7 +76,8 @@ static void fuzz_zip(struct wr_str in)
 	if (wr_unzip_front(front, &n, &unzip, in, sizeof(front)) == WR_ZIP_OK) {
 		assert(n <= sizeof(front));
 		if (wr_delta_sizes(&base_size, &size, &body, wr_str_n(front, n)))
-			assert(wr_delta_front(&base_found, &found, in) == WR_ZIP_OK && base_found == base_size && found == size);
+			assert(wr_delta_front(&base_found, &found, in) == WR_ZIP_OK && base_found == base_size &&
+			       found == size);
 	} else if (wr_delta_front(&base_found, &found, in) == WR_ZIP_OK) {
 		assert(in.len > 2);
 	}

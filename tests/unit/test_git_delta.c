@@ -206,7 +206,8 @@ static void same_front(struct wr_str zip)
 
 static size_t zip_as(uint8_t *out, size_t cap, struct wr_str in, int level, int strategy)
 {
-	z_stream z = {.next_in = (Bytef *)(uintptr_t)in.ptr, .avail_in = (uInt)in.len, .next_out = out, .avail_out = (uInt)cap};
+	z_stream z = {.next_in = (Bytef *)(uintptr_t)in.ptr, .avail_in = (uInt)in.len, .next_out = out,
+		      .avail_out = (uInt)cap};
 
 	assert_int_equal(deflateInit2(&z, level, Z_DEFLATED, 15, 8, strategy), Z_OK);
 	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
