@@ -2,6 +2,7 @@
 #include <limits.h>
 
 #include "core/base/suspects.h"
+#include "core/content/history.h"
 #include "core/git/adopt.h"
 #include "core/git/fork.h"
 #include "server/api/api.h"
@@ -202,6 +203,20 @@ static enum wr_code adopted(json_t **result, const struct doing *d, const struct
 		    err);
 }
 
+/* What no checkpoint comes to do here. The row is live by now: an earlier run's folder is removed unopened. */
+static void prepare(const struct doing *d, struct wr_str head)
+{
+	WR_AUTO(wr_git_repo) *repo = NULL;
+	char branch[WR_BRANCH_NAME_MAX + 1];
+	struct wr_suspect_mark mark;
+
+	snprintf(branch, sizeof branch, "%.*s", (int)head.len, head.ptr);
+	wr_suspect_begin(&mark, d->job->repo_id);
+	if (wr_git_repo_open(&repo, d->app->git, d->job->repo_id, NULL) == WR_OK)
+		wr_orders_prepare(d->app->git, repo, branch, &d->cancel);
+	wr_suspect_end(&mark);
+}
+
 static enum wr_code run_adopt(void *arg, json_t **result, const struct wr_job_run *run, struct wr_error *err)
 {
 	struct wr_adopted a = {.objects = 0};
@@ -230,6 +245,8 @@ static enum wr_code run_adopt(void *arg, json_t **result, const struct wr_job_ru
 	if (head.len == 0 || head.len > WR_BRANCH_NAME_MAX || !wr_str_utf8(head))
 		head = wr_str(d.default_branch);
 	code = finish(&d, head, err);
+	if (code == WR_OK)
+		prepare(&d, head);
 	return code == WR_OK ? adopted(result, &d, &a, head, err) : code;
 }
 

@@ -95,6 +95,7 @@ static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, s
 		.events = events ? &events->sink : NULL,
 		.default_branch = default_branch,
 		.default_branch_arg = db,
+		.prepare = wr_orders_prepare,
 		.no_keeper = events == NULL,
 		.due = &due->list,
 		.care_threads = (unsigned)cfg->maintenance_threads,

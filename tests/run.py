@@ -92,16 +92,16 @@ def suite_process(name, only, seed, report):
         for function in core.TESTS:
             if only and not re.search(only, f"{name}.{function.__name__}"):
                 continue
-            start = time.monotonic()
+            start, before = time.monotonic(), suite.cpu_seconds()
             outcome, details = run_one(suite, function, seed)
-            tell(function.__name__, outcome, details, time.monotonic() - start)
+            tell(function.__name__, outcome, details, time.monotonic() - start, suite.cpu_seconds() - before)
     except KeyboardInterrupt:
         suite.abandon()
         raise
     try:
         suite.finish()
     except Exception as e:
-        tell("the server's end", "failed", str(e), 0)
+        tell("the server's end", "failed", str(e), 0, 0)
 
 
 def read_flag(name, flag):
@@ -139,13 +139,32 @@ class Totals:
         return 1 if c["failed"] or not (c["passed"] or c["skipped"]) else 0
 
 
+def folder_in_memory():
+    """Where unit tests and suites that say IN_MEMORY, whose disk is none or a simulated one, put their folders, lest they
+    wait for a real one; None where that would be too little, or TMPDIR says where."""
+    try:
+        shm = os.statvfs("/dev/shm")
+        with open("/proc/meminfo", encoding="ascii") as f:
+            available = int(re.search(r"^MemAvailable:\s+(\d+) kB", f.read(), re.M).group(1)) * 1024
+        if "TMPDIR" in os.environ or shm.f_flag & os.ST_NOEXEC or shm.f_bavail * shm.f_frsize < 2 << 30 or available < 4 << 30:
+            return None
+        return tempfile.TemporaryDirectory(prefix="w-", dir="/dev/shm", ignore_cleanup_errors=True)
+    except (OSError, AttributeError):
+        return None
+
+
+def in_memory(args):
+    return {**os.environ, "TMPDIR": args.memory.name} if args.memory else dict(os.environ)
+
+
 def run_suite(name, args, totals):
     start = time.monotonic()
     read, write = os.pipe()
+    env = in_memory(args) if read_flag(name, "IN_MEMORY") else None
     command = [sys.executable, "-u", os.path.abspath(__file__), "--run-suite", name, "--report", str(write), "--seed",
                str(args.seed)] + (["--only", args.only] if args.only else [])
     with tempfile.TemporaryFile() as noise:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=noise, stderr=noise, pass_fds=[write])
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=noise, stderr=noise, pass_fds=[write], env=env)
         os.close(write)
         timer = threading.Timer(SUITE_SECONDS, process.terminate)
         timer.start()
@@ -156,8 +175,8 @@ def run_suite(name, args, totals):
         noise.seek(0)
         text = noise.read().decode(errors="replace")
     if args.times:
-        for test, _, _, seconds in sorted(rows, key=lambda r: -r[3])[:args.times]:
-            say(f"     {seconds:6.2f} s {name}.{test}")
+        for test, _, _, seconds, cpu in sorted(rows, key=lambda r: -r[3])[:args.times]:
+            say(f"     {seconds:6.2f} s, computed {cpu:6.2f} s: {name}.{test}")
     for line in text.splitlines():
         if line.startswith("note: "):
             say(f"     {name}: {line[len('note: '):]}")
@@ -171,7 +190,7 @@ def run_suite(name, args, totals):
 def run_program(kind, program, args, command):
     """(stdout and stderr, exit status, seconds) of a unit test or a fuzz replay."""
     start = time.monotonic()
-    env = {**os.environ, "WARREN_TEST_ROUNDS": str(args.rounds), "WARREN_TEST_SEED": str(args.seed)}
+    env = {**in_memory(args), "WARREN_TEST_ROUNDS": str(args.rounds), "WARREN_TEST_SEED": str(args.seed)}
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
                               cwd=ROOT, timeout=SUITE_SECONDS)
@@ -236,8 +255,8 @@ def arguments():
     p.add_argument("--rounds", type=float, default=float(os.environ.get("WARREN_TEST_ROUNDS") or 1),
                    help="scales randomised tests (WARREN_TEST_ROUNDS)")
     p.add_argument("--seed", type=int, default=None, help="of the randomised tests")
-    p.add_argument("--jobs", type=int, default=None, help="suites side by side; else one more than there are cores, since some mostly wait")
-    p.add_argument("--times", type=int, default=0, help="show the slowest tests of each suite")
+    p.add_argument("--jobs", type=int, default=None, help="suites side by side; else three more than there are cores")
+    p.add_argument("--times", type=int, default=0, help="show the slowest tests of each suite, and what they compute")
     p.add_argument("--concurrent", action="store_true", help="only suites that make the server's threads meet")
     p.add_argument("--unit", nargs="*", default=[], help="cmocka programs")
     p.add_argument("--fuzz", nargs="*", default=[], help="fuzz targets, to be fed their corpus")
@@ -248,6 +267,10 @@ def arguments():
     return p.parse_args()
 
 
+def sanitized(args):
+    return any(variant in os.path.abspath(args.warren).split(os.sep) for variant in ("asan", "tsan"))
+
+
 def chosen_suites(args):
     names = []
     for folder in FOLDERS:
@@ -256,7 +279,7 @@ def chosen_suites(args):
     names = [n for n in names if not os.path.basename(n).startswith("_")]
     if args.suite:
         names = [n for n in names if n in args.suite or n.split("/")[0] in args.suite]
-    elif any(variant in os.path.abspath(args.warren).split(os.sep) for variant in ("asan", "tsan")):
+    elif sanitized(args):
         # Of clients, documents or times: what they ask of the server others ask, too.
         names = [n for n in names if not read_flag(n, "RELEASE_ONLY")]
     if args.concurrent:
@@ -284,12 +307,15 @@ def main():
         return 1
     os.environ.update(WARREN_BIN=binary, WARREN_TEST_ROUNDS=f"{args.rounds:g}", PYTHONDONTWRITEBYTECODE="1")
     totals = Totals()
+    args.memory = folder_in_memory()
     work = [(run_suite, name) for name in chosen_suites(args)]
     if not args.suite:
         if not args.only:
             work += [(run_fuzz, program) for program in args.fuzz]
         work += [(run_unit, program) for program in args.unit if not args.only or re.search(args.only, program)]
-    with concurrent.futures.ThreadPoolExecutor(args.jobs or (os.cpu_count() or 1) + 1) as pool:
+    # More than there are cores, since many mostly wait; under a sanitizer they compute.
+    jobs = args.jobs or (os.cpu_count() or 1) + (1 if sanitized(args) else 3)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for done in [pool.submit(function, item, args, totals) for function, item in work]:
             done.result()
     return totals.close()

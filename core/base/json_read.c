@@ -272,7 +272,8 @@ enum wr_code wr_json_read(json_t **out, struct wr_json_look *look, struct wr_err
 	json_error_t where;
 	json_t *value;
 
-	wr_random_text(look->mark, WR_JSON_MARK);
+	if (look->kept)
+		wr_random_text(look->mark, WR_JSON_MARK);
 	value = json_load_callback(give, &feed, JSON_ALLOW_NUL, &where);
 	if (!value && json_error_code(&where) == json_error_out_of_memory)
 		return wr_fail_nomem(err);

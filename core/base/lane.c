@@ -1,6 +1,8 @@
 #include "core/base/lane.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "core/base/clock.h"
 #include "core/base/log.h"
@@ -26,10 +28,15 @@ struct account {
 	char key[WR_LANE_KEY_MAX];
 };
 
-/* A thread without work; on its stack. The one that came last is woken first, so that those not needed stay asleep. */
-struct idler {
-	struct idler *prev, *next;
-	pthread_cond_t wake;
+/*
+ * A thread. Of those without work the one that came last is woken first, so that those not needed stay asleep. It stays
+ * with the lane when its thread has gone: who wakes a thread does so without the lock, else it would wake only to wait
+ * for that. A semaphore, since who comes out of a condition leaves the lock as if others waited for it.
+ */
+struct worker {
+	struct wr_lane *lane;
+	struct worker *prev, *next; /* in idlers; next also in spare */
+	sem_t wake; /* posted once for each time that woken is set */
 	bool woken;
 };
 
@@ -45,7 +52,8 @@ struct wr_lane {
 	bool warned; /* the log has it that the system gave no thread */
 	bool has_left;
 	pthread_t left; /* the thread that ended last, to be joined by the next that does */
-	struct idler *idlers;
+	struct worker *idlers;
+	struct worker *spare; /* of threads that have gone */
 	struct account *turns_first, *turns_last; /* accounts with jobs that wait; who goes next */
 	struct account *buckets[BUCKETS];
 };
@@ -142,30 +150,60 @@ static struct account *next_turn(const struct wr_lane *lane)
 
 /* ---- threads ---- */
 
-static bool wake_idler(struct wr_lane *lane)
+/* Who is to come to the work there is, once the lock is free: come(). */
+struct call {
+	struct worker *idler; /* NULL: none */
+	bool new;	      /* one that has to be started */
+};
+
+static struct worker *take_idler(struct wr_lane *lane)
 {
-	struct idler *idler = lane->idlers;
+	struct worker *idler = lane->idlers;
 
 	if (!idler)
-		return false;
+		return NULL;
 	lane->idlers = idler->next;
 	if (idler->next)
 		idler->next->prev = NULL;
 	idler->woken = true;
 	lane->hands++;
-	pthread_cond_signal(&idler->wake);
-	return true;
+	return idler;
 }
 
-/* Sees to it that somebody is on the way to the work there is. True when that has to be a new one: start_thread(). */
-static bool call_hand(struct wr_lane *lane)
+static struct call call_hand(struct wr_lane *lane)
 {
+	struct call call = {.idler = NULL};
+
 	/* One at a time: who comes calls the next. */
-	if (lane->hands || !next_turn(lane) || wake_idler(lane) || lane->alive >= lane->cfg.threads)
-		return false;
+	if (lane->hands || !next_turn(lane) || (call.idler = take_idler(lane)) || lane->alive >= lane->cfg.threads)
+		return call;
 	lane->alive++;
 	lane->hands++;
-	return true;
+	call.new = true;
+	return call;
+}
+
+static struct worker *new_worker(struct wr_lane *lane)
+{
+	struct worker *w;
+
+	pthread_mutex_lock(&lane->lock);
+	w = lane->spare;
+	if (w)
+		lane->spare = w->next;
+	pthread_mutex_unlock(&lane->lock);
+	if (w || !(w = calloc(1, sizeof *w)))
+		return w;
+	w->lane = lane;
+	sem_init(&w->wake, 0, 0);
+	return w;
+}
+
+/* With the lock. */
+static void spare_worker(struct wr_lane *lane, struct worker *w)
+{
+	w->next = lane->spare;
+	lane->spare = w;
 }
 
 static void lane_main(void *arg);
@@ -176,21 +214,27 @@ static void lane_main(void *arg);
  */
 static enum wr_code start_thread(struct wr_lane *lane, struct wr_error *err)
 {
+	struct worker *w = new_worker(lane), *idler = NULL;
 	pthread_t id;
-	enum wr_code code = wr_thread_start(&id, lane->name, lane->cfg.niceness, lane_main, lane, err);
+	enum wr_code code = w ? wr_thread_start(&id, lane->name, lane->cfg.niceness, lane_main, w, err)
+			      : wr_fail_nomem(err);
 	bool warn;
 
 	if (code == WR_OK)
 		return WR_OK;
 	pthread_mutex_lock(&lane->lock);
+	if (w)
+		spare_worker(lane, w);
 	lane->alive--;
 	lane->hands--;
 	if (!lane->hands && next_turn(lane))
-		(void)wake_idler(lane);
+		idler = take_idler(lane);
 	warn = !lane->warned;
 	lane->warned = true;
 	pthread_cond_broadcast(&lane->gone);
 	pthread_mutex_unlock(&lane->lock);
+	if (idler)
+		sem_post(&idler->wake);
 	if (warn)
 		WR_LOG(WR_WARN, NULL, SERVER_WARNING,
 		       WR_STR("what", "the system gives no more threads; requests wait for those there are (ulimit -u, "
@@ -199,10 +243,19 @@ static enum wr_code start_thread(struct wr_lane *lane, struct wr_error *err)
 	return code;
 }
 
+/* Without the lock. */
+static void come(struct wr_lane *lane, struct call call)
+{
+	if (call.idler)
+		sem_post(&call.idler->wake);
+	if (call.new)
+		(void)start_thread(lane, NULL);
+}
+
 static void run_one(struct wr_lane *lane, struct account *a)
 {
 	struct job *job = a->first;
-	bool more;
+	struct call call;
 
 	leave_turns(lane, a);
 	a->first = job->next;
@@ -213,10 +266,9 @@ static void run_one(struct wr_lane *lane, struct account *a)
 	a->running++;
 	lane->running++;
 	join_turns(lane, a);
-	more = call_hand(lane);
+	call = call_hand(lane);
 	pthread_mutex_unlock(&lane->lock);
-	if (more)
-		(void)start_thread(lane, NULL);
+	come(lane, call);
 	job->fn(job->arg);
 	free(job);
 	pthread_mutex_lock(&lane->lock);
@@ -226,33 +278,43 @@ static void run_one(struct wr_lane *lane, struct account *a)
 }
 
 /* False when nothing came for so long that the thread is not needed any more. */
-static bool idle(struct wr_lane *lane)
+static bool idle(struct wr_lane *lane, struct worker *self)
 {
 	int64_t end = wr_mono_ms() + lane->cfg.idle_ms;
 	struct timespec until = {.tv_sec = (time_t)(end / 1000), .tv_nsec = (long)(end % 1000) * 1000000};
-	struct idler self = {.next = lane->idlers};
-	int rc = 0;
+	int rc;
 
-	cond_init(&self.wake);
-	if (self.next)
-		self.next->prev = &self;
-	lane->idlers = &self;
-	while (!self.woken && !lane->stopping && rc == 0)
-		rc = pthread_cond_timedwait(&self.wake, &lane->lock, &until);
-	if (self.woken) {
+	self->woken = false;
+	self->prev = NULL;
+	self->next = lane->idlers;
+	if (self->next)
+		self->next->prev = self;
+	lane->idlers = self;
+	pthread_mutex_unlock(&lane->lock);
+	while ((rc = sem_clockwait(&self->wake, CLOCK_MONOTONIC, &until)) < 0 && errno == EINTR)
+		;
+	pthread_mutex_lock(&lane->lock);
+	if (self->woken && rc < 0) {
+		/* Who woke it at the last moment is about to say so. */
+		pthread_mutex_unlock(&lane->lock);
+		while (sem_wait(&self->wake) < 0 && errno == EINTR)
+			;
+		pthread_mutex_lock(&lane->lock);
+	}
+	if (self->woken) {
 		lane->hands--;
 	} else {
-		*(self.prev ? &self.prev->next : &lane->idlers) = self.next;
-		if (self.next)
-			self.next->prev = self.prev;
+		*(self->prev ? &self->prev->next : &lane->idlers) = self->next;
+		if (self->next)
+			self->next->prev = self->prev;
 	}
-	pthread_cond_destroy(&self.wake);
-	return self.woken || lane->alive <= lane->cfg.keep;
+	return self->woken || lane->alive <= lane->cfg.keep;
 }
 
 static void lane_main(void *arg)
 {
-	struct wr_lane *lane = arg;
+	struct worker *self = arg;
+	struct wr_lane *lane = self->lane;
 	pthread_t before;
 	bool has_before;
 
@@ -263,7 +325,7 @@ static void lane_main(void *arg)
 
 		if (a)
 			run_one(lane, a);
-		else if (lane->stopping || !idle(lane))
+		else if (lane->stopping || !idle(lane, self))
 			break;
 	}
 	/* Nobody waits for this thread but the one that ends after it. */
@@ -271,6 +333,7 @@ static void lane_main(void *arg)
 	before = lane->left;
 	lane->has_left = true;
 	lane->left = pthread_self();
+	spare_worker(lane, self);
 	lane->alive--;
 	pthread_cond_broadcast(&lane->gone);
 	pthread_mutex_unlock(&lane->lock);
@@ -335,8 +398,8 @@ enum wr_code wr_lane_submit(struct wr_lane *lane, struct wr_str account, void (*
 {
 	struct job *job = calloc(1, sizeof *job);
 	struct account *a;
+	struct call call;
 	const char *why;
-	bool more;
 
 	if (!job)
 		return wr_fail_nomem(err);
@@ -355,10 +418,9 @@ enum wr_code wr_lane_submit(struct wr_lane *lane, struct wr_str account, void (*
 	a->queued++;
 	lane->queued++;
 	join_turns(lane, a);
-	more = call_hand(lane);
+	call = call_hand(lane);
 	pthread_mutex_unlock(&lane->lock);
-	if (more)
-		(void)start_thread(lane, NULL);
+	come(lane, call);
 	return WR_OK;
 }
 
@@ -376,12 +438,13 @@ bool wr_lane_stop(struct wr_lane *lane, int64_t timeout_ms)
 {
 	int64_t end = wr_mono_ms() + timeout_ms;
 	struct timespec until = {.tv_sec = (time_t)(end / 1000), .tv_nsec = (long)(end % 1000) * 1000000};
+	struct worker *idler;
 	bool done;
 
 	pthread_mutex_lock(&lane->lock);
 	lane->stopping = true;
-	for (struct idler *idler = lane->idlers; idler; idler = idler->next)
-		pthread_cond_signal(&idler->wake);
+	while ((idler = take_idler(lane)))
+		sem_post(&idler->wake);
 	while (lane->alive && pthread_cond_timedwait(&lane->gone, &lane->lock, &until) == 0)
 		;
 	done = lane->alive == 0;
@@ -396,8 +459,15 @@ bool wr_lane_stop(struct wr_lane *lane, int64_t timeout_ms)
 
 void wr_lane_free(struct wr_lane *lane)
 {
+	struct worker *w;
+
 	if (!lane)
 		return;
+	while ((w = lane->spare)) {
+		lane->spare = w->next;
+		sem_destroy(&w->wake);
+		free(w);
+	}
 	pthread_cond_destroy(&lane->gone);
 	pthread_mutex_destroy(&lane->lock);
 	free(lane);

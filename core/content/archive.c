@@ -14,13 +14,17 @@
 
 /* What libarchive collects before it calls us. Pieces as long as this are sent from where they lie, and wake few threads. */
 #define BLOCK ((size_t)256 << 10)
-/* A file that is larger is counted while it is sent; who finds no room looks again so often. */
+/* What files are read into is counted when it is more, while it is held; who finds no room looks again so often. */
 #define COUNTED ((size_t)256 << 10)
 #define LOOK_US 20000
+/* What is held for the next file. */
+#define KEPT ((size_t)3 << 20)
 
 struct writer {
 	struct wr_sink *sink;
 	const struct wr_view *view;
+	struct wr_reader *reader;
+	uint64_t counted; /* of what the reader holds */
 	struct archive *archive;
 	struct archive_entry *entry; /* used again for each */
 	struct wr_buf path;
@@ -34,8 +38,9 @@ struct writer {
 static la_ssize_t on_bytes(struct archive *a, void *arg, const void *data, size_t len)
 {
 	struct writer *w = arg;
+	struct wr_str piece = wr_str_n(data, len);
 
-	w->failed = wr_sink_write(w->sink, data, len, w->err);
+	w->failed = wr_sink_gather(w->sink, &piece, 1, w->err);
 	if (w->failed == WR_OK)
 		return (la_ssize_t)len;
 	archive_set_error(a, EIO, "the reader is gone");
@@ -103,44 +108,52 @@ static enum wr_code put_header(struct writer *w, unsigned mode, const struct wr_
 	return write_header(w) == ARCHIVE_OK ? WR_OK : failed(w, "header");
 }
 
+static void let_go(struct writer *w)
+{
+	wr_reader_drop(w->reader);
+	wr_room_give(w->view->memory, w->counted);
+	w->counted = 0;
+}
+
 /* Waits without the file, and with nothing else that is counted, so that those who have room come to their end. */
-static enum wr_code count(struct wr_object *obj, uint64_t *held, struct writer *w, const struct wr_oid *oid)
+static enum wr_code count(struct wr_object *obj, struct writer *w, const struct wr_oid *oid)
 {
 	const struct wr_view *v = w->view;
-	uint64_t n = obj->size < v->memory_max ? obj->size : v->memory_max;
+	uint64_t n = wr_reader_holds(w->reader);
 	enum wr_code code = WR_OK;
 
-	if (obj->size <= COUNTED || !v->memory)
+	if (n > v->memory_max)
+		n = v->memory_max;
+	if (n <= COUNTED || n <= w->counted || !v->memory)
 		return WR_OK;
-	if (!wr_room_take(v->memory, n, false)) {
-		wr_object_fini(obj);
-		*obj = (struct wr_object){.data = NULL};
+	if (!wr_room_take(v->memory, n - w->counted, false)) {
+		let_go(w);
 		wr_gate_rest();
 		while ((code = wr_cancelled(v->cancel, w->err)) == WR_OK && !wr_room_take(v->memory, n, false))
 			usleep(LOOK_US);
 		wr_gate_go_on();
 		if (code != WR_OK)
 			return code;
-		code = wr_snapshot_read(obj, v->snap, oid, w->err);
+		code = wr_reader_read(obj, w->reader, oid, w->err);
 	}
-	*held = n;
+	w->counted = n;
 	return code;
 }
 
 static enum wr_code put_file(struct writer *w, const struct wr_item *item)
 {
-	WR_AUTO_S(wr_object) obj = {.data = NULL};
-	uint64_t held = 0;
-	enum wr_code code = wr_snapshot_read(&obj, w->view->snap, &item->oid, w->err);
+	struct wr_object obj;
+	enum wr_code code = wr_reader_read(&obj, w->reader, &item->oid, w->err);
 
 	if (code == WR_OK)
-		code = count(&obj, &held, w, &item->oid);
+		code = count(&obj, w, &item->oid);
 	if (code == WR_OK)
 		code = put_header(w, item->mode, &obj);
 	if (code == WR_OK && (item->mode & 0170000) != WR_MODE_SYMLINK && obj.size > 0 &&
 	    archive_write_data(w->archive, obj.data, obj.size) < 0)
 		code = failed(w, "data");
-	wr_room_give(w->view->memory, held);
+	if (wr_reader_holds(w->reader) > KEPT)
+		let_go(w);
 	return code;
 }
 
@@ -179,8 +192,10 @@ enum wr_code wr_archive_write(struct wr_sink *sink, const struct wr_view *v, con
 			      enum wr_archive_format format, int64_t when, struct wr_error *err)
 {
 	struct writer w = {.sink = sink, .view = v, .path = WR_BUF_INIT(4 * WR_PATH_MAX), .when = when, .err = err};
-	enum wr_code code = begin(&w, format);
+	enum wr_code code = wr_reader_new(&w.reader, v->snap, err);
 
+	if (code == WR_OK)
+		code = begin(&w, format);
 	if (code == WR_OK)
 		code = put_tree(&w, tree);
 	if (code == WR_OK && archive_write_close(w.archive) != ARCHIVE_OK)
@@ -189,6 +204,8 @@ enum wr_code wr_archive_write(struct wr_sink *sink, const struct wr_view *v, con
 		archive_write_fail(w.archive);
 	archive_entry_free(w.entry);
 	archive_write_free(w.archive);
+	wr_reader_free(w.reader);
+	wr_room_give(v->memory, w.counted);
 	if (w.utf8 != (locale_t)0)
 		freelocale(w.utf8);
 	wr_buf_fini(&w.path);

@@ -20,7 +20,8 @@ struct node {
 
 struct wr_change_dir {
 	struct wr_object old; /* the tree as it was; data NULL: there was none, or it is kept */
-	struct wr_kept *kept;
+	struct wr_kept *kept; /* its bytes, and one more that is `sound` */
+	bool sound;	      /* wr_quarantine_sound() said so */
 	struct wr_oid oid;
 	uint32_t *at; /* where its entries begin */
 	size_t count;
@@ -69,7 +70,7 @@ static int entry_cmp(struct wr_str a, bool a_folder, struct wr_str b, bool b_fol
 
 static struct wr_str bytes_of(const struct wr_change_dir *dir)
 {
-	return dir->kept ? wr_str_n((const char *)dir->kept->bytes, dir->kept->len)
+	return dir->kept ? wr_str_n((const char *)dir->kept->bytes, dir->kept->len - 1)
 			 : wr_str_n(dir->old.data, dir->old.size);
 }
 
@@ -84,6 +85,40 @@ static size_t entry_at(struct wr_tree_entry *e, const struct wr_change_dir *dir,
 	return before - rest.len;
 }
 
+static enum wr_code add_entry(struct wr_change_dir *dir, size_t *cap, size_t at, struct wr_error *err)
+{
+	if (dir->count == *cap) {
+		size_t more = *cap ? *cap * 2 : 128;
+		uint32_t *v = reallocarray(dir->at, more, sizeof *v);
+
+		if (!v)
+			return wr_fail_nomem(err);
+		dir->at = v;
+		*cap = more;
+	}
+	dir->at[dir->count++] = (uint32_t)at;
+	return WR_OK;
+}
+
+/* Of a sound one it is known that its entries are whole and in order. */
+static enum wr_code index_sound(struct wr_change_dir *dir, struct wr_error *err)
+{
+	struct wr_str all = bytes_of(dir), rest = all;
+	size_t cap = 0;
+	enum wr_code code = WR_OK;
+
+	while (rest.len && code == WR_OK) {
+		const char *nul = memchr(rest.ptr, '\0', rest.len);
+		size_t len = nul ? (size_t)(nul - rest.ptr) + 1 + WR_OID_RAW : SIZE_MAX;
+
+		if (len > rest.len)
+			return wr_fail(err, WR_E_INTERNAL, "a kept tree ends inside an entry");
+		code = add_entry(dir, &cap, all.len - rest.len, err);
+		rest = wr_str_skip(rest, len);
+	}
+	return code;
+}
+
 static enum wr_code index_entries(struct wr_change_dir *dir, struct wr_error *err)
 {
 	struct wr_str all = bytes_of(dir), rest = all;
@@ -92,22 +127,17 @@ static enum wr_code index_entries(struct wr_change_dir *dir, struct wr_error *er
 	enum wr_code code;
 
 	dir->sorted = true;
+	if (dir->sound)
+		return index_sound(dir, err);
 	for (;;) {
 		size_t at = all.len - rest.len;
 
 		if ((code = wr_tree_next(&e, &rest, err)) != WR_OK)
 			return code == WR_E_NOT_THERE ? WR_OK : code;
-		if (dir->count == cap) {
-			uint32_t *v = reallocarray(dir->at, cap ? cap * 2 : 32, sizeof *v);
-
-			if (!v)
-				return wr_fail_nomem(err);
-			dir->at = v;
-			cap = cap ? cap * 2 : 32;
-		}
 		if (dir->count && entry_cmp(last.name, last.mode == WR_MODE_TREE, e.name, e.mode == WR_MODE_TREE) >= 0)
 			dir->sorted = false;
-		dir->at[dir->count++] = (uint32_t)at;
+		if ((code = add_entry(dir, &cap, at, err)) != WR_OK)
+			return code;
 		last = e;
 	}
 }
@@ -121,13 +151,16 @@ static enum wr_code read_old(struct wr_change_dir *dir, const struct wr_change_t
 {
 	enum wr_code code;
 
-	if ((dir->kept = wr_keep_find(t->keep, key_of(&dir->oid))))
+	if ((dir->kept = wr_keep_find(t->keep, key_of(&dir->oid)))) {
+		dir->sound = ((const char *)dir->kept->bytes)[dir->kept->len - 1] != '\0';
 		return WR_OK;
+	}
 	code = wr_snapshot_read(&dir->old, t->snap, &dir->oid, err);
 	if (code == WR_OK && dir->old.size > TREE_MAX)
 		return wr_fail(err, WR_E_TOO_LARGE, "A folder is too large to be changed");
+	/* With the NUL behind it: nobody said that it is sound. */
 	if (code == WR_OK)
-		wr_keep_add(t->keep, key_of(&dir->oid), bytes_of(dir));
+		wr_keep_add(t->keep, key_of(&dir->oid), wr_str_n(dir->old.data, dir->old.size + 1));
 	return code == WR_E_NOT_THERE ? wr_fail(err, WR_E_INTERNAL, "a tree is missing") : code;
 }
 
@@ -513,7 +546,7 @@ static enum wr_code write_dir(struct wr_oid *out, struct wr_change_dir *dir, str
 			      struct wr_error *err)
 {
 	WR_AUTO_S(wr_buf) bytes = WR_BUF_INIT(TREE_MAX);
-	const struct wr_like like = {dir->oid, bytes_of(dir)};
+	const struct wr_like like = {dir->oid, bytes_of(dir), dir->sound};
 	enum wr_code code = WR_OK;
 
 	for (struct node *n = dir->nodes; n && code == WR_OK; n = n->next)
@@ -523,8 +556,11 @@ static enum wr_code write_dir(struct wr_oid *out, struct wr_change_dir *dir, str
 		code = write_bytes(&bytes, dir, err);
 	if (code == WR_OK)
 		code = wr_quarantine_add(out, q, WR_TREE, wr_buf_str(&bytes), like.bytes.ptr ? &like : NULL, err);
+	if (code != WR_OK)
+		return code;
 	/* The next commit begins with it. */
-	if (code == WR_OK)
+	wr_buf_addc(&bytes, (char)wr_quarantine_sound(q));
+	if (wr_buf_ok(&bytes))
 		wr_keep_add(keep, key_of(out), wr_buf_str(&bytes));
 	return code;
 }

@@ -12,6 +12,8 @@
 #define COMMIT_MAX ((size_t)64 << 20)
 /* A file that is larger is stored whole: to make a delta the old one would have to be read. */
 #define LIKE_MAX ((uint64_t)1 << 20)
+/* And one that is smaller: a delta names the old one, which alone takes half of this. */
+#define LIKE_MIN (2 * (size_t)WR_OID_RAW)
 
 static bool plain(struct wr_str s)
 {
@@ -83,14 +85,47 @@ struct making {
 	struct wr_quarantine *q;
 	struct wr_oid *blobs; /* of each change that is no deletion */
 	struct wr_buf *commit;
+	struct wr_oid tip[2];	      /* the branch's, that was found last, and its tree */
+	struct wr_snapshot *snap;     /* of the time before the turn, */
+	struct wr_change_tree before; /* and the branch's tree in it; root NULL: there was none, or it was changed */
+	struct wr_oid before_id;
 	struct wr_oid made;
 	struct wr_ref_update update;
 	char ref[WR_REFNAME_MAX];
 };
 
+static void making_fini(struct making *m)
+{
+	wr_change_tree_fini(&m->before);
+	wr_snapshot_unref(m->snap);
+}
+#define MAKING WR_CLEANUP(making_fini) struct making
+
+/* Beside trees, whose key is the id alone. */
+#define TIP_KEY (WR_OID_RAW + 1)
+static struct wr_str tip_key(char room[TIP_KEY], const struct wr_oid *tip)
+{
+	memcpy(room, tip->id, WR_OID_RAW);
+	room[WR_OID_RAW] = 't';
+	return wr_str_n(room, TIP_KEY);
+}
+
+/* The tree of a tip that was made here lately. */
+static bool know_tree(struct making *m, const struct wr_oid *tip)
+{
+	char room[TIP_KEY];
+	WR_AUTO(wr_kept) *kept = wr_keep_find(m->edit->trees, tip_key(room, tip));
+
+	if (!kept)
+		return false;
+	m->tip[0] = *tip;
+	memcpy(m->tip[1].id, kept->bytes, WR_OID_RAW);
+	return true;
+}
+
 /* The branch's tip and tree; both NULL where it does not exist yet. */
-static enum wr_code find_tip(const struct wr_oid **tip, const struct wr_oid **tree, struct wr_oid room[2],
-			     const struct wr_snapshot *snap, struct wr_str name, struct wr_error *err)
+static enum wr_code find_tip(const struct wr_oid **tip, const struct wr_oid **tree, struct making *m,
+			     const struct wr_snapshot *snap, struct wr_error *err)
 {
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
 	WR_AUTO_S(wr_commit) commit = {.parents = NULL};
@@ -98,21 +133,23 @@ static enum wr_code find_tip(const struct wr_oid **tip, const struct wr_oid **tr
 	enum wr_code code;
 
 	*tip = *tree = NULL;
-	if (!wr_snapshot_find_ref(&ref, snap, name))
+	if (!wr_snapshot_find_ref(&ref, snap, m->update.name))
 		return WR_OK;
-	if ((code = wr_snapshot_read(&obj, snap, &ref.oid, err)) != WR_OK ||
-	    (code = wr_commit_parse(&commit, wr_str_n(obj.data, obj.size), err)) != WR_OK)
-		return code == WR_E_NOT_THERE ? wr_fail(err, WR_E_INTERNAL, "the tip of a branch is missing") : code;
-	room[0] = ref.oid;
-	room[1] = commit.tree;
-	*tip = &room[0];
-	*tree = &room[1];
+	if (!wr_oid_eq(&ref.oid, &m->tip[0]) && !know_tree(m, &ref.oid)) {
+		if ((code = wr_snapshot_read(&obj, snap, &ref.oid, err)) != WR_OK ||
+		    (code = wr_commit_parse(&commit, wr_str_n(obj.data, obj.size), err)) != WR_OK)
+			return code == WR_E_NOT_THERE ? wr_fail(err, WR_E_INTERNAL, "the tip of a branch is missing")
+						      : code;
+		m->tip[0] = ref.oid;
+		m->tip[1] = commit.tree;
+	}
+	*tip = &m->tip[0];
+	*tree = &m->tip[1];
 	return WR_OK;
 }
 
 /* What a change's file is now, in the tree before the turn: content is mostly close to it. */
-static enum wr_code add_blob(struct making *m, size_t i, struct wr_change_tree *before, const struct wr_snapshot *snap,
-			     struct wr_error *err)
+static enum wr_code add_blob(struct making *m, size_t i, struct wr_error *err)
 {
 	const struct wr_file_change *c = &m->edit->changes[i];
 	struct wr_like like = {.bytes = {NULL, 0}};
@@ -121,10 +158,10 @@ static enum wr_code add_blob(struct making *m, size_t i, struct wr_change_tree *
 	unsigned mode;
 	enum wr_code code = WR_OK;
 
-	if (before->root)
-		code = wr_change_tree_file(&found, &like.oid, &mode, before, c->path, err);
+	if (m->before.root && c->content.len >= LIKE_MIN)
+		code = wr_change_tree_file(&found, &like.oid, &mode, &m->before, c->path, err);
 	if (code == WR_OK && found && mode != WR_MODE_LINK)
-		code = wr_snapshot_stat(snap, &like.oid, NULL, &size, err);
+		code = wr_snapshot_stat(m->snap, &like.oid, NULL, &size, err);
 	if (code == WR_OK)
 		code = wr_quarantine_add(&m->blobs[i], m->q, WR_BLOB, c->content, size <= LIKE_MAX ? &like : NULL, err);
 	return code;
@@ -133,19 +170,18 @@ static enum wr_code add_blob(struct making *m, size_t i, struct wr_change_tree *
 /* Before the turn: all that does not depend on the tip. */
 static enum wr_code add_blobs(struct making *m, struct wr_git_repo *repo, struct wr_error *err)
 {
-	WR_AUTO(wr_snapshot) *snap = NULL;
-	WR_AUTO_S(wr_change_tree) before = {.root = NULL};
 	const struct wr_oid *tip, *tree;
-	struct wr_oid room[2];
-	enum wr_code code = wr_snapshot_take(&snap, repo, err);
+	enum wr_code code = wr_snapshot_take(&m->snap, repo, err);
 
 	if (code == WR_OK)
-		code = find_tip(&tip, &tree, room, snap, m->update.name, err);
-	if (code == WR_OK && tree)
-		code = wr_change_tree_open(&before, snap, tree, m->edit->trees, err);
+		code = find_tip(&tip, &tree, m, m->snap, err);
+	if (code == WR_OK && tree) {
+		m->before_id = *tree;
+		code = wr_change_tree_open(&m->before, m->snap, tree, m->edit->trees, err);
+	}
 	for (size_t i = 0; i < m->edit->count && code == WR_OK; i++)
 		if (!m->edit->changes[i].deleted && (code = wr_cancelled(m->cancel, err)) == WR_OK)
-			code = add_blob(m, i, &before, snap, err);
+			code = add_blob(m, i, err);
 	return code;
 }
 
@@ -168,9 +204,15 @@ static enum wr_code conflict(const struct wr_oid *expected, const struct wr_oid 
 static enum wr_code change_files(struct wr_oid *root, struct making *m, const struct wr_snapshot *tips,
 				 const struct wr_oid *tree, struct wr_error *err)
 {
-	WR_AUTO_S(wr_change_tree) t = {.root = NULL};
-	enum wr_code code = wr_change_tree_open(&t, tips, tree, m->edit->trees, err);
+	WR_AUTO_S(wr_change_tree) t = m->before;
+	enum wr_code code = WR_OK;
 
+	/* A turn may come again, but a tree is changed once. */
+	m->before.root = NULL;
+	if (!t.root || !tree || !wr_oid_eq(tree, &m->before_id)) {
+		wr_change_tree_fini(&t);
+		code = wr_change_tree_open(&t, tips, tree, m->edit->trees, err);
+	}
 	for (size_t i = 0; i < m->edit->count && code == WR_OK; i++) {
 		const struct wr_file_change *c = &m->edit->changes[i];
 
@@ -186,8 +228,9 @@ static enum wr_code make(void *arg, struct wr_snapshot *tips, struct wr_change *
 	struct making *m = arg;
 	const struct wr_edit *e = m->edit;
 	const struct wr_oid *tip, *tree;
-	struct wr_oid room[2], root;
-	enum wr_code code = find_tip(&tip, &tree, room, tips, m->update.name, err);
+	struct wr_oid root;
+	char room[TIP_KEY];
+	enum wr_code code = find_tip(&tip, &tree, m, tips, err);
 
 	if (code != WR_OK)
 		return code;
@@ -202,6 +245,7 @@ static enum wr_code make(void *arg, struct wr_snapshot *tips, struct wr_change *
 		return wr_fail(err, WR_E_TOO_LARGE, "The message is too large");
 	if ((code = wr_quarantine_add(&m->made, m->q, WR_COMMIT, wr_buf_str(m->commit), NULL, err)) != WR_OK)
 		return code;
+	wr_keep_add(m->edit->trees, tip_key(room, &m->made), wr_str_n((const char *)root.id, WR_OID_RAW));
 	m->update.old = tip ? *tip : (struct wr_oid){{0}};
 	m->update.new = m->made;
 	change->updates = &m->update;
@@ -225,7 +269,7 @@ enum wr_code wr_edit_commit(struct wr_oid *out, struct wr_buf *commit, struct wr
 {
 	WR_AUTO(wr_quarantine) *q = NULL;
 	WR_AUTO_MEM struct wr_oid *blobs = calloc(edit->count + 1, sizeof *blobs);
-	struct making m = {.edit = edit, .cancel = cancel, .blobs = blobs, .commit = commit};
+	MAKING m = {.edit = edit, .cancel = cancel, .blobs = blobs, .commit = commit};
 	enum wr_code code;
 	int n = snprintf(m.ref, sizeof m.ref, HEADS "%.*s", (int)edit->branch.len, edit->branch.ptr);
 

@@ -44,7 +44,7 @@ struct wr_edit {
 	struct wr_person author, committer;
 	const struct wr_oid *expected; /* NULL: whatever the tip is */
 	struct wr_asker asker;
-	struct wr_keep *trees;	       /* NULL, or trees lately read and made: change_tree.h */
+	struct wr_keep *trees;	       /* NULL, or trees lately read and made: change_tree.h; and made commits' trees' ids */
 };
 
 /* *out: the new commit, which is durable and the branch's tip then; commit: its bytes, for the answer. */

@@ -25,6 +25,11 @@ WR_MUST_CHECK enum wr_code wr_orders_new(struct wr_orders **out, size_t max_byte
  */
 void wr_orders_store_in(struct wr_orders *orders, struct wr_git *git);
 void wr_orders_free(struct wr_orders *orders);
+/*
+ * Stores it before anybody asks, where it would be stored then; branch: the default branch. As wr_git_config.prepare has
+ * it: nothing fails that matters.
+ */
+void wr_orders_prepare(struct wr_git *git, struct wr_git_repo *repo, const char *branch, const struct wr_cancel *cancel);
 
 struct wr_history_ask {
 	struct wr_oid tip;

@@ -4,7 +4,6 @@
 
 #include "core/base/id.h"
 #include "core/content/orders_file.h"
-#include "core/git/graph.h"
 
 /* A new tip is looked for on top of a known one by this many steps along commits with one parent. */
 #define STEPS_MAX 4096
@@ -18,7 +17,8 @@
  */
 #define STORED_MIN 400
 #define UNSTORED_MAX 256
-#define ROOT 1u /* the repository's history ends here */
+/* What nobody has asked for yet is not worth more memory than this takes, some 400 MB. No history of today is longer. */
+#define PREPARED_MAX 2000000
 
 struct kept {
 	char repo_id[WR_UUID_LEN + 1];
@@ -69,178 +69,6 @@ enum wr_code wr_order_new(struct wr_order **out, uint32_t count, uint32_t parent
 	o->count = count;
 	*out = o;
 	return WR_OK;
-}
-
-/* ---- making one by a walk ---- */
-
-struct walk {
-	const struct wr_view *view;
-	struct wr_graph g;
-	struct wr_error *err;
-};
-
-static uint32_t parent_count(const struct wr_graph *g, uint32_t node)
-{
-	return g->nodes[node].flags & ROOT ? 0 : g->nodes[node].parent_count;
-}
-
-static enum wr_code load_all(struct walk *w, const struct wr_oid *tip)
-{
-	uint32_t node;
-	enum wr_code code = wr_graph_flag(&w->g, &w->view->roots, ROOT, w->err);
-	WR_AUTO_S(wr_nums) todo = {NULL, 0, 0};
-
-	if (code == WR_OK)
-		code = wr_graph_node(&node, &w->g, tip, w->err);
-	if (code == WR_OK)
-		code = wr_nums_add(&todo, node, w->err);
-	while (code == WR_OK && todo.len > 0) {
-		node = todo.v[--todo.len];
-		if (w->g.nodes[node].flags & WR_NODE_LOADED)
-			continue;
-		code = wr_graph_load(&w->g, node, w->err);
-		for (uint32_t i = 0; code == WR_OK && i < parent_count(&w->g, node); i++)
-			code = wr_nums_add(&todo, w->g.edges[w->g.nodes[node].parents + i], w->err);
-	}
-	return code;
-}
-
-static bool loaded(const struct wr_graph *g, uint32_t node)
-{
-	return g->nodes[node].flags & WR_NODE_LOADED;
-}
-
-/* How many children of each have not come yet. */
-static void count_children(uint32_t *children, uint32_t *commits, uint32_t *edges, const struct wr_graph *g)
-{
-	*commits = *edges = 0;
-	for (uint32_t i = 0; i < g->count; i++) {
-		if (!loaded(g, i))
-			continue;
-		++*commits;
-		for (uint32_t k = 0; k < parent_count(g, i); k++, ++*edges)
-			children[g->edges[g->nodes[i].parents + k]]++;
-	}
-}
-
-/* A commit all of whose children have come. */
-struct ready {
-	int64_t date;
-	uint32_t turn; /* how many became ready before it */
-	uint32_t node;
-};
-
-/* A heap with room for all. */
-struct queue {
-	struct ready *v;
-	uint32_t len, turns;
-};
-
-static bool before(const struct ready *a, const struct ready *b)
-{
-	return a->date != b->date ? a->date > b->date : a->turn < b->turn;
-}
-
-static void queue_put(struct queue *q, const struct wr_graph *g, uint32_t node)
-{
-	const struct ready new = {g->nodes[node].date, q->turns++, node};
-	uint32_t i = q->len++;
-
-	for (; i > 0 && before(&new, &q->v[(i - 1) / 2]); i = (i - 1) / 2)
-		q->v[i] = q->v[(i - 1) / 2];
-	q->v[i] = new;
-}
-
-static uint32_t queue_take(struct queue *q)
-{
-	uint32_t node = q->v[0].node, i = 0, child;
-	const struct ready last = q->v[--q->len];
-
-	while ((child = 2 * i + 1) < q->len) {
-		if (child + 1 < q->len && before(&q->v[child + 1], &q->v[child]))
-			child++;
-		if (!before(&q->v[child], &last))
-			break;
-		q->v[i] = q->v[child];
-		i = child;
-	}
-	q->v[i] = last;
-	return node;
-}
-
-/* place: of each node in the order. */
-static enum wr_code sort(uint32_t *place, struct wr_order *o, uint32_t *children, const struct wr_graph *g, uint32_t tip,
-			 struct wr_error *err)
-{
-	WR_AUTO_MEM struct ready *room = calloc((size_t)o->count + 1, sizeof *room);
-	struct queue q = {.v = room};
-	uint32_t n = 0;
-
-	if (!room)
-		return wr_fail_nomem(err);
-	queue_put(&q, g, tip);
-	while (q.len > 0) {
-		uint32_t node = queue_take(&q);
-
-		place[node] = n;
-		o->commits[n++] = g->nodes[node].oid;
-		for (uint32_t i = 0; i < parent_count(g, node); i++) {
-			uint32_t parent = g->edges[g->nodes[node].parents + i];
-
-			if (--children[parent] == 0)
-				queue_put(&q, g, parent);
-		}
-	}
-	return WR_OK;
-}
-
-static enum wr_code put_parents(struct wr_order *o, const uint32_t *place, struct wr_graph *g, struct wr_error *err)
-{
-	uint32_t at = 0;
-
-	for (uint32_t i = 0; i < o->count; i++) {
-		uint32_t node;
-		enum wr_code code = wr_graph_node(&node, g, &o->commits[i], err);
-
-		if (code != WR_OK)
-			return code;
-		o->first[i] = at;
-		for (uint32_t k = 0; k < parent_count(g, node); k++)
-			o->parents[at++] = place[g->edges[g->nodes[node].parents + k]];
-	}
-	o->first[o->count] = at;
-	return WR_OK;
-}
-
-static enum wr_code make_order(struct wr_order **out, const struct wr_view *v, const struct wr_oid *tip,
-			       struct wr_error *err)
-{
-	struct walk w = {.view = v, .g = {.snap = v->snap, .cancel = v->cancel}, .err = err};
-	WR_AUTO_MEM uint32_t *children = NULL;
-	WR_AUTO_MEM uint32_t *place = NULL;
-	WR_AUTO(wr_order) *o = NULL;
-	uint32_t commits, edges, node;
-	enum wr_code code = load_all(&w, tip);
-
-	if (code == WR_OK) {
-		children = calloc((size_t)w.g.count + 1, sizeof *children);
-		place = calloc((size_t)w.g.count + 1, sizeof *place);
-		if (!children || !place)
-			code = wr_fail_nomem(err);
-	}
-	if (code == WR_OK) {
-		count_children(children, &commits, &edges, &w.g);
-		code = wr_order_new(&o, commits, edges, err);
-	}
-	if (code == WR_OK && (code = wr_graph_node(&node, &w.g, tip, err)) == WR_OK &&
-	    (code = sort(place, o, children, &w.g, node, err)) == WR_OK)
-		code = put_parents(o, place, &w.g, err);
-	wr_graph_fini(&w.g);
-	if (code == WR_OK) {
-		o->unstored = o->count;
-		*out = WR_STEAL(o);
-	}
-	return code;
 }
 
 /* ---- on top of another one ---- */
@@ -394,10 +222,10 @@ static bool is_stored_kind(const struct wr_orders *orders, const struct wr_view 
 }
 
 /* From the file, and what is on top of that. *out NULL: it is of no use. */
-static enum wr_code make_from_file(struct wr_order **out, struct wr_orders *orders, const char *repo_id,
+static enum wr_code make_from_file(struct wr_order **out, struct wr_git *git, const char *repo_id,
 				   const struct wr_view *v, const struct wr_oid *tip, struct wr_error *err)
 {
-	WR_AUTO(wr_order) *o = wr_order_load(orders->git, repo_id, v);
+	WR_AUTO(wr_order) *o = wr_order_load(git, repo_id, v);
 
 	*out = NULL;
 	if (!o)
@@ -409,11 +237,11 @@ static enum wr_code make_from_file(struct wr_order **out, struct wr_orders *orde
 }
 
 /* Before others see it. */
-static void store_if_due(struct wr_order *o, struct wr_orders *orders, const char *repo_id, const struct wr_view *v)
+static void store_if_due(struct wr_order *o, struct wr_git *git, const char *repo_id, const struct wr_view *v)
 {
 	if (o->count < STORED_MIN || o->unstored < UNSTORED_MAX || o->unstored < o->count / UNSTORED_MAX)
 		return;
-	wr_order_store(orders->git, repo_id, v, o);
+	wr_order_store(git, repo_id, v, o);
 	o->unstored = 0;
 }
 
@@ -429,17 +257,34 @@ enum wr_code wr_order_of(struct wr_order **out, struct wr_orders *orders, const 
 		if (orders)
 			code = make_near(&o, orders, repo_id, v, tip, err);
 		if (code == WR_OK && !o && stored)
-			code = make_from_file(&o, orders, repo_id, v, tip, err);
+			code = make_from_file(&o, orders->git, repo_id, v, tip, err);
 		if (code == WR_OK && !o)
-			code = make_order(&o, v, tip, err);
+			code = wr_order_make(&o, v, tip, UINT32_MAX, err);
 		if (code == WR_OK && stored)
-			store_if_due(o, orders, repo_id, v);
+			store_if_due(o, orders->git, repo_id, v);
 		if (code == WR_OK && orders)
 			keep(orders, repo_id, o);
 	}
 	if (code == WR_OK)
 		*out = o;
 	return code;
+}
+
+void wr_orders_prepare(struct wr_git *git, struct wr_git_repo *repo, const char *branch, const struct wr_cancel *cancel)
+{
+	const char *id = wr_git_repo_id(repo);
+	WR_AUTO_S(wr_view) v = {.snap = NULL};
+	WR_AUTO(wr_order) *o = NULL;
+	struct wr_oid tip;
+	enum wr_code code;
+
+	if (wr_view_open(&v, repo, wr_str(branch), true, cancel, NULL) != WR_OK || wr_view_head(&tip, &v) != WR_OK)
+		return;
+	code = make_from_file(&o, git, id, &v, &tip, NULL);
+	if (code == WR_OK && !o)
+		code = wr_order_make(&o, &v, &tip, PREPARED_MAX, NULL);
+	if (code == WR_OK)
+		store_if_due(o, git, id, &v);
 }
 
 uint32_t wr_order_find(const struct wr_order *order, const struct wr_oid *oid)

@@ -24,6 +24,12 @@ struct wr_order {
 };
 /* Room for so many; WR_E_UNAVAILABLE without memory. The arrays are the caller's to fill. */
 WR_MUST_CHECK enum wr_code wr_order_new(struct wr_order **out, uint32_t count, uint32_t parents, struct wr_error *err);
+/*
+ * By a walk over all of the tip's history: some microseconds and 200 bytes a commit. WR_E_TOO_LARGE where there are more
+ * than `most`.
+ */
+WR_MUST_CHECK enum wr_code wr_order_make(struct wr_order **out, const struct wr_view *v, const struct wr_oid *tip,
+					 uint32_t most, struct wr_error *err);
 void wr_order_unref(struct wr_order *order);
 WR_DEFINE_AUTO_AS(wr_order, struct wr_order, wr_order_unref);
 

@@ -76,6 +76,7 @@ void wr_quarantine_taken(struct wr_quarantine *q);
 struct wr_like {
 	struct wr_oid oid;
 	struct wr_str bytes; /* ptr NULL: is read where it is needed */
+	bool sound;	     /* wr_quarantine_sound() said so of these bytes, in whatever repository of this process */
 };
 
 /*
@@ -84,6 +85,11 @@ struct wr_like {
  */
 WR_MUST_CHECK enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum wr_type type,
 					     struct wr_str bytes, const struct wr_like *like, struct wr_error *err);
+/*
+ * Whether what was added last is new here and was found without fault, by the rules for what is pushed and made here,
+ * and is no tree with files that are looked into: so of a tree that resembles it only what differs need be looked at.
+ */
+bool wr_quarantine_sound(const struct wr_quarantine *q);
 
 /*
  * The same for a blob that comes in pieces: begun, put, ended, and nothing else is added between. However large it is, it

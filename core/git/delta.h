@@ -51,6 +51,12 @@ WR_MUST_CHECK enum wr_code wr_deflate(uint8_t **out, size_t *len, struct wr_str 
  */
 bool wr_delta_sizes(uint64_t *base_size, uint64_t *size, struct wr_str *body, struct wr_str delta);
 
+/*
+ * The same of a delta that is still a zlib stream, of which no more than the front is looked at: nothing is said of the
+ * rest.
+ */
+WR_MUST_CHECK enum wr_zip wr_delta_front(uint64_t *base_size, uint64_t *size, struct wr_str zip);
+
 /* Whether the instructions read only within base_size bytes and make exactly size. */
 bool wr_delta_ok(struct wr_str body, uint64_t base_size, uint64_t size);
 

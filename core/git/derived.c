@@ -1,5 +1,6 @@
 #include "core/git/derived.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -44,4 +45,14 @@ void wr_git_derived_write(struct wr_git *git, const char *id, struct wr_str byte
 	wr_random_text(name + strlen(name), 12);
 	if (wr_file_put(fd, name, bytes, NULL) != WR_OK || renameat(fd, name, fd, NAME) < 0)
 		unlinkat(fd, name, 0);
+}
+
+void wr_git_derived_share(const struct wr_git_repo *from, int warren)
+{
+	char path[PATH_MAX];
+
+	/* Whoever writes it anew puts another file in its place, so neither changes the other's. */
+	if (wr_repo_path(path, from->git, from->id, ".git/warren/" NAME, NULL) == WR_OK &&
+	    linkat(AT_FDCWD, path, warren, NAME, 0) < 0)
+		errno = 0;
 }

@@ -14,5 +14,7 @@
 WR_MUST_CHECK enum wr_code wr_git_derived_read(char **out, size_t *len, struct wr_git *git, const char *id, size_t max,
 					       struct wr_error *err);
 void wr_git_derived_write(struct wr_git *git, const char *id, struct wr_str bytes);
+/* For a repository that begins as another one's: that one's file, if any, in the new one's folder `warren`. */
+void wr_git_derived_share(const struct wr_git_repo *from, int warren);
 
 #endif

@@ -3,11 +3,13 @@
 #include "core/base/file.h"
 #include "core/git/carry.h"
 #include "core/git/checkpoint.h"
+#include "core/git/derived.h"
 #include "core/git/git_internal.h"
 #include "core/git/parse.h"
 
 struct forking {
 	struct wr_fork *fork;
+	const struct wr_git_repo *source;
 	struct wr_carry carry;
 	struct wr_error *err;
 };
@@ -66,6 +68,7 @@ static enum wr_code fill(struct wr_snapshot **out, struct forking *f, struct wr_
 	    (code = wr_checkpoint_export(made->dir, snap, f->fork->default_branch, f->err)) != WR_OK ||
 	    (code = wr_folder_start(made, &snap, 1, f->err)) != WR_OK)
 		return code;
+	wr_git_derived_share(f->source, made->warren);
 	*out = WR_STEAL(snap);
 	return WR_OK;
 }
@@ -95,6 +98,7 @@ enum wr_code wr_git_fork(struct wr_fork *fork, struct wr_git *git, const char *i
 {
 	WR_CLEANUP(forking_fini)
 	struct forking f = {.fork = fork,
+			    .source = source,
 			    .carry = {.refs = fork->refs, .ref_count = fork->ref_count, .may_link = true, .from = -1},
 			    .err = err};
 	enum wr_code code;

@@ -18,6 +18,7 @@
 
 struct wr_git;
 struct wr_git_repo;
+struct wr_cancel;
 struct wr_event_sink;
 struct wr_due_list;
 
@@ -48,6 +49,12 @@ struct wr_git_config {
 	/* NULL, or the clock that this time is measured by (milliseconds since 1970), for tests. */
 	int64_t (*now_ms)(void *arg);
 	void *now_arg;
+	/*
+	 * NULL, or works out what others will ask for (derived.h): called before each checkpoint that has something to do,
+	 * without the turn and without locks, on the thread that makes it. cancel (never NULL) says when to give up.
+	 */
+	void (*prepare)(struct wr_git *git, struct wr_git_repo *repo, const char *default_branch,
+			const struct wr_cancel *cancel);
 	bool no_keeper; /* no thread that checkpoints by itself (a command without a server) */
 	const struct wr_due_list *due; /* NULL, or what remembers the care that is due (due.h). Outlives the store */
 	unsigned care_threads;	       /* repositories that are cared for at once; 0: one */
@@ -135,7 +142,6 @@ struct wr_maintained {
 	bool rebased;
 };
 struct wr_progress;
-struct wr_cancel;
 WR_MUST_CHECK enum wr_code wr_git_repo_maintain(struct wr_maintained *out, struct wr_git_repo *repo, bool redelta,
 						const struct wr_progress *progress, const struct wr_cancel *cancel,
 						struct wr_error *err);

@@ -148,6 +148,21 @@ static bool break_off(void *arg)
 	       (b->cancel && b->cancel->fn && b->cancel->fn(b->cancel->arg));
 }
 
+/*
+ * Before the checkpoint, not after it: who pushed a long history looks at it next, while the checkpoint of one takes
+ * seconds.
+ */
+static void prepare(struct wr_git_repo *repo, const struct wr_cancel *cancel)
+{
+	struct wr_git *git = repo->git;
+	char branch[WR_BRANCH_ROOM];
+
+	if (!git->cfg.prepare)
+		return;
+	wr_folder_default_branch(branch, git, repo->id);
+	git->cfg.prepare(git, repo, branch, cancel);
+}
+
 static enum wr_code run(struct wr_checkpoint *c, bool *did, struct wr_git_repo *repo,
 			const struct wr_checkpoint_manner *manner, const struct wr_cancel *cancel, struct wr_error *err)
 {
@@ -168,8 +183,10 @@ static enum wr_code run(struct wr_checkpoint *c, bool *did, struct wr_git_repo *
 	/* A process that has no marks leaves it to the next one to judge what is due then. */
 	if (code == WR_OK && b.snap && !repo->git->events)
 		code = wr_due_note(repo->git, repo->id, err);
-	if (code == WR_OK && b.snap)
+	if (code == WR_OK && b.snap) {
+		prepare(repo, &either);
 		code = build(c, did, repo, &b, &how, &either, err);
+	}
 	if (code == WR_OK && b.snap && !*did && c->number) {
 		wr_checkpoint_fini(c);
 		how.grace.keep = true;

@@ -6,9 +6,6 @@
 #include "core/git/delta.h"
 #include "core/git/index.h"
 
-/* A delta of no more bytes is inflated whole for the two sizes at its front: that costs less than setting up zlib. */
-#define FRONT_MAX 4096
-
 void wr_object_fini(struct wr_object *obj)
 {
 	free(obj->data);
@@ -287,28 +284,16 @@ enum wr_code wr_snapshot_depth(unsigned *out, const struct wr_snapshot *snap, st
 
 /* ---- type and size ---- */
 
-/* What a delta makes, from its first bytes. */
-static enum wr_code result_size(uint64_t *size, const struct wr_snapshot *snap, struct wr_place place, uint64_t delta,
-				struct wr_str in, struct wr_error *err)
+/* What a delta makes. */
+static enum wr_code result_size(uint64_t *size, const struct wr_snapshot *snap, struct wr_place place, struct wr_str zip,
+				struct wr_error *err)
 {
-	WR_AUTO_S(wr_unzip) unzip = {.ready = false};
-	struct wr_str body;
-	uint8_t front[FRONT_MAX + 1];
 	uint64_t base_size;
-	enum wr_zip zc;
-	size_t got, used;
+	enum wr_zip zc = wr_delta_front(&base_size, size, zip);
 
-	if (delta <= FRONT_MAX) {
-		got = (size_t)delta;
-		zc = wr_unzip_into(front, &used, &unzip, in, got);
-	} else {
-		zc = wr_unzip_front(front, &got, &unzip, in, 20);
-	}
 	if (zc == WR_ZIP_NOMEM)
 		return wr_fail_nomem(err);
-	if (zc != WR_ZIP_OK || !wr_delta_sizes(&base_size, size, &body, wr_str_n(front, got)))
-		return damaged(snap, place, err);
-	return WR_OK;
+	return zc == WR_ZIP_OK ? WR_OK : damaged(snap, place, err);
 }
 
 /* Without the type, for which a delta would have to be followed to its root. */
@@ -327,7 +312,7 @@ static enum wr_code size_at(uint64_t *size, const struct wr_snapshot *snap, stru
 	}
 	code = wr_pack_front(&kind, size, &zip, p, place.pos, err);
 	if (code == WR_OK && (kind == WR_OFS_DELTA || kind == WR_REF_DELTA))
-		code = result_size(size, snap, place, *size, zip, err);
+		code = result_size(size, snap, place, zip, err);
 	return code;
 }
 
@@ -353,7 +338,7 @@ static enum wr_code stat_at(enum wr_type *type, uint64_t *size, const struct wr_
 		return WR_OK;
 	if ((code = wr_snapshot_stored(&s, snap, place, err)) != WR_OK)
 		return code;
-	return result_size(size, snap, place, s.size, wr_str_n(s.zip, s.zip_len), err);
+	return result_size(size, snap, place, wr_str_n(s.zip, s.zip_len), err);
 }
 
 enum wr_code wr_snapshot_stat(const struct wr_snapshot *snap, const struct wr_oid *oid, enum wr_type *type,
@@ -384,14 +369,21 @@ struct hop {
 	uint64_t size;
 };
 
+struct block {
+	uint8_t *p;
+	size_t cap;
+};
+#define LARGE ((size_t)1 << 20)
+
 /* One object on its way: the deltas above what is there already, the object's own first; the rest is working space. */
 struct reading {
 	const struct wr_snapshot *snap;
 	struct wr_cache *cache;
 	struct wr_error *err;
 	struct wr_unzip unzip;
-	uint8_t *delta;
-	size_t delta_cap;
+	struct block delta;
+	struct block *made; /* NULL, or the two in which a reader's objects are made in turns, one from the other */
+	unsigned turn;
 	struct hop *hops;
 	size_t len, cap;
 };
@@ -399,8 +391,36 @@ struct reading {
 static void reading_fini(struct reading *r)
 {
 	wr_unzip_fini(&r->unzip);
-	free(r->delta);
+	free(r->delta.p);
 	free(r->hops);
+}
+
+/* What was in it is gone. NULL without memory. What comes next may be a bit larger, unless this is large already. */
+static uint8_t *room_in(struct block *b, size_t n)
+{
+	size_t cap = n < 4096 ? 4096 : n < LARGE ? n + n / 4 : n;
+
+	if (n <= b->cap)
+		return b->p;
+	free(b->p);
+	b->p = malloc(cap);
+	b->cap = b->p ? cap : 0;
+	return b->p;
+}
+
+/* Where an object and its NUL are made; drop() undoes it. */
+static uint8_t *room_for(struct reading *r, size_t size)
+{
+	if (!r->made)
+		return malloc(size + 1);
+	r->turn ^= 1;
+	return room_in(&r->made[r->turn], size + 1);
+}
+
+static void drop(const struct reading *r, uint8_t *data)
+{
+	if (!r->made)
+		free(data);
 }
 
 static enum wr_code add_hop(struct reading *r, struct wr_place place, const struct wr_stored *s)
@@ -443,8 +463,20 @@ static enum wr_code go_down(struct wr_cached *out, bool *cached, struct reading 
 	return out->depth + r->len > most_deltas(r->snap, place) ? too_deep(r->snap, place, r->err) : WR_OK;
 }
 
-static enum wr_code from_zip(struct reading *r, const struct hop *hop, enum wr_zip zc, size_t used)
+/* Before memory is taken for what a stream claims to be. */
+static enum wr_code check_claim(struct reading *r, const struct hop *hop)
 {
+	if (hop->size > r->snap->max_object)
+		return too_large(r->snap, r->err);
+	return hop->size / WR_ZIP_RATIO > hop->zip.len ? damaged(r->snap, hop->place, r->err) : WR_OK;
+}
+
+/* Into data, which has room for one byte more than its size. */
+static enum wr_code unzip(uint8_t *data, struct reading *r, const struct hop *hop)
+{
+	size_t used = 0;
+	enum wr_zip zc = data ? wr_unzip_into(data, &used, &r->unzip, hop->zip, (size_t)hop->size) : WR_ZIP_NOMEM;
+
 	if (zc == WR_ZIP_NOMEM)
 		return wr_fail_nomem(r->err);
 	return zc == WR_ZIP_OK && used == hop->zip.len ? WR_OK : damaged(r->snap, hop->place, r->err);
@@ -452,45 +484,30 @@ static enum wr_code from_zip(struct reading *r, const struct hop *hop, enum wr_z
 
 static enum wr_code inflate_full(struct wr_object *obj, struct reading *r, const struct hop *hop)
 {
-	WR_AUTO_MEM uint8_t *data = NULL;
-	enum wr_code code;
-	enum wr_zip zc;
-	size_t used = 0;
+	enum wr_code code = check_claim(r, hop);
+	uint8_t *data;
 
-	if (hop->size > r->snap->max_object)
-		return too_large(r->snap, r->err);
-	zc = wr_unzip_all(&data, &used, &r->unzip, hop->zip, (size_t)hop->size);
-	if ((code = from_zip(r, hop, zc, used)) != WR_OK)
+	if (code != WR_OK)
 		return code;
+	data = room_for(r, (size_t)hop->size);
+	if ((code = unzip(data, r, hop)) != WR_OK) {
+		drop(r, data);
+		return code;
+	}
 	obj->size = (size_t)hop->size;
-	obj->data = WR_STEAL(data);
+	obj->data = data;
 	return WR_OK;
 }
 
 /* Into r->delta. */
 static enum wr_code inflate_delta(struct reading *r, const struct hop *hop)
 {
-	enum wr_zip zc;
-	size_t used = 0;
+	enum wr_code code = check_claim(r, hop);
 
-	if (hop->size > r->snap->max_object)
-		return too_large(r->snap, r->err);
-	if (hop->size / WR_ZIP_RATIO > hop->zip.len)
-		return damaged(r->snap, hop->place, r->err);
-	if (hop->size >= r->delta_cap) {
-		size_t cap = hop->size < 4096 ? 4096 : (size_t)hop->size + 1;
-
-		free(r->delta);
-		r->delta = malloc(cap);
-		r->delta_cap = r->delta ? cap : 0;
-		if (!r->delta)
-			return wr_fail_nomem(r->err);
-	}
-	zc = wr_unzip_into(r->delta, &used, &r->unzip, hop->zip, (size_t)hop->size);
-	return from_zip(r, hop, zc, used);
+	return code == WR_OK ? unzip(room_in(&r->delta, (size_t)hop->size + 1), r, hop) : code;
 }
 
-/* made, with a new block, from base. */
+/* made, in a block that base is not in, from base. */
 static enum wr_code apply(struct wr_object *made, struct reading *r, const struct wr_object *base,
 			  const struct hop *hop)
 {
@@ -500,12 +517,12 @@ static enum wr_code apply(struct wr_object *made, struct reading *r, const struc
 
 	if ((code = inflate_delta(r, hop)) != WR_OK)
 		return code;
-	if (!wr_delta_sizes(&base_size, &size, &body, wr_str_n(r->delta, (size_t)hop->size)) ||
+	if (!wr_delta_sizes(&base_size, &size, &body, wr_str_n(r->delta.p, (size_t)hop->size)) ||
 	    base_size != base->size || !wr_delta_ok(body, base_size, size))
 		return damaged(r->snap, hop->place, r->err);
 	if (size > r->snap->max_object)
 		return too_large(r->snap, r->err);
-	*made = (struct wr_object){base->type, (size_t)size, malloc((size_t)size + 1)};
+	*made = (struct wr_object){base->type, (size_t)size, room_for(r, (size_t)size)};
 	if (!made->data)
 		return wr_fail_nomem(r->err);
 	wr_delta_apply(made->data, base->data, body);
@@ -524,7 +541,7 @@ static enum wr_code go_up(struct wr_cached *c, bool owned, struct reading *r, st
 		struct wr_cached made = {.depth = c->depth + 1};
 		enum wr_code code = apply(&made.obj, r, &c->obj, hop);
 
-		if (owned)
+		if (owned && !r->made)
 			wr_cache_give(code == WR_OK ? r->cache : NULL, place, c);
 		if (code != WR_OK)
 			return code;
@@ -547,30 +564,39 @@ static bool as_said(const struct wr_snapshot *snap, struct wr_place place, const
 }
 
 /* Inflates what the cache does not have: then out's object is the caller's; else (*cached) borrowed. */
-static enum wr_code read_into(struct wr_cached *out, bool *cached, const struct wr_snapshot *snap,
-			      struct wr_place place, struct wr_cache *cache, struct wr_error *err)
+static enum wr_code read_into(struct wr_cached *out, bool *cached, struct reading *r, struct wr_place place)
 {
-	struct reading r = {.snap = snap, .cache = cache, .err = err};
 	struct wr_cached found = {.depth = 0};
 	bool base_cached;
-	enum wr_code code = go_down(&found, &base_cached, &r, place);
+	enum wr_code code;
 
-	*cached = code == WR_OK && base_cached && r.len == 0;
+	r->len = 0;
+	code = go_down(&found, &base_cached, r, place);
+	*cached = code == WR_OK && base_cached && r->len == 0;
 	if (code == WR_OK && !base_cached) {
-		const struct hop *root = &r.hops[--r.len];
+		const struct hop *root = &r->hops[--r->len];
 
-		if ((code = inflate_full(&found.obj, &r, root)) == WR_OK)
-			code = go_up(&found, true, &r, root->place);
+		if ((code = inflate_full(&found.obj, r, root)) == WR_OK)
+			code = go_up(&found, true, r, root->place);
 	} else if (code == WR_OK) {
-		code = go_up(&found, false, &r, place);
+		code = go_up(&found, false, r, place);
 	}
-	reading_fini(&r);
-	if (code == WR_OK && !*cached && !as_said(snap, place, &found.obj)) {
-		wr_object_fini(&found.obj);
-		code = damaged(snap, place, err);
+	if (code == WR_OK && !*cached && !as_said(r->snap, place, &found.obj)) {
+		drop(r, found.obj.data);
+		code = damaged(r->snap, place, r->err);
 	}
 	if (code == WR_OK)
 		*out = found;
+	return code;
+}
+
+static enum wr_code read_once(struct wr_cached *out, bool *cached, const struct wr_snapshot *snap,
+			      struct wr_place place, struct wr_cache *cache, struct wr_error *err)
+{
+	struct reading r = {.snap = snap, .cache = cache, .err = err};
+	enum wr_code code = read_into(out, cached, &r, place);
+
+	reading_fini(&r);
 	return code;
 }
 
@@ -590,7 +616,7 @@ enum wr_code wr_snapshot_read_at(struct wr_object *out, const struct wr_snapshot
 {
 	struct wr_cached found, copy;
 	bool cached;
-	enum wr_code code = read_into(&found, &cached, snap, place, cache, err);
+	enum wr_code code = read_once(&found, &cached, snap, place, cache, err);
 
 	if (code != WR_OK)
 		return code;
@@ -630,11 +656,73 @@ enum wr_code wr_snapshot_borrow(enum wr_type *type, struct wr_str *bytes, const 
 
 	if (!wr_snapshot_find(&place, snap, oid))
 		return absent(snap, oid, err);
-	if ((code = read_into(&found, &cached, snap, place, cache, err)) != WR_OK)
+	if ((code = read_once(&found, &cached, snap, place, cache, err)) != WR_OK)
 		return code;
 	if (!cached)
 		wr_cache_keep(cache, place, &found);
 	*type = found.obj.type;
 	*bytes = wr_str_n(found.obj.data, found.obj.size);
 	return WR_OK;
+}
+
+/* ---- many, one after the other ---- */
+
+struct wr_reader {
+	struct reading r;
+	struct block made[2];
+};
+
+enum wr_code wr_reader_new(struct wr_reader **out, const struct wr_snapshot *snap, struct wr_error *err)
+{
+	struct wr_reader *reader = calloc(1, sizeof *reader);
+
+	if (!reader)
+		return wr_fail_nomem(err);
+	reader->r = (struct reading){.snap = snap, .made = reader->made};
+	*out = reader;
+	return WR_OK;
+}
+
+enum wr_code wr_reader_read(struct wr_object *out, struct wr_reader *reader, const struct wr_oid *oid,
+			    struct wr_error *err)
+{
+	struct wr_cached found;
+	struct wr_place place;
+	enum wr_code code;
+	bool cached;
+
+	if (!wr_snapshot_find(&place, reader->r.snap, oid))
+		return absent(reader->r.snap, oid, err);
+	reader->r.err = err;
+	code = read_into(&found, &cached, &reader->r, place);
+	if (code == WR_OK)
+		*out = found.obj;
+	return code;
+}
+
+size_t wr_reader_holds(const struct wr_reader *reader)
+{
+	return reader->r.delta.cap + reader->made[0].cap + reader->made[1].cap;
+}
+
+static void empty(struct block *b)
+{
+	free(b->p);
+	*b = (struct block){.cap = 0};
+}
+
+void wr_reader_drop(struct wr_reader *reader)
+{
+	empty(&reader->r.delta);
+	empty(&reader->made[0]);
+	empty(&reader->made[1]);
+}
+
+void wr_reader_free(struct wr_reader *reader)
+{
+	if (!reader)
+		return;
+	wr_reader_drop(reader);
+	reading_fini(&reader->r);
+	free(reader);
 }

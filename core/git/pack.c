@@ -564,11 +564,12 @@ enum wr_code wr_pack_front(unsigned *kind, uint64_t *size, struct wr_str *zip, c
 			   struct wr_error *err)
 {
 	uint64_t at = wr_pack_offset(p, pos), end = p->size - WR_PACK_SUM, distance;
-	const uint8_t *bytes = p->data + at;
+	const uint8_t *bytes;
 	size_t left, n, base = 0;
 
 	if (at < WR_PACK_HEADER || at >= end)
 		return bad_index(p, err);
+	bytes = p->data + at;
 	left = (size_t)(end - at);
 	n = wr_entry_head(kind, size, bytes, left);
 	if (n > 0 && *kind == WR_OFS_DELTA)

@@ -110,9 +110,18 @@ enum wr_code wr_tree_next(struct wr_tree_entry *out, struct wr_str *rest, struct
 
 	if (s.len == 0)
 		return WR_E_NOT_THERE;
-	/* Git, too, lets digits in front fall off, and so does not mind any number of them. */
-	for (i = 0; i < s.len && s.ptr[i] >= '0' && s.ptr[i] <= '7'; i++)
-		mode = mode << 3 | (unsigned)(s.ptr[i] - '0');
+	/* Nearly all are one of these. */
+	if (wr_str_starts(s, WR_S("100644 "))) {
+		mode = WR_MODE_FILE | 0644;
+		i = 6;
+	} else if (wr_str_starts(s, WR_S("40000 "))) {
+		mode = WR_MODE_TREE;
+		i = 5;
+	} else {
+		/* Git, too, lets digits in front fall off, and so does not mind any number of them. */
+		for (i = 0; i < s.len && s.ptr[i] >= '0' && s.ptr[i] <= '7'; i++)
+			mode = mode << 3 | (unsigned)(s.ptr[i] - '0');
+	}
 	if (i == 0 || i == s.len || s.ptr[i] != ' ')
 		return wr_fail(err, WR_E_BAD_PACK, "a tree entry has no mode");
 	s = wr_str_skip(s, i + 1);

@@ -29,6 +29,7 @@ struct wr_quarantine {
 	char name[WR_PACK_NAME + 1];
 	bool used;   /* a pack was read, or the collecting has ended */
 	bool adding; /* objects were added one by one */
+	bool taken;  /* wr_quarantine_taken() */
 	struct wr_intake intake;
 	struct wr_pack *pack; /* of an intake in files */
 	struct wr_oidmap rows; /* of intake.objects */
@@ -36,6 +37,7 @@ struct wr_quarantine {
 	uint32_t cap;
 	struct wr_spool spool;
 	struct wr_blob_in blob;
+	bool sound;    /* wr_quarantine_sound() */
 	bool unproven; /* an id of an added object was made without collision detection, which reading a pack has */
 	struct wr_refs_check check;
 	const struct wr_oids *shallow; /* NULL: the pusher's history is whole */
@@ -79,7 +81,6 @@ static enum wr_code quarantine_new(struct wr_quarantine **out, struct wr_git_rep
 				   int64_t since_ms, struct wr_error *err)
 {
 	struct wr_quarantine *q = calloc(1, sizeof *q);
-	uint8_t id[WR_PACK_ID];
 
 	if (!q)
 		return wr_fail_nomem(err);
@@ -88,10 +89,6 @@ static enum wr_code quarantine_new(struct wr_quarantine **out, struct wr_git_rep
 	q->snap = wr_snapshot_ref_more(tips);
 	q->since_ms = since_ms;
 	q->dir = q->spool.fd = -1;
-	/* The name says nothing of the content: equal packs may come twice, and never replace each other. */
-	wr_random_bytes(id, sizeof id);
-	memcpy(q->name, "pack-", 5);
-	wr_hex(q->name + 5, id, sizeof id);
 	*out = q;
 	return WR_OK;
 }
@@ -162,6 +159,7 @@ void wr_quarantine_room(struct wr_quarantine *q, const struct wr_room *room)
 void wr_quarantine_taken(struct wr_quarantine *q)
 {
 	q->rules = wr_fsck_rules_taken(&q->rules);
+	q->taken = true;
 }
 
 /* What is findable once the record is written: new objects, of twins the first. */
@@ -274,8 +272,13 @@ static enum wr_code take_in(struct wr_quarantine *q, struct wr_source *src, cons
 			    const struct wr_cancel *cancel, struct wr_error *err)
 {
 	const struct wr_index_folder folder = {open_folder, q};
+	uint8_t id[WR_PACK_ID];
 	enum wr_code code;
 
+	/* The name says nothing of the content: equal packs may come twice, and never replace each other. */
+	wr_random_bytes(id, sizeof id);
+	memcpy(q->name, "pack-", 5);
+	wr_hex(q->name + 5, id, sizeof id);
 	if ((code = wr_index_pack(&q->intake, &folder, q->name, src, q->snap, limits, rules, progress, cancel, err)) !=
 		    WR_OK ||
 	    q->intake.count == 0)
@@ -528,15 +531,21 @@ static enum wr_code add_new(struct wr_quarantine *q, struct wr_record_object *o,
 	begin_adding(q);
 	if ((code = find_base(&base, q, o->type, like, err)) != WR_OK)
 		return code;
-	/* Under which rules it once came nobody knows. */
-	resembled = (struct wr_refs_like){.bytes = base.bytes, .sound = false};
+	/* Else nobody knows under which rules it once came. */
+	resembled = (struct wr_refs_like){.bytes = base.bytes, .sound = like && like->bytes.ptr && like->sound};
 	if ((code = wr_refs_check_object_like(&sound, &q->check, &o->oid, o->type, bytes,
 					      base.bytes.ptr ? &resembled : NULL, err)) != WR_OK ||
 	    (code = put_entry(q, o, bytes, &base, like, err)) != WR_OK ||
 	    (code = wr_oidmap_add(&q->rows, &o->oid, q->intake.count, NULL, err)) != WR_OK)
 		return code;
 	q->intake.objects[q->intake.count++] = *o;
+	q->sound = sound && q->check.special.len == 0 && !q->taken;
 	return WR_OK;
+}
+
+bool wr_quarantine_sound(const struct wr_quarantine *q)
+{
+	return q->sound;
 }
 
 /* The stored one serves. One that no ref reaches does not: it may be past its grace before this is appended. */
@@ -554,6 +563,7 @@ enum wr_code wr_quarantine_add(struct wr_oid *out, struct wr_quarantine *q, enum
 	enum wr_code code;
 	git_oid id;
 
+	q->sound = false;
 	if (q->used)
 		return wr_fail(err, WR_E_INTERNAL, "a quarantine takes one pack, or single objects");
 	if (bytes.len > q->repo->git->cfg.max_object_bytes || bytes.len > UINT32_MAX / 2)

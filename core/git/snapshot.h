@@ -65,4 +65,20 @@ WR_MUST_CHECK enum wr_code wr_snapshot_stat(const struct wr_snapshot *snap, cons
 WR_MUST_CHECK enum wr_code wr_snapshot_read(struct wr_object *out, const struct wr_snapshot *snap,
 					    const struct wr_oid *oid, struct wr_error *err);
 
+/*
+ * For who reads one object after the other and needs none of them for longer: each is made in the memory of those before
+ * it, because new memory costs about as much as what is put into it. A reader serves one snapshot, which it borrows, and
+ * one thread at a time.
+ */
+struct wr_reader;
+WR_MUST_CHECK enum wr_code wr_reader_new(struct wr_reader **out, const struct wr_snapshot *snap, struct wr_error *err);
+void wr_reader_free(struct wr_reader *reader);
+WR_DEFINE_AUTO(wr_reader);
+/* As wr_snapshot_read(), but out's data are the reader's, and there until the next call with it. */
+WR_MUST_CHECK enum wr_code wr_reader_read(struct wr_object *out, struct wr_reader *reader, const struct wr_oid *oid,
+					  struct wr_error *err);
+/* How many bytes it holds, of which few are for small objects; and lets them go, with the last object. */
+size_t wr_reader_holds(const struct wr_reader *reader);
+void wr_reader_drop(struct wr_reader *reader);
+
 #endif

@@ -19,7 +19,7 @@ struct wr_summed {
 	size_t len;
 	enum wr_code code;
 	struct wr_error *err;
-	uint8_t buf[32768];
+	uint8_t buf[1 << 17];
 };
 
 /* Creates <pack><ending>; fails where it exists. pack: at most WR_PACK_NAME bytes. */

@@ -58,6 +58,9 @@ void wr_list_fini(struct wr_list *list);
 WR_DEFINE_AUTO_S(wr_list);
 /* Takes the row over. WR_E_UNAVAILABLE where no more fits. */
 WR_MUST_CHECK enum wr_code wr_list_add(struct wr_list *list, json_t *row, struct wr_error *err);
+/* The same for a row as text: where it is to be written, behind the others; and when it is. */
+struct wr_buf *wr_list_row(struct wr_list *list);
+WR_MUST_CHECK enum wr_code wr_list_grown(struct wr_list *list, struct wr_error *err);
 /* Answers; rest: NULL, or an object with the further members, taken over. */
 WR_MUST_CHECK enum wr_code wr_list_reply(struct wr_list *list, json_t *rest, struct wr_error *err);
 /*

@@ -2,6 +2,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/config.h"
+#include "core/base/json.h"
 #include "core/content/edit.h"
 #include "server/api/fields.h"
 #include "server/api/git_json.h"
@@ -61,5 +62,14 @@ enum wr_code wr_api_message(struct wr_str message, struct wr_error *err)
 
 enum wr_code wr_reply_commit(struct wr_request *req, const struct wr_oid *oid, struct wr_str bytes, struct wr_error *err)
 {
-	return wr_reply(req, json_pack("{s:o}", "commit", wr_commit_json(oid, bytes)), err);
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(SIZE_MAX / 4);
+
+	wr_buf_addc(&text, '{');
+	wr_json_key(&text, "commit");
+	wr_commit_json(&text, oid, bytes);
+	wr_buf_addc(&text, '}');
+	if (!wr_buf_ok(&text))
+		return wr_fail_nomem(err);
+	wr_reply_json_text(req, &text);
+	return WR_OK;
 }

@@ -109,8 +109,10 @@ static enum wr_code add_rows(struct wr_list *rows, const struct wr_history *h, c
 		WR_AUTO_S(wr_object) obj = {.data = NULL};
 
 		code = wr_snapshot_read(&obj, v->snap, &h->commits.v[i], err);
-		if (code == WR_OK)
-			code = wr_list_add(rows, wr_commit_json(&h->commits.v[i], wr_str_n(obj.data, obj.size)), err);
+		if (code != WR_OK)
+			return code;
+		wr_commit_json(wr_list_row(rows), &h->commits.v[i], wr_str_n(obj.data, obj.size));
+		code = wr_list_grown(rows, err);
 	}
 	return code;
 }

@@ -110,13 +110,23 @@ static enum wr_code no_room(struct wr_error *err)
 
 enum wr_code wr_list_add(struct wr_list *list, json_t *row, struct wr_error *err)
 {
-	struct wr_buf *text = &list->text;
-	bool ok = row != NULL;
+	bool ok = row && json_dump_callback(row, put, wr_list_row(list), JSON_COMPACT) == 0;
 
-	wr_json_item(text);
-	ok = ok && json_dump_callback(row, put, text, JSON_COMPACT) == 0 && wr_buf_ok(text);
 	json_decref(row);
-	if (!ok)
+	return ok ? wr_list_grown(list, err) : wr_fail_nomem(err);
+}
+
+struct wr_buf *wr_list_row(struct wr_list *list)
+{
+	wr_json_item(&list->text);
+	return &list->text;
+}
+
+enum wr_code wr_list_grown(struct wr_list *list, struct wr_error *err)
+{
+	const struct wr_buf *text = &list->text;
+
+	if (!wr_buf_ok(text))
 		return wr_fail_nomem(err);
 	if (text->cap <= list->held)
 		return WR_OK;

@@ -5,6 +5,7 @@
 #include "core/base/room.h"
 #include "core/content/keep.h"
 #include "core/git/graph.h"
+#include "core/git/object_source.h"
 #include "server/api/git_json.h"
 #include "server/api/view.h"
 
@@ -207,20 +208,56 @@ static void keep_answer(struct wr_app *app, const struct wr_request *req, const 
 		wr_keep_add(app->files, wr_buf_str(&key), text);
 }
 
+/* What a file's answer is made of. A large one is inflated as it is sent, where it is stored in one piece. */
+#define LARGE ((uint64_t)16 << 20)
+
+struct file {
+	struct wr_object_source large;
+	struct wr_object obj; /* else held, and counted */
+	struct wr_mem_source held;
+	struct wr_source *source; /* of the two */
+	uint64_t size;
+};
+
+static void file_fini(struct file *f)
+{
+	wr_object_source_fini(&f->large);
+	wr_object_fini(&f->obj);
+}
+
+static enum wr_code file_open(struct file *f, struct wr_app *app, struct wr_request *req, const struct wr_view *v,
+			      const struct wr_oid *oid, struct wr_error *err)
+{
+	bool large;
+	enum wr_code code = wr_object_source_open(&f->large, &large, v->snap, oid, LARGE, err);
+
+	if (code == WR_OK && large) {
+		f->source = &f->large.base;
+		f->size = f->large.size;
+		return WR_OK;
+	}
+	if (code != WR_OK || (code = wr_snapshot_read(&f->obj, v->snap, oid, err)) != WR_OK)
+		return code;
+	wr_mem_source_init(&f->held, wr_str_n(f->obj.data, f->obj.size));
+	f->source = &f->held.base;
+	f->size = f->obj.size;
+	return wr_answer_holds(app, req, f->size, err);
+}
+
 static enum wr_code reply_file(struct wr_app *app, struct wr_request *req, const struct wr_view *v,
 			       const struct wr_item *item, struct wr_str path, struct wr_error *err)
 {
-	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	WR_CLEANUP(file_fini) struct file file = {.source = NULL};
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(SIZE_MAX / 4);
-	enum wr_code code = wr_snapshot_read(&obj, v->snap, &item->oid, err);
+	enum wr_code code = file_open(&file, app, req, v, &item->oid, err);
 
-	if (code != WR_OK || (code = wr_answer_holds(app, req, obj.size, err)) != WR_OK)
+	if (code != WR_OK)
 		return code;
 	wr_buf_addc(&text, '{');
 	put_item(&text, item, name_of(path), path);
-	if (obj.size > KEPT_MAX / 2)
-		return wr_reply_base64(req, &text, "content", wr_str_n(obj.data, obj.size), err);
-	wr_json_base64(&text, "content", wr_str_n(obj.data, obj.size));
+	if (file.size > KEPT_MAX / 2)
+		return wr_reply_base64(req, &text, "content", file.source, err);
+	wr_json_base64(&text, "content", file.held.rest);
 	wr_buf_addc(&text, '}');
 	if (wr_buf_ok(&text))
 		keep_answer(app, req, v, wr_buf_str(&text));
@@ -251,8 +288,8 @@ enum wr_code wr_api_contents(struct wr_app *app, struct wr_request *req, struct 
 
 /* ---- by id ---- */
 
-static enum wr_code object_of(struct wr_oid *oid, struct wr_object *obj, struct wr_view *v, struct wr_app *app,
-			      struct wr_request *req, enum wr_type type, enum wr_code absent, struct wr_error *err)
+static enum wr_code id_of(struct wr_oid *oid, struct wr_view *v, struct wr_app *app, struct wr_request *req,
+			  enum wr_type type, enum wr_code absent, struct wr_error *err)
 {
 	struct wr_str digits = wr_request_param(req, "hash");
 	enum wr_code code = wr_api_view(v, app, req, err);
@@ -261,30 +298,38 @@ static enum wr_code object_of(struct wr_oid *oid, struct wr_object *obj, struct 
 		code = wr_rev_id(oid, v, digits, type, absent, err);
 	if (code == absent)
 		wr_error_field(err, absent == WR_E_COMMIT_NOT_FOUND ? "sha" : "hash", digits);
+	return code;
+}
+
+static enum wr_code object_of(struct wr_oid *oid, struct wr_object *obj, struct wr_view *v, struct wr_app *app,
+			      struct wr_request *req, enum wr_type type, enum wr_code absent, struct wr_error *err)
+{
+	enum wr_code code = id_of(oid, v, app, req, type, absent, err);
+
 	if (code == WR_OK)
 		code = wr_snapshot_read(obj, v->snap, oid, err);
 	/* Words are in memory once more as values, and twice as text that grows. */
-	return code == WR_OK ? wr_answer_holds(app, req, type == WR_BLOB ? obj->size : obj->size * 4, err) : code;
+	return code == WR_OK ? wr_answer_holds(app, req, obj->size * 4, err) : code;
 }
 
 enum wr_code wr_api_blob(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
-	WR_AUTO_S(wr_object) obj = {.data = NULL};
+	WR_CLEANUP(file_fini) struct file file = {.source = NULL};
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1024);
 	char hex[WR_OID_HEX + 1];
 	struct wr_oid oid;
-	enum wr_code code = object_of(&oid, &obj, &v, app, req, WR_BLOB, WR_E_BLOB_NOT_FOUND, err);
+	enum wr_code code = id_of(&oid, &v, app, req, WR_BLOB, WR_E_BLOB_NOT_FOUND, err);
 
-	if (code != WR_OK)
+	if (code != WR_OK || (code = file_open(&file, app, req, &v, &oid, err)) != WR_OK)
 		return code;
 	wr_oid_hex(hex, &oid);
 	wr_buf_addc(&text, '{');
 	wr_json_member(&text, "sha", wr_str(hex));
 	wr_json_key(&text, "size");
-	wr_json_int(&text, (int64_t)obj.size);
+	wr_json_int(&text, (int64_t)file.size);
 	wr_json_member(&text, "encoding", WR_S("base64"));
-	return wr_reply_base64(req, &text, "content", wr_str_n(obj.data, obj.size), err);
+	return wr_reply_base64(req, &text, "content", file.source, err);
 }
 
 static json_t *entry_json(const struct wr_item *item, struct wr_str name)
@@ -331,9 +376,16 @@ enum wr_code wr_api_commit_get(struct wr_app *app, struct wr_request *req, struc
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	WR_AUTO_S(wr_object) obj = {.data = NULL};
 	struct wr_oid oid;
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(SIZE_MAX / 4);
 	enum wr_code code = object_of(&oid, &obj, &v, app, req, WR_COMMIT, WR_E_COMMIT_NOT_FOUND, err);
 
-	return code == WR_OK ? wr_reply(req, wr_commit_json(&oid, wr_str_n(obj.data, obj.size)), err) : code;
+	if (code != WR_OK)
+		return code;
+	wr_commit_json(&text, &oid, wr_str_n(obj.data, obj.size));
+	if (!wr_buf_ok(&text))
+		return wr_fail_nomem(err);
+	wr_reply_json_text(req, &text);
+	return WR_OK;
 }
 
 enum wr_code wr_api_tag_object(struct wr_app *app, struct wr_request *req, struct wr_error *err)

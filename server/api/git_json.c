@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include "core/base/clock.h"
+#include "core/base/json.h"
 
 json_t *wr_sha_json(const struct wr_oid *oid)
 {
@@ -21,27 +22,53 @@ static json_t *hex_json(const struct wr_oid *oid)
 }
 
 /* What stands before 1970, or after 9999, is shown as the nearest of these. */
-static json_t *person_json(const struct wr_person *who)
+static void date_text(char text[WR_TIME_LEN + 1], const struct wr_person *who)
 {
 	const int64_t last = 253402300799000;
-	char text[WR_TIME_LEN + 1];
 
 	wr_time_text(text, who->when_ms < 0 ? 0 : who->when_ms > last ? last : who->when_ms);
+}
+
+static json_t *person_json(const struct wr_person *who)
+{
+	char text[WR_TIME_LEN + 1];
+
+	date_text(text, who);
 	return json_pack("{s:s, s:o, s:o}", "date", text, "name", wr_json_str(who->name), "email",
 			 wr_json_str(who->mail));
 }
 
-static json_t *parents_json(const struct wr_commit *commit)
-{
-	WR_AUTO(json_t) *list = json_array();
+/* ---- commits: as text, for they are made and listed often ---- */
 
-	for (size_t i = 0; i < commit->parent_count; i++)
-		if (json_array_append_new(list, wr_sha_json(&commit->parents[i])) < 0)
-			return NULL;
-	return WR_STEAL(list);
+static void put_person(struct wr_buf *out, const char *key, const struct wr_person *who)
+{
+	char date[WR_TIME_LEN + 1];
+
+	date_text(date, who);
+	wr_json_key(out, key);
+	wr_buf_addc(out, '{');
+	wr_json_member(out, "date", wr_str(date));
+	wr_json_member(out, "name", who->name);
+	wr_json_member(out, "email", who->mail);
+	wr_buf_addc(out, '}');
 }
 
-json_t *wr_commit_json(const struct wr_oid *oid, struct wr_str bytes)
+static void put_hex(struct wr_buf *out, const struct wr_oid *oid)
+{
+	char hex[WR_OID_HEX + 1];
+
+	wr_oid_hex(hex, oid);
+	wr_json_member(out, "sha", wr_str(hex));
+}
+
+static void put_sha(struct wr_buf *out, const struct wr_oid *oid)
+{
+	wr_buf_addc(out, '{');
+	put_hex(out, oid);
+	wr_buf_addc(out, '}');
+}
+
+void wr_commit_json(struct wr_buf *out, const struct wr_oid *oid, struct wr_str bytes)
 {
 	WR_AUTO_S(wr_commit) commit = {.parents = NULL};
 	struct wr_commit_texts texts;
@@ -49,10 +76,24 @@ json_t *wr_commit_json(const struct wr_oid *oid, struct wr_str bytes)
 	if (wr_commit_parse(&commit, bytes, NULL) != WR_OK)
 		commit = (struct wr_commit){.parents = NULL};
 	wr_commit_texts(&texts, bytes);
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "sha", hex_json(oid), "tree", wr_sha_json(&commit.tree),
-			 "parents", parents_json(&commit), "author", person_json(&texts.author), "committer",
-			 person_json(&texts.committer), "message", wr_json_str(texts.message));
+	wr_buf_addc(out, '{');
+	put_hex(out, oid);
+	wr_json_key(out, "tree");
+	put_sha(out, &commit.tree);
+	wr_json_key(out, "parents");
+	wr_buf_addc(out, '[');
+	for (size_t i = 0; i < commit.parent_count; i++) {
+		wr_json_item(out);
+		put_sha(out, &commit.parents[i]);
+	}
+	wr_buf_addc(out, ']');
+	put_person(out, "author", &texts.author);
+	put_person(out, "committer", &texts.committer);
+	wr_json_member(out, "message", texts.message);
+	wr_buf_addc(out, '}');
 }
+
+/* ---- the others ---- */
 
 bool wr_json_set_bytes_as(json_t *object, const char *key, const char *base64_key, struct wr_str text)
 {

@@ -1,7 +1,8 @@
 /*
  * server/api/git_json.h: git's objects as the reference's JSON.
- * Ownership: new references, NULL without memory.
+ * Ownership: new references, NULL without memory; the buffer is the caller's.
  * Threads:   values, no state.
+ * Errors:    the buffer's own, which stick.
  * Bytes that are no UTF-8 become U+FFFD; names and paths then also carry theirs in base64 (<key>Base64).
  */
 #ifndef WR_GIT_JSON_H
@@ -14,7 +15,7 @@
 /* {"sha": ...} */
 json_t *wr_sha_json(const struct wr_oid *oid);
 /* bytes: of the object. Headers that cannot be read are empty strings, and the year 1970. */
-json_t *wr_commit_json(const struct wr_oid *oid, struct wr_str bytes);
+void wr_commit_json(struct wr_buf *out, const struct wr_oid *oid, struct wr_str bytes);
 /* name: the short one; bytes: of the tag object. */
 json_t *wr_tag_json(struct wr_str name, const struct wr_oid *oid, struct wr_str bytes);
 /* A lightweight one. */

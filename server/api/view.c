@@ -36,23 +36,32 @@ struct wr_str wr_api_rev(const struct wr_request *req)
 	return rev.ptr ? rev : WR_S("");
 }
 
-static enum wr_code write_base64(struct wr_sink *sink, struct wr_str bytes, struct wr_error *err)
+/* *n is less than PIECE only at the end. */
+static enum wr_code next_piece(size_t *n, unsigned char bytes[PIECE], struct wr_source *source, struct wr_error *err)
 {
-	WR_AUTO_MEM unsigned char *text = malloc(PIECE / 3 * 4 + 1);
-	enum wr_code code = text ? WR_OK : wr_fail_nomem(err);
+	enum wr_code code = WR_OK;
+	size_t len = 0, got = 1;
 
-	while (bytes.len > 0 && code == WR_OK) {
-		size_t n = bytes.len < PIECE ? bytes.len : PIECE;
-		int len = EVP_EncodeBlock(text, (const unsigned char *)bytes.ptr, (int)n);
-
-		code = wr_sink_write(sink, text, (size_t)len, err);
-		bytes = wr_str_skip(bytes, n);
-	}
+	while (len < PIECE && got > 0 && code == WR_OK)
+		if ((code = wr_source_read(source, bytes + len, PIECE - len, &got, err)) == WR_OK)
+			len += got;
+	*n = len;
 	return code;
 }
 
-enum wr_code wr_reply_base64(struct wr_request *req, struct wr_buf *begun, const char *key, struct wr_str bytes,
-			     struct wr_error *err)
+static enum wr_code write_base64(struct wr_sink *sink, struct wr_source *source, struct wr_error *err)
+{
+	WR_AUTO_MEM unsigned char *bytes = malloc(PIECE + PIECE / 3 * 4 + 1);
+	enum wr_code code = bytes ? WR_OK : wr_fail_nomem(err);
+	size_t n = PIECE;
+
+	while (n == PIECE && code == WR_OK && (code = next_piece(&n, bytes, source, err)) == WR_OK)
+		code = wr_sink_write(sink, bytes + PIECE, (size_t)EVP_EncodeBlock(bytes + PIECE, bytes, (int)n), err);
+	return code;
+}
+
+enum wr_code wr_reply_base64(struct wr_request *req, struct wr_buf *begun, const char *key,
+			     struct wr_source *source, struct wr_error *err)
 {
 	struct wr_sink *sink;
 	enum wr_code code;
@@ -63,7 +72,7 @@ enum wr_code wr_reply_base64(struct wr_request *req, struct wr_buf *begun, const
 		return wr_fail_nomem(err);
 	if ((code = wr_reply_stream(&sink, req, "application/json", err)) != WR_OK ||
 	    (code = wr_sink_write(sink, begun->ptr, begun->len, err)) != WR_OK ||
-	    (code = write_base64(sink, bytes, err)) != WR_OK)
+	    (code = write_base64(sink, source, err)) != WR_OK)
 		return code;
 	return wr_sink_write(sink, "\"}", 2, err);
 }

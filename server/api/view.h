@@ -17,10 +17,10 @@ WR_MUST_CHECK enum wr_code wr_api_view(struct wr_view *out, struct wr_app *app, 
 struct wr_str wr_api_rev(const struct wr_request *req);
 
 /*
- * The answer is this object (text, core/base/json.h; without the brace at its end), and one more member, the bytes in
- * base64: sent piece by piece, since they may be many.
+ * The answer is this object (text, core/base/json.h; without the brace at its end), and one more member, the
+ * source's bytes in base64: sent piece by piece, since they may be many.
  */
 WR_MUST_CHECK enum wr_code wr_reply_base64(struct wr_request *req, struct wr_buf *begun, const char *key,
-					   struct wr_str bytes, struct wr_error *err);
+					   struct wr_source *source, struct wr_error *err);
 
 #endif

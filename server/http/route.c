@@ -31,21 +31,42 @@ static struct wr_str param_value(struct wr_str seg, struct wr_str value)
 	return value;
 }
 
+/* Whether "/fixed" stands at *at with these letters; moves *at behind it. Nearly all rows end here. */
+static bool skip_fixed(const char **at, struct wr_str seg)
+{
+	const char *p = *at + 1;
+
+	/* One that is in the URL as %2F ends no segment. */
+	for (size_t i = 0; i < seg.len; i++, p++)
+		if (*p != seg.ptr[i] || *p == '/')
+			return false;
+	*at = p;
+	return *p == '/' || *p == '\0';
+}
+
 static bool matches(const struct wr_route *row, const struct wr_url *url)
 {
-	struct wr_str path = wr_str(row->path), seg;
+	const char *at = row->path;
 	enum kind last = FIXED;
-	size_t i = 0;
+	size_t i;
 
-	while (next_segment(&seg, &path)) {
+	for (i = 0; *at == '/'; i++) {
+		struct wr_str path, seg;
+
+		last = FIXED;
+		if (at[1] != '{') {
+			if (i == url->n_segments || !skip_fixed(&at, url->segments[i]))
+				return false;
+			continue;
+		}
+		path = wr_str(at);
+		next_segment(&seg, &path);
+		at = path.ptr;
 		last = kind_of(seg);
 		if (last == REST)
 			return true;
-		if (i == url->n_segments)
+		if (i == url->n_segments || param_value(seg, url->segments[i]).len == 0)
 			return false;
-		if (last == FIXED ? !wr_str_eq(seg, url->segments[i]) : param_value(seg, url->segments[i]).len == 0)
-			return false;
-		i++;
 	}
 	if (i + 1 == url->n_segments && last == FIXED && url->segments[i].len == 0)
 		i++;
@@ -107,24 +128,28 @@ static bool fill_params(struct wr_match *m, const struct wr_url *url)
 	return true;
 }
 
+/* The most particular row with this method; ptr NULL: with any. */
+static const struct wr_route *find(const struct wr_route_table *table, struct wr_str method, const struct wr_url *url)
+{
+	const struct wr_route *best = NULL;
+
+	for (size_t i = 0; i < table->n; i++) {
+		const struct wr_route *row = &table->rows[i];
+
+		if ((!method.ptr || wr_str_eqz(method, row->method)) && matches(row, url) && (!best || beats(row, best)))
+			best = row;
+	}
+	return best;
+}
+
 bool wr_route_match(struct wr_match *out, const struct wr_route_table *table, struct wr_str method,
 		    const struct wr_url *url, bool *nomem)
 {
 	struct wr_match m = {.route = NULL};
 
 	*nomem = false;
-	if (wr_str_eqz(method, "HEAD"))
-		method = WR_S("GET");
-	for (size_t i = 0; i < table->n; i++) {
-		const struct wr_route *row = &table->rows[i];
-
-		if (!matches(row, url))
-			continue;
-		if (!m.near || beats(row, m.near))
-			m.near = row;
-		if (wr_str_eqz(method, row->method) && (!m.route || beats(row, m.route)))
-			m.route = row;
-	}
+	m.route = find(table, wr_str_eqz(method, "HEAD") ? WR_S("GET") : method, url);
+	m.near = m.route ? m.route : find(table, (struct wr_str){NULL, 0}, url);
 	if (!m.near)
 		return false;
 	if (m.route && !fill_params(&m, url)) {

@@ -51,7 +51,7 @@ static inline bool wr_route_is_git(const struct wr_route *route)
 
 struct wr_match {
 	const struct wr_route *route; /* NULL when the path is known, but not with this method */
-	const struct wr_route *near;  /* some row whose path matched */
+	const struct wr_route *near;  /* the route, or else some row whose path matched */
 	struct {
 		struct wr_str name; /* without braces, star and .git */
 		struct wr_str value;

@@ -317,19 +317,6 @@ ssize_t pwritev64(int fd, const struct iovec *v, int n, off64_t at)
 	return do_write(fd, v, n, (uint64_t)at);
 }
 
-/* In pieces, of which the log has the bytes: callers of this go on where a copy ends. */
-ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size_t n, unsigned flags)
-{
-	static __thread char piece[1 << 16];
-	char name[PATH_MAX];
-	ssize_t got;
-
-	if (from_at || to_at || !name_of(name, to, NULL))
-		return REAL(copy_file_range, from, from_at, to, to_at, n, flags);
-	got = read(from, piece, n < sizeof piece ? n : sizeof piece);
-	return got <= 0 ? got : do_write(to, &(struct iovec){piece, (size_t)got}, 1, UINT64_MAX);
-}
-
 static int do_flush(int fd, bool whole)
 {
 	char name[PATH_MAX];

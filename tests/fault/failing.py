@@ -14,6 +14,7 @@ from harness.raw import Gone, Wire, check_clone
 from harness.server import run_warren
 from harness.traffic import Everyone, Lane, check_lanes
 
+IN_MEMORY = True
 COST = 20
 # calls, error, how often, whether the first write is only cut short
 CASES = [

@@ -16,6 +16,7 @@ from harness.server import run_warren
 from harness.traffic import Everyone, Lane
 from harness.whole import Bare, ended_jobs, forked, rows, strays, until_none
 
+IN_MEMORY = True
 COST = 20
 # calls, error, how often, whether the first write is only cut short, where
 CASES = [

@@ -15,6 +15,7 @@ from harness.disk import MARK, Choice, Disk
 from harness.raw import Gone
 from harness.scenes import WHOLES
 
+IN_MEMORY = True
 COST = 25
 SCENES = {}
 

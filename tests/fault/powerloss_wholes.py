@@ -6,6 +6,7 @@ from harness.core import sanitized
 from harness.cuts import sample
 from harness.scenes import WHOLES
 
+IN_MEMORY = True
 COST = 25
 
 

@@ -30,6 +30,16 @@ static void check_sha(json_t *value)
 	assert(json_is_string(value) && json_string_length(value) == WR_OID_HEX);
 }
 
+/* A commit is text from the first. */
+static json_t *read_commit(const struct wr_oid *oid, struct wr_str bytes)
+{
+	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(SIZE_MAX / 4);
+
+	wr_commit_json(&text, oid, bytes);
+	assert(wr_buf_ok(&text));
+	return json_loadb(text.ptr, text.len, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
+}
+
 /* Whatever it is, it can be sent. */
 static void check_sent(json_t *object)
 {
@@ -44,7 +54,7 @@ static void check_sent(json_t *object)
 static void fuzz_commit(struct wr_str bytes)
 {
 	const struct wr_oid oid = {{1}};
-	WR_AUTO(json_t) *commit = wr_commit_json(&oid, bytes);
+	WR_AUTO(json_t) *commit = read_commit(&oid, bytes);
 	size_t i;
 	json_t *parent;
 

@@ -64,15 +64,23 @@ static void fuzz_zip(struct wr_str in)
 {
 	WR_AUTO_S(wr_unzip) unzip = {.ready = false};
 	WR_AUTO_MEM uint8_t *out = NULL;
-	uint8_t front[20];
+	uint64_t base_size, size, base_found, found;
 	size_t n, used, claimed;
+	struct wr_str body;
+	uint8_t front[20];
 
 	if (in.len < 2)
 		return;
 	claimed = (size_t)(uint8_t)in.ptr[0] << 8 | (uint8_t)in.ptr[1];
 	in = wr_str_skip(in, 2);
-	if (wr_unzip_front(front, &n, &unzip, in, sizeof(front)) == WR_ZIP_OK)
+	if (wr_unzip_front(front, &n, &unzip, in, sizeof(front)) == WR_ZIP_OK) {
 		assert(n <= sizeof(front));
+		if (wr_delta_sizes(&base_size, &size, &body, wr_str_n(front, n)))
+			assert(wr_delta_front(&base_found, &found, in) == WR_ZIP_OK && base_found == base_size &&
+			       found == size);
+	} else if (wr_delta_front(&base_found, &found, in) == WR_ZIP_OK) {
+		assert(in.len > 2);
+	}
 	if (wr_unzip_all(&out, &used, &unzip, in, claimed) == WR_ZIP_OK)
 		assert(used <= in.len && out[claimed] == '\0');
 }

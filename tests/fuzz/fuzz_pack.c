@@ -9,6 +9,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/file.h"
+#include "core/git/object_source.h"
 #include "core/git/snapshot_internal.h"
 
 #define NAME "pack-0123456789abcdef0123456789abcdef01234567"
@@ -118,11 +119,33 @@ static bool make_files(struct wr_str in)
 	return true;
 }
 
-static void read_one(const struct wr_snapshot *snap, struct wr_place place, struct wr_cache *cache)
+/* In pieces, where it is no delta: no other answer than in one. */
+static void read_pieces(const struct wr_snapshot *snap, const struct wr_oid *oid, enum wr_code code,
+			const struct wr_object *plain)
+{
+	WR_AUTO_S(wr_object_source) src = {.size = 0};
+	uint8_t piece[100];
+	size_t done = 0, got = 1;
+	bool opened;
+	enum wr_code again = wr_object_source_open(&src, &opened, snap, oid, 0, NULL);
+
+	if (again == WR_OK && !opened)
+		return;
+	while (again == WR_OK && got > 0 && (again = wr_source_read(&src.base, piece, sizeof piece, &got, NULL)) == WR_OK) {
+		assert(code != WR_OK || (got <= plain->size - done && memcmp(piece, plain->data + done, got) == 0));
+		done += got;
+	}
+	assert(again == code);
+	assert(code != WR_OK || done == plain->size);
+}
+
+static void read_one(const struct wr_snapshot *snap, struct wr_place place, struct wr_cache *cache,
+		     struct wr_reader *reader)
 {
 	WR_AUTO_S(wr_object) plain = {.data = NULL};
 	WR_AUTO_S(wr_object) cached = {.data = NULL};
 	enum wr_code code = wr_snapshot_read_at(&plain, snap, place, NULL, NULL), again;
+	struct wr_object in_turn;
 	struct wr_stored stored;
 	struct wr_place found;
 	enum wr_type type;
@@ -143,10 +166,15 @@ static void read_one(const struct wr_snapshot *snap, struct wr_place place, stru
 	if (!wr_snapshot_find(&found, snap, &oid) || found.pos != place.pos)
 		return;
 	assert(again == WR_OK || code != WR_OK);
+	again = wr_reader_read(&in_turn, reader, &oid, NULL);
+	assert(again == code);
+	read_pieces(snap, &oid, code, &plain);
 	if (code != WR_OK)
 		return;
 	assert(plain.type == cached.type && plain.size == cached.size && type == plain.type && size == plain.size);
 	assert(memcmp(plain.data, cached.data, plain.size + 1) == 0);
+	assert(in_turn.type == plain.type && in_turn.size == plain.size);
+	assert(memcmp(plain.data, in_turn.data, plain.size + 1) == 0);
 	if (wr_snapshot_borrow(&type, &bytes, snap, &oid, cache, NULL) != WR_OK)
 		abort();
 	assert(wr_str_eq(bytes, wr_str_n(plain.data, plain.size)));
@@ -156,6 +184,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	WR_AUTO(wr_snapshot) *snap = NULL;
 	WR_AUTO(wr_cache) *cache = NULL;
+	WR_AUTO(wr_reader) *reader = NULL;
 	WR_AUTO(wr_pack) *p = NULL;
 
 	if (dir < 0)
@@ -163,9 +192,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!make_files(wr_str_n(data, size)) || wr_pack_open(&p, dir, NAME, NULL) != WR_OK)
 		return 0;
 	if (wr_snapshot_new(&snap, MAX_OBJECT, NULL) != WR_OK || wr_cache_new(&cache, 2000, NULL) != WR_OK ||
-	    wr_snapshot_add_member(snap, p, WR_ROLE_BASE, NULL, NULL) != WR_OK)
+	    wr_snapshot_add_member(snap, p, WR_ROLE_BASE, NULL, NULL) != WR_OK ||
+	    wr_reader_new(&reader, snap, NULL) != WR_OK)
 		abort();
 	for (uint32_t pos = 0; pos < p->count; pos++)
-		read_one(snap, (struct wr_place){0, pos}, cache);
+		read_one(snap, (struct wr_place){0, pos}, cache, reader);
 	return 0;
 }

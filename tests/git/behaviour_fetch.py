@@ -6,6 +6,7 @@ import re
 from harness import Fail, expect, same, test
 from harness.relay import Relay
 
+IN_MEMORY = True
 COST = 16
 VERSIONS = (0, 1, 2)
 # Before 2.44 git looks for tags to follow in a stale list of loose objects, in versions 0 and 1 over HTTP.

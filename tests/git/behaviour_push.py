@@ -6,6 +6,7 @@ import stat
 
 from harness import expect, same, test
 
+IN_MEMORY = True
 COST = 3
 
 

@@ -9,6 +9,7 @@ from harness.raw import Objects, Wire
 from harness.server import run_warren
 
 CONCURRENT = True
+IN_MEMORY = True
 COST = 5
 EMPTY = pkt.oid(BLOB, b"")
 IDENT = b"A U Thor <author@example.com> 1700000000 +0000"

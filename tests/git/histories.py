@@ -1,6 +1,7 @@
 """Random histories: pushed in pieces and compared with their source, ref by ref and object by object."""
 from harness import same, test
 
+IN_MEMORY = True
 COST = 4
 
 

@@ -16,6 +16,7 @@ from harness.model import LOOKS, PUSHES, Model
 from harness.raw import FETCH, Objects, Wire, check_clone, unpack
 from harness.server import run_warren
 
+IN_MEMORY = True
 COST = 14
 OPERATIONS = {**PUSHES, **LOOKS, "checkpoint": 4, "restart": 1, "kill": 1}
 

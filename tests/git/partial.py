@@ -6,6 +6,7 @@ import re
 
 from harness import expect, same, test
 
+IN_MEMORY = True
 COST = 15
 VERSIONS = (0, 1, 2)
 FILTERS = ("blob:none", "blob:limit=0", "blob:limit=10", "blob:limit=1k", "blob:limit=1m", "tree:0", "tree:1", "tree:2", "tree:3",

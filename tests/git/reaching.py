@@ -4,6 +4,7 @@ from harness import expect, same, test
 from harness.pkt import DELIM, FLUSH, bands, parse, pkts
 from harness.raw import FETCH, unpack
 
+IN_MEMORY = True
 COST = 3
 NEVER = "1234567890abcdef" * 2 + "12345678"
 CAPABILITIES = "side-band-64k no-progress ofs-delta thin-pack"

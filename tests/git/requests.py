@@ -16,6 +16,7 @@ from harness.pkt import BLOB, COMMIT, TAG, TREE
 from harness.raw import FETCH, KINDS, Wire, unpack
 from harness.server import run_warren
 
+IN_MEMORY = True
 COST = 14
 CONFIG = """[core]
 	repositoryformatversion = 0

@@ -3,6 +3,7 @@ import os
 
 from harness import expect, same, test
 
+IN_MEMORY = True
 COST = 3
 VERSIONS = (0, 1, 2)
 

@@ -6,6 +6,7 @@ from harness import expect, same, test
 from harness.elsewhere import GitServer
 from harness.server import run_warren
 
+IN_MEMORY = True
 COST = 5
 
 

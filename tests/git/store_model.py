@@ -26,6 +26,7 @@ from harness.raw import Objects, Wire, check_clone
 from harness.server import run_warren
 from harness.workers import logged, running, worker
 
+IN_MEMORY = True
 COST = 30
 HOUR_MS = 3_600_000
 GRACE_MS = 2 * HOUR_MS

@@ -5,6 +5,7 @@ import re
 from harness import expect, same, test
 
 CONCURRENT = True
+IN_MEMORY = True
 COST = 5
 VERSIONS = (0, 1, 2)
 

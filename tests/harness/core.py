@@ -2,6 +2,7 @@
 import contextlib
 import os
 import random
+import resource
 import shutil
 import tempfile
 import time
@@ -159,6 +160,12 @@ class Suite:
         if self._server is not None:
             self._server.check_log()
             expect(self._server.alive(), "the server died", self._server.log_tail())
+
+    def cpu_seconds(self):
+        """What the suite has computed so far: itself, the programs that ended, and the shared server."""
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        server = self._server.cpu_seconds() if self._server is not None and self._server.alive() else 0
+        return sum(u.ru_utime + u.ru_stime for u in used) + server
 
     def log_tail(self):
         return self._server.log_tail() if self._server is not None else ""

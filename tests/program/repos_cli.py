@@ -176,6 +176,26 @@ def adopting_and_exporting(t):
 
 
 @test
+def a_long_history_is_put_in_order_before_anybody_asks(t):
+    """By a checkpoint, and where a repository comes as a whole."""
+    server = t.own_server()
+    account = server.account()
+    bare = t.git.init(t.path("long.git"), bare=True)
+    commits = "".join(f"commit refs/heads/main\ncommitter C <c@example.org> {1700000000 + n // 3} +0000\ndata 0\n\n" for n in range(1000))
+    t.git("fast-import", "--quiet", cwd=bare, data=commits.encode())
+    first_page = t.git("rev-list", "--date-order", "-50", "main", cwd=bare).split()
+    pushed = account.repo()
+    t.git("push", "-q", pushed.url(), "main", cwd=bare)
+    run(server, "repo", "checkpoint", pushed.id)
+    made = [run(server, "repo", "fork", pushed.id)[0], run(server, "repo", "adopt", account.name, bare)[0]]
+    for repo in [pushed, *(found(account, m["repoId"]) for m in made)]:
+        orders = [path for path in server.files("repos") if path.endswith(f"{repo.id}.git/warren/order")]
+        same(len(orders), 1, "orders of the history")
+        page = account.api.get(f"{repo.path}/git/commits").ok()
+        same((page["total"], [c["sha"] for c in page["commits"]]), (1000, first_page), "the first page")
+
+
+@test
 def the_default_branch_of_what_is_adopted(t):
     """Its HEAD, also where that branch is not there yet; main where HEAD is detached."""
     server = t.own_server()

@@ -3,6 +3,8 @@ from harness import expect, same, test
 from harness.pkt import FLUSH, OFS_DELTA, REF_DELTA, parse, pkts
 from harness.twin import Answer, Twin, date, kinds
 
+IN_MEMORY = True
+COST = 6
 UNKNOWN = "1" * 40
 ACKS = ("", " multi_ack", " multi_ack_detailed", " multi_ack_detailed no-done", " multi_ack no-done", " no-done",
         " multi_ack multi_ack_detailed")

@@ -5,6 +5,8 @@ from harness import expect, same, test
 from harness.pkt import DELIM, END, FLUSH, OFS_DELTA, REF_DELTA, lines as texts, parse, pkts
 from harness.twin import Twin, date, kinds
 
+IN_MEMORY = True
+COST = 7
 UNKNOWN = "1" * 40
 HEAD = ("agent=test/1\n", "object-format=sha1\n")
 

@@ -10,6 +10,8 @@ from harness import expect, same, test
 from harness.core import sanitized
 from harness.pkt import DELIM, FLUSH, bands, lines, parse, pkts
 
+IN_MEMORY = True
+COST = 2
 TYPE = {"Content-Type": "application/x-git-upload-pack-request"}
 
 

@@ -11,6 +11,7 @@ from harness.pkt import BLOB, FLUSH, TAG, ZERO, entry, pack, report
 from harness.pushes import BANDS, TYPE, Twin, World, body, peak, results
 from harness.raw import Objects, Wire
 
+IN_MEMORY = True
 COST = 3
 # t1402-check-ref-format.sh, and some more.
 NAMES = ["", "/", "foo/bar/baz", "refs///heads/foo", "heads/foo/", "/heads/foo", "///heads/foo", "./foo", "./foo/bar", "foo/./bar",

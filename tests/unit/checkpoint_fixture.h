@@ -36,8 +36,7 @@ static inline int ck_setup(void **state)
 	char path[128];
 
 	assert_non_null(c);
-	snprintf(c->f.dir, sizeof c->f.dir, "/tmp/warren-ck-XXXXXX");
-	assert_non_null(mkdtemp(c->f.dir));
+	new_folder(c->f.dir, sizeof c->f.dir, "warren-ck");
 	c->f.seed = first_seed();
 	c->how.grace.now_ms = 1700000000000;
 	c->pushed = (struct wr_buf)WR_BUF_INIT(16u << 20);

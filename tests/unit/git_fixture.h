@@ -22,6 +22,7 @@
 #include "core/base/stream.h"
 #include "core/git/append.h"
 #include "core/git/pack.h"
+#include "tests/unit/folder.h"
 
 #define REPO_ID "01234567-89ab-4def-8123-456789abcdef"
 
@@ -72,8 +73,7 @@ static inline int fx_setup(void **state)
 	struct fx *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	snprintf(f->dir, sizeof(f->dir), "/tmp/warren-git-XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
+	new_folder(f->dir, sizeof f->dir, "warren-git");
 	snprintf(data, sizeof(data), "%s/data", f->dir);
 	f->cfg = (struct wr_git_config){.data = data,
 					.max_pack_bytes = 1u << 30,

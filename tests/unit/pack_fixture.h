@@ -13,8 +13,7 @@ static inline int folder_setup(void **state)
 	struct fx *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	snprintf(f->dir, sizeof(f->dir), "/tmp/warren-pack-XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
+	new_folder(f->dir, sizeof f->dir, "warren-pack");
 	f->seed = first_seed();
 	*state = f;
 	return 0;

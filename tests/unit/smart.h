@@ -18,6 +18,7 @@
 #include "core/base/stream.h"
 #include "core/git/append.h"
 #include "core/git/pktline.h"
+#include "tests/unit/folder.h"
 
 struct world {
 	char dir[64]; /* holds data/ (the store) and work/ (a real repository) */
@@ -147,8 +148,7 @@ static inline void world_init(struct world *w)
 	char data[80], id[WR_UUID_LEN + 1];
 
 	memset(w, 0, sizeof(*w));
-	snprintf(w->dir, sizeof(w->dir), "/tmp/warren-test-XXXXXX");
-	assert_non_null(mkdtemp(w->dir));
+	new_folder(w->dir, sizeof w->dir, "warren-test");
 	snprintf(data, sizeof(data), "%s/data", w->dir);
 	sh(w, NULL, "mkdir data; git init -q -b main work");
 	cfg.data = data;

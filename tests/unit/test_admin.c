@@ -21,6 +21,7 @@
 #include "core/base/log.h"
 #include "server/control.h"
 #include "server/reaper.h"
+#include "tests/unit/folder.h"
 
 struct place {
 	char root[64];
@@ -41,8 +42,7 @@ static int open_at(void **state, const char *below)
 {
 	struct place *p = calloc(1, sizeof *p);
 
-	snprintf(p->root, sizeof p->root, "/tmp/test_admin.XXXXXX");
-	assert_non_null(mkdtemp(p->root));
+	new_folder(p->root, sizeof p->root, "test_admin");
 	snprintf(p->dir, sizeof p->dir, "%s/%s", p->root, below);
 	assert_int_equal(wr_db_open(&p->db, p->dir, NULL), WR_OK);
 	p->app.db = p->db;

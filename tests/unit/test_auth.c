@@ -21,6 +21,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/store/db_internal.h"
+#include "tests/unit/folder.h"
 
 struct place {
 	char dir[64];
@@ -41,8 +42,7 @@ static int open_place(void **state)
 {
 	struct place *p = calloc(1, sizeof *p);
 
-	snprintf(p->dir, sizeof p->dir, "/tmp/test_auth.XXXXXX");
-	assert_non_null(mkdtemp(p->dir));
+	new_folder(p->dir, sizeof p->dir, "test_auth");
 	assert_int_equal(wr_db_open(&p->db, p->dir, NULL), WR_OK);
 	assert_int_equal(wr_account_create(&p->owner, &p->owner_key, p->db, WR_S("owner"), NULL), WR_OK);
 	assert_int_equal(wr_account_create(&p->other, &p->other_key, p->db, WR_S("other"), NULL), WR_OK);

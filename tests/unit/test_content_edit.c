@@ -553,10 +553,18 @@ static void deep(void **state)
 static void gitmodules(void **state)
 {
 	struct fx *f = *state;
-	struct wr_file_change c = put(".gitmodules", "[submodule \"a\"]\n\tpath = a\n\turl = https://example.org/a\n");
+	struct wr_file_change c = put("a", "a");
 	struct wr_oid tip;
 
+	/* Also where what is there is known to have no fault, */
 	make(f, &tip, &c, 1);
+	c = put("b", "b");
+	make(f, &tip, &c, 1);
+	c = put(".gitmodules", "[submodule \"../a\"]\n\tpath = a\n\turl = https://example.org/a\n");
+	assert_int_equal(edit(f, &tip, "main", &c, 1, NULL), WR_E_BAD_PACK);
+	c = put(".gitmodules", "[submodule \"a\"]\n\tpath = a\n\turl = https://example.org/a\n");
+	make(f, &tip, &c, 1);
+	/* and where such a file was. */
 	c = put(".gitmodules", "[submodule \"../a\"]\n\tpath = a\n\turl = https://example.org/a\n");
 	assert_int_equal(edit(f, &tip, "main", &c, 1, NULL), WR_E_BAD_PACK);
 	assert_non_null(strstr(wr_error_text(&f->err), "gitmodules"));

@@ -468,6 +468,154 @@ static void stored(void **state)
 	}
 }
 
+/* ---- stored before anybody asks ---- */
+
+static enum wr_code long_branch(void *arg, char *out, size_t cap, const char *id, struct wr_error *err)
+{
+	(void)arg;
+	(void)id;
+	(void)err;
+	snprintf(out, cap, "long");
+	return WR_OK;
+}
+
+/* Checkpoints are those that the test asks for. */
+static void start_preparing(struct fx *f)
+{
+	fx_stop(f);
+	f->cfg.no_keeper = true;
+	f->cfg.prepare = wr_orders_prepare;
+	f->cfg.default_branch = long_branch;
+	fx_start(f);
+}
+
+static void checkpoint(struct fx *f)
+{
+	bool did;
+
+	assert_ok(wr_git_repo_checkpoint(&did, f->repo, &f->err));
+	assert_true(did);
+}
+
+/* What is stored is so many commits of the tip's history; 0: nothing is. */
+static void assert_stored(struct fx *f, uint32_t count)
+{
+	WR_AUTO_S(wr_view) v = {.snap = NULL};
+	WR_AUTO(wr_order) *loaded = NULL, *anew = NULL;
+
+	view_open(&v, f, "long", true);
+	loaded = wr_order_load(f->git, REPO_ID, &v);
+	assert_int_equal(loaded != NULL, count > 0);
+	if (!loaded)
+		return;
+	assert_int_equal(loaded->count, count);
+	assert_ok(wr_order_of(&anew, NULL, REPO_ID, &v, &loaded->commits[0], &f->err));
+	assert_same(loaded, anew);
+}
+
+static void add_commits(struct fx *f, unsigned count)
+{
+	struct wr_oid tip;
+
+	for (unsigned i = 0; i < count; i++)
+		commit_on(f, &tip, "long");
+}
+
+/* Each checkpoint leaves the order of the default branch, where it is long enough and the file lacks enough of it. */
+static void prepared(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_buf) in = WR_BUF_INIT(1 << 20);
+
+	start_preparing(f);
+	add_commits(f, 399);
+	checkpoint(f);
+	assert_stored(f, 0);
+	add_commits(f, 1);
+	checkpoint(f);
+	assert_stored(f, 400);
+	add_commits(f, 255);
+	checkpoint(f);
+	assert_stored(f, 400);
+	add_commits(f, 1);
+	checkpoint(f);
+	assert_stored(f, 656);
+	/* Another branch is nobody's default. */
+	for (unsigned i = 0; i < LONG; i++)
+		wr_buf_printf(&in, "commit refs/heads/other\ncommitter C <c@example.org> %u +0000\ndata 0\n\n", i + 1);
+	sh(f, "rm -rf src");
+	import(f, "src", &in);
+	push_all(f, "src");
+	checkpoint(f);
+	assert_stored(f, 656);
+}
+
+static bool at_once_cancelled(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+/* Given up: nothing is stored, and nothing fails. */
+static void prepared_in_vain(void **state)
+{
+	struct fx *f = *state;
+	const struct wr_cancel cancel = {at_once_cancelled, NULL};
+
+	add_commits(f, 400);
+	wr_orders_prepare(f->git, f->repo, "none", &(struct wr_cancel){NULL, NULL});
+	wr_orders_prepare(f->git, f->repo, "long", &cancel);
+	assert_stored(f, 0);
+	wr_orders_prepare(f->git, f->repo, "long", &(struct wr_cancel){NULL, NULL});
+	assert_stored(f, 400);
+}
+
+struct preparing {
+	struct fx *f;
+	enum wr_code code;
+};
+
+static void *checkpoint_often(void *arg)
+{
+	struct preparing *p = arg;
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	bool did;
+
+	for (unsigned i = 0; i < 20 && p->code == WR_OK; i++)
+		p->code = wr_git_repo_checkpoint(&did, p->f->repo, &err);
+	return NULL;
+}
+
+/* Who asks meanwhile gets the order, wherever it is from. */
+static void prepared_beside_askers(void **state)
+{
+	struct fx *f = *state;
+	struct preparing p = {f, WR_OK};
+	struct wr_orders *orders;
+	pthread_t thread;
+
+	start_preparing(f);
+	add_commits(f, 400);
+	assert_ok(wr_orders_new(&orders, 1 << 20, &f->err));
+	wr_orders_store_in(orders, f->git);
+	assert_int_equal(pthread_create(&thread, NULL, checkpoint_often, &p), 0);
+	for (uint32_t count = 401; count <= 440; count++) {
+		WR_AUTO_S(wr_view) v = {.snap = NULL};
+		WR_AUTO(wr_order) *o = NULL;
+		struct wr_oid tip;
+
+		commit_on(f, &tip, "long");
+		view_open(&v, f, "long", false);
+		assert_ok(wr_order_of(&o, orders, REPO_ID, &v, &tip, &f->err));
+		assert_int_equal(o->count, count);
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(p.code, WR_OK);
+	wr_orders_free(orders);
+}
+
+/* ---- what else may stand in the file ---- */
+
 static void damaged_file(void **state)
 {
 	struct fx *f = *state;
@@ -594,7 +742,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 	const struct CMUnitTest tests[] = {T(by_chance), T(two_tips),	  T(growth),	  T(of_one_repository),
-					   T(stored),	 T(damaged_file), T(forged_file), T(at_once)};
+					   T(stored),	 T(prepared),	  T(prepared_in_vain),
+					   T(prepared_beside_askers), T(damaged_file), T(forged_file), T(at_once)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -183,6 +183,89 @@ static void changed_deltas(void **state)
 	}
 }
 
+/* ---- the front of a zipped delta ---- */
+
+/* As it is found in the inflated bytes, also where zlib has fewer of them. */
+static void same_front(struct wr_str zip)
+{
+	WR_AUTO_S(wr_unzip) unzip = {.ready = false};
+	uint64_t base_size, size, base_found, found;
+	struct wr_str body;
+	uint8_t front[20];
+	size_t got;
+
+	if (wr_unzip_front(front, &got, &unzip, zip, sizeof(front)) == WR_ZIP_OK &&
+	    wr_delta_sizes(&base_size, &size, &body, wr_str_n(front, got))) {
+		assert_int_equal(wr_delta_front(&base_found, &found, zip), WR_ZIP_OK);
+		assert_true(base_found == base_size && found == size);
+	} else if (wr_delta_front(&base_found, &found, zip) == WR_ZIP_OK) {
+		/* zlib looked further, and found something wrong there. */
+		assert_true(zip.len > 2 + 4);
+	}
+}
+
+static size_t zip_as(uint8_t *out, size_t cap, struct wr_str in, int level, int strategy)
+{
+	z_stream z = {.next_in = (Bytef *)(uintptr_t)in.ptr, .avail_in = (uInt)in.len, .next_out = out,
+		      .avail_out = (uInt)cap};
+
+	assert_int_equal(deflateInit2(&z, level, Z_DEFLATED, 15, 8, strategy), Z_OK);
+	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+	assert_int_equal(deflateEnd(&z), Z_OK);
+	return z.total_out;
+}
+
+static void put_varint(struct wr_buf *out, uint64_t v)
+{
+	for (; v >= 0x80; v >>= 7)
+		wr_buf_addc(out, (char)(v | 0x80));
+	wr_buf_addc(out, (char)v);
+}
+
+/* Two sizes, sometimes alike; then bytes of few or many kinds, few or many of them. */
+static void random_delta(struct fx *f, struct wr_buf *out)
+{
+	uint64_t size = (uint64_t)chance(f, 1u << 30) << chance(f, 32) >> chance(f, 60);
+	unsigned kinds = 1 + chance(f, 256);
+
+	wr_buf_clear(out);
+	put_varint(out, size);
+	put_varint(out, chance(f, 4) ? size >> chance(f, 30) : size);
+	for (unsigned n = 2 + chance(f, chance(f, 8) ? 300 : 30000); n > 0; n--)
+		wr_buf_addc(out, (char)chance(f, kinds));
+	assert_true(wr_buf_ok(out));
+}
+
+/* Whatever the stream is made of: stored, with the fixed code, with one of its own; whole, cut off and changed. */
+static void fronts(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_buf) delta = WR_BUF_INIT(1 << 16);
+	static uint8_t zip[1 << 16];
+
+	for (unsigned n = rounds(400); n > 0; n--) {
+		uint64_t base_size, size, base_found, found;
+		struct wr_str body;
+		size_t len;
+
+		random_delta(f, &delta);
+		assert_true(wr_delta_sizes(&base_size, &size, &body, wr_buf_str(&delta)));
+		len = zip_as(zip, sizeof(zip), wr_buf_str(&delta), (int)chance(f, 10), (int)chance(f, Z_FIXED + 1));
+		assert_int_equal(wr_delta_front(&base_found, &found, wr_str_n(zip, len)), WR_ZIP_OK);
+		assert_true(base_found == base_size && found == size);
+		for (unsigned k = 0; k < 20; k++) {
+			WR_AUTO_MEM uint8_t *part = NULL;
+			size_t cut = chance(f, (unsigned)(k < 10 || len < 150 ? len : 150)) + 1;
+
+			part = malloc(cut);
+			memcpy(part, zip, cut);
+			same_front(wr_str_n(part, cut));
+			part[chance(f, (unsigned)cut)] ^= (uint8_t)(1u << chance(f, 8));
+			same_front(wr_str_n(part, cut));
+		}
+	}
+}
+
 /* ---- deltas that are made ---- */
 
 /* The delta's length. */
@@ -386,8 +469,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
 	const struct CMUnitTest tests[] = {
 		T(streams),	     T(large_claims),	 T(foreign_streams), T(streams_in_threads), T(wrong_deltas),
-		T(changed_deltas),   T(made_small),	 T(made_at_borders), T(made_of_trees),	    T(made_at_random),
-		T(made_of_repetitions), T(made_for_git),
+		T(changed_deltas),   T(fronts),		 T(made_small),	     T(made_at_borders),    T(made_of_trees),
+		T(made_at_random),   T(made_of_repetitions), T(made_for_git),
 	};
 
 	return cmocka_run_group_tests_name("git_delta", tests, NULL, NULL);

@@ -28,6 +28,7 @@
 #include "core/git/keeper.h"
 #include "core/store/db_internal.h"
 #include "server/journal_events.h"
+#include "tests/unit/folder.h"
 
 #define REPOS 24
 #define PATIENCE_MS 60000
@@ -463,8 +464,7 @@ static int open_place(void **state)
 {
 	(void)state;
 	memset(shared, 0, sizeof *shared);
-	snprintf(dir, sizeof dir, "/tmp/test_events.XXXXXX");
-	assert_non_null(mkdtemp(dir));
+	new_folder(dir, sizeof dir, "test_events");
 	sem_init(&in_mark, 0, 0);
 	sem_init(&in_deliver, 0, 0);
 	sem_init(&in_sweep, 0, 0);

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "core/git/derived.h"
 #include "core/git/fork.h"
 #include "core/git/snapshot_internal.h"
 #include "core/git/verify.h"
@@ -201,6 +202,30 @@ static void the_same_refs_are_links(void **state)
 	sh(f, "for i in %s/objects/pack/*.pack; do test $(stat -c %%h $i) = 2; done", folder(id));
 }
 
+/* What was worked out from the source's history comes along, and is each one's own from then on. */
+static void what_was_worked_out_comes_along(void **state)
+{
+	struct fx *f = *state;
+	struct seen seen = {0};
+	WR_AUTO_MEM char *first = NULL;
+	WR_AUTO_MEM char *second = NULL;
+	char id[37];
+	size_t len;
+
+	make_history(f, "src", 10);
+	push_all(f, "src");
+	fork_once(f, &seen, HEADS_AND_TAGS, id);
+	assert_int_equal(wr_git_derived_read(&first, &len, f->git, id, 100, NULL), WR_E_NOT_THERE);
+	wr_git_derived_write(f->git, REPO_ID, WR_S("worked out"));
+	fork_once(f, &seen, HEADS_AND_TAGS, id);
+	wr_git_derived_write(f->git, REPO_ID, WR_S("something else"));
+	assert_ok(wr_git_derived_read(&first, &len, f->git, id, 100, NULL));
+	assert_true(len == 10 && memcmp(first, "worked out", len) == 0);
+	wr_git_derived_write(f->git, id, WR_S("of the fork"));
+	assert_ok(wr_git_derived_read(&second, &len, f->git, REPO_ID, 100, NULL));
+	assert_true(len == 14 && memcmp(second, "something else", len) == 0);
+}
+
 /* What only other refs reach is a link as well, beside the base and not in it. */
 static void other_refs_come_apart(void **state)
 {
@@ -363,6 +388,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_fork_holds_what_its_refs_reach, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(what_was_forced_away_does_not_come_along, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(the_same_refs_are_links, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(what_was_worked_out_comes_along, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(other_refs_come_apart, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(a_fork_outlives_its_source, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(a_source_that_is_written_to, fx_setup, fx_teardown),

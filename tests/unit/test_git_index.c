@@ -31,8 +31,7 @@ static int ix_setup(void **state)
 
 	assert_non_null(t);
 	assert_true(git_libgit2_init() > 0);
-	snprintf(t->fx.dir, sizeof(t->fx.dir), "/tmp/warren-git-XXXXXX");
-	assert_non_null(mkdtemp(t->fx.dir));
+	new_folder(t->fx.dir, sizeof t->fx.dir, "warren-git");
 	t->fx.seed = first_seed();
 	t->dir = open(t->fx.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(t->dir >= 0);

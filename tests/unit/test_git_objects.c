@@ -5,6 +5,7 @@
 
 #include "core/git/delta.h"
 #include "core/git/delta_make.h"
+#include "core/git/object_source.h"
 #include "core/git/snapshot_internal.h"
 
 #define MAX_OBJECT (64u << 20)
@@ -140,6 +141,96 @@ static void expect_object(const struct wr_snapshot *snap, const struct wr_oid *o
 	}
 }
 
+static void expect_in_turn(struct wr_reader *reader, const struct wr_oid *oid)
+{
+	struct wr_object obj;
+	struct wr_oid is;
+
+	assert_ok(wr_reader_read(&obj, reader, oid, NULL));
+	oid_of(&is, obj.type, wr_str_n(obj.data, obj.size));
+	assert_true(wr_oid_eq(&is, oid));
+	assert_int_equal(obj.data[obj.size], 0);
+}
+
+/* The bytes in pieces of this many. False where it cannot be opened; *code says whether they are the object. */
+static bool in_pieces(struct wr_buf *out, enum wr_code *code, const struct wr_snapshot *snap, const struct wr_oid *oid,
+		      uint64_t min, size_t piece)
+{
+	WR_AUTO_S(wr_object_source) src = {.size = 0};
+	size_t got = 1;
+	bool opened;
+
+	wr_buf_clear(out);
+	*code = wr_object_source_open(&src, &opened, snap, oid, min, NULL);
+	if (*code == WR_OK && !opened)
+		return false;
+	while (*code == WR_OK && got > 0) {
+		char *room = wr_buf_room(out, piece);
+
+		assert_non_null(room);
+		if ((*code = wr_source_read(&src.base, room, piece, &got, NULL)) == WR_OK)
+			out->len += got;
+	}
+	if (*code == WR_OK) {
+		assert_ok(wr_source_read(&src.base, &piece, sizeof piece, &got, NULL));
+		assert_int_equal(got, 0);
+		assert_int_equal(out->len, src.size);
+	}
+	return true;
+}
+
+/* Those that are no deltas. */
+static void all_in_pieces(struct fx *f, const struct wr_snapshot *snap, const struct wr_oids *oids)
+{
+	WR_AUTO_S(wr_buf) bytes = WR_BUF_INIT(1 << 20);
+	size_t opened = 0;
+
+	for (size_t i = 0; i < oids->len; i++) {
+		const struct wr_oid *oid = &oids->v[i];
+		struct wr_place place;
+		enum wr_type type;
+		enum wr_code code;
+		struct wr_oid is;
+		unsigned depth;
+		uint64_t size;
+
+		assert_true(wr_snapshot_find(&place, snap, oid));
+		assert_ok(wr_snapshot_depth(&depth, snap, place, NULL));
+		assert_ok(wr_snapshot_stat(snap, oid, &type, &size, NULL));
+		assert_false(in_pieces(&bytes, &code, snap, oid, size + 1, 100));
+		assert_int_equal(in_pieces(&bytes, &code, snap, oid, size, 1 + chance(f, 300)), depth == 0);
+		assert_ok(code);
+		if (depth > 0)
+			continue;
+		oid_of(&is, type, wr_buf_str(&bytes));
+		assert_true(wr_oid_eq(&is, oid));
+		opened++;
+	}
+	assert_true(opened > 0 && opened < oids->len);
+}
+
+/* What a reader holds is bounded by the largest objects, however many there are, and goes when it is told to. */
+static void all_in_turn(struct fx *f, const struct wr_snapshot *snap, const struct wr_oids *oids)
+{
+	WR_AUTO(wr_reader) *reader = NULL;
+	size_t held;
+
+	assert_ok(wr_reader_new(&reader, snap, NULL));
+	assert_int_equal(wr_reader_holds(reader), 0);
+	for (size_t i = 0; i < oids->len; i++)
+		expect_in_turn(reader, &oids->v[i]);
+	held = wr_reader_holds(reader);
+	assert_true(held > 0);
+	for (size_t i = 0; i < oids->len; i++) {
+		if (chance(f, 100) == 0) {
+			wr_reader_drop(reader);
+			assert_int_equal(wr_reader_holds(reader), 0);
+		}
+		expect_in_turn(reader, &oids->v[chance(f, (unsigned)oids->len)]);
+		assert_true(wr_reader_holds(reader) <= 2 * held);
+	}
+}
+
 /* ---- packs ---- */
 
 static void whole_repositories(void **state)
@@ -179,6 +270,8 @@ static void whole_repositories(void **state)
 			for (size_t i = 0; i < oids.len; i++)
 				expect_object(snap, &oids.v[chance(f, (unsigned)oids.len)], cache);
 		}
+		all_in_turn(f, snap, &oids);
+		all_in_pieces(f, snap, &oids);
 	}
 }
 
@@ -247,16 +340,19 @@ static void deep_chains(void **state)
 	WR_AUTO(wr_snapshot) *bad = NULL;
 	WR_AUTO(wr_cache) *cache = NULL;
 	WR_AUTO(wr_cache) *other = NULL;
+	WR_AUTO(wr_reader) *reader = NULL;
 
 	store_chain(f, &s, "deep", WR_DELTA_DEPTH);
 	snap = snapshot_of(&s);
 	assert_ok(wr_cache_new(&cache, 200 * 100, NULL));
+	assert_ok(wr_reader_new(&reader, snap, NULL));
 	for (uint32_t pos = 0; pos <= WR_DELTA_DEPTH; pos += 97) {
 		struct wr_oid oid;
 
 		wr_snapshot_oid(&oid, snap, (struct wr_place){0, pos});
 		expect_object(snap, &oid, NULL);
 		expect_object(snap, &oid, cache);
+		expect_in_turn(reader, &oid);
 	}
 	store_chain(f, &deeper, "deeper", WR_DELTA_DEPTH + 1);
 	bad = snapshot_of(&deeper);
@@ -291,25 +387,32 @@ static void limits_hold(void **state)
 	WR_AUTO_S(stored) s;
 	WR_AUTO(wr_snapshot) *snap = NULL;
 	WR_AUTO(wr_cache) *cache = NULL;
+	WR_AUTO(wr_reader) *reader = NULL;
+	WR_AUTO_S(wr_buf) pieces = WR_BUF_INIT(1 << 20);
 	unsigned too_large = 0;
 
 	store_small(f, &s, true);
 	snap = snapshot_of(&s);
 	snap->max_object = 500;
 	assert_ok(wr_cache_new(&cache, 1 << 20, NULL));
+	assert_ok(wr_reader_new(&reader, snap, NULL));
 	for (uint32_t pos = 0; pos < snap->members[0].pack->count; pos++) {
 		WR_AUTO_S(wr_object) obj = {.data = NULL};
+		struct wr_object again;
 		struct wr_oid oid;
 		struct wr_str bytes;
 		enum wr_type type;
 		uint64_t size;
-		enum wr_code code;
+		enum wr_code code, piecewise;
 
 		wr_snapshot_oid(&oid, snap, (struct wr_place){0, pos});
 		code = wr_snapshot_read(&obj, snap, &oid, &f->err);
 		assert_ok(wr_snapshot_stat(snap, &oid, &type, &size, &f->err));
 		assert_int_equal(code, size > 500 ? WR_E_TOO_LARGE : WR_OK);
 		assert_int_equal(wr_snapshot_borrow(&type, &bytes, snap, &oid, cache, &f->err), code);
+		assert_int_equal(wr_reader_read(&again, reader, &oid, &f->err), code);
+		if (in_pieces(&pieces, &piecewise, snap, &oid, 0, 100))
+			assert_int_equal(piecewise, code);
 		too_large += size > 500;
 	}
 	assert_int_equal(too_large, 3);
@@ -319,6 +422,8 @@ static void read_all(const struct stored *s)
 {
 	WR_AUTO(wr_snapshot) *snap = NULL;
 	WR_AUTO(wr_cache) *cache = NULL;
+	WR_AUTO(wr_reader) *reader = NULL;
+	WR_AUTO_S(wr_buf) pieces = WR_BUF_INIT(2 << 20);
 	WR_AUTO(wr_pack) *p = NULL;
 
 	if (wr_pack_open(&p, s->dir, s->name, NULL) != WR_OK)
@@ -326,19 +431,31 @@ static void read_all(const struct stored *s)
 	assert_ok(wr_snapshot_new(&snap, 1 << 20, NULL));
 	assert_ok(wr_snapshot_add_member(snap, p, WR_ROLE_BASE, NULL, NULL));
 	assert_ok(wr_cache_new(&cache, 3000, NULL));
+	assert_ok(wr_reader_new(&reader, snap, NULL));
 	for (uint32_t pos = 0; pos < p->count; pos++) {
 		WR_AUTO_S(wr_object) plain = {.data = NULL};
 		WR_AUTO_S(wr_object) cached = {.data = NULL};
-		struct wr_place place = {0, pos};
+		struct wr_object in_turn = {.data = NULL};
+		struct wr_place place = {0, pos}, found;
 		enum wr_code code, again;
 		struct wr_oid oid;
 		enum wr_type type;
 		uint64_t size;
+		bool same, opened;
 
 		code = wr_snapshot_read_at(&plain, snap, place, NULL, NULL);
 		again = wr_snapshot_read_at(&cached, snap, place, cache, NULL);
 		assert_int_equal(code, again);
 		wr_snapshot_oid(&oid, snap, place);
+		/* Unless another entry stands under its id now. */
+		same = wr_snapshot_find(&found, snap, &oid) && found.pos == pos;
+		if (same) {
+			assert_int_equal(wr_reader_read(&in_turn, reader, &oid, NULL), code);
+			opened = in_pieces(&pieces, &again, snap, &oid, 0, 64);
+			assert_true(!opened || again == code);
+			if (opened && code == WR_OK)
+				assert_true(wr_str_eq(wr_buf_str(&pieces), wr_str_n(plain.data, plain.size)));
+		}
 		again = wr_snapshot_stat(snap, &oid, &type, &size, NULL);
 		if (code != WR_OK) {
 			assert_true(code == WR_E_INTERNAL || code == WR_E_TOO_LARGE);
@@ -346,8 +463,12 @@ static void read_all(const struct stored *s)
 		}
 		assert_int_equal(plain.size, cached.size);
 		assert_memory_equal(plain.data, cached.data, plain.size);
-		/* Unless another entry stands under its id now. */
-		if (again == WR_OK && wr_snapshot_find(&place, snap, &oid) && place.pos == pos) {
+		if (same) {
+			assert_int_equal(in_turn.type, plain.type);
+			assert_int_equal(in_turn.size, plain.size);
+			assert_memory_equal(in_turn.data, plain.data, plain.size + 1);
+		}
+		if (same && again == WR_OK) {
 			assert_int_equal(type, plain.type);
 			assert_int_equal(size, plain.size);
 		}

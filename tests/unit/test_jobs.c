@@ -23,6 +23,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/store/jobs_internal.h"
+#include "tests/unit/folder.h"
 
 #define PATIENCE_MS 60000
 
@@ -72,8 +73,7 @@ static int open_place(void **state)
 	struct place *p = calloc(1, sizeof *p);
 	struct wr_secret_text key;
 
-	snprintf(p->root, sizeof p->root, "/tmp/test_jobs.XXXXXX");
-	assert_non_null(mkdtemp(p->root));
+	new_folder(p->root, sizeof p->root, "test_jobs");
 	pthread_mutex_init(&p->lock, NULL);
 	assert_int_equal(wr_db_open(&p->db, p->root, NULL), WR_OK);
 	assert_int_equal(wr_account_create(&p->a, &key, p->db, WR_S("one"), NULL), WR_OK);

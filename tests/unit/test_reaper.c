@@ -26,6 +26,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "server/reaper.h"
+#include "tests/unit/folder.h"
 
 #define PATIENCE_MS 60000
 
@@ -193,8 +194,7 @@ static void make_place(bool folder)
 
 	atomic_store(&shared->left, 0);
 	atomic_store(&shared->deleted, false);
-	snprintf(dir, sizeof dir, "/tmp/test_reaper.XXXXXX");
-	assert_non_null(mkdtemp(dir));
+	new_folder(dir, sizeof dir, "test_reaper");
 	assert_int_equal(wr_db_open(&db, dir, NULL), WR_OK);
 	assert_int_equal(wr_account_create(&account, &key, db, WR_S("owner"), NULL), WR_OK);
 	assert_int_equal(wr_repo_create(&repo, db, account.id, &new, NULL), WR_OK);

@@ -18,6 +18,7 @@
 #include "core/base/log.h"
 #include "core/store/db_internal.h"
 #include "core/store/migrate.h"
+#include "tests/unit/folder.h"
 
 struct place {
 	char dir[64];
@@ -36,8 +37,7 @@ static int open_place(void **state)
 {
 	struct place *p = calloc(1, sizeof *p);
 
-	snprintf(p->dir, sizeof p->dir, "/tmp/test_store.XXXXXX");
-	assert_non_null(mkdtemp(p->dir));
+	new_folder(p->dir, sizeof p->dir, "test_store");
 	assert_int_equal(wr_db_open(&p->db, p->dir, NULL), WR_OK);
 	*state = p;
 	return 0;

@@ -149,6 +149,10 @@ static void test_routes(void **state)
 	assert_string_equal(routed("GET", "/.git/info/refs"), "404");
 	assert_string_equal(routed("GET", "//info/refs"), "404");
 	assert_string_equal(routed("GET", "/a%2Finfo/refs"), "404");
+	assert_string_equal(routed("GET", "/x/info%2Frefs"), "404");
+	assert_string_equal(routed("GET", "/api%2Fsearch"), "404");
+	assert_string_equal(routed("GET", "/api/x/fixe"), "405 DELETE, OPTIONS");
+	assert_string_equal(routed("GET", "/api/x/fixedly"), "405 DELETE, OPTIONS");
 	assert_string_equal(routed("GET", "/x/HEAD"), "404");
 	assert_string_equal(routed("GET", "/"), "404");
 }
