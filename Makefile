@@ -164,6 +164,7 @@ SEED ?=
 LONG = nice python3 tests/fault/_long.py $(1) --warren $(B)/warren --rounds $(2) $(if $(SEED),--seed $(SEED))
 crash-long: $(B)/warren $(FAULTS)
 	$(call LONG,fault/killed,$(ROUNDS))
+	$(call LONG,fault/webhooks_killed,$(ROUNDS))
 model-long: $(B)/warren $(FAULTS)
 	$(call LONG,git/model,$(ROUNDS))
 	$(call LONG,git/store_model,$(ROUNDS))

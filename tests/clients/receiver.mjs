@@ -13,7 +13,9 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 
 const { createRemoteJWKSet, jwtVerify } = await import(pathToFileURL(path.join(process.env.MODULES, "jose/dist/node/esm/index.js")));
-const options = process.env.COOLDOWN ? { cooldownDuration: Number(process.env.COOLDOWN), cacheMaxAge: Number(process.env.CACHE) } : {};
+// No connection is kept that a server which ends would have to wait for.
+const options = { agent: new http.Agent({ keepAlive: false }),
+  ...(process.env.COOLDOWN ? { cooldownDuration: Number(process.env.COOLDOWN), cacheMaxAge: Number(process.env.CACHE) } : {}) };
 const sets = new Map(); // by issuer: the tests may start their server again on another port
 let base = "";
 let held = null, release = () => {};

@@ -1,8 +1,11 @@
-"""kill -9 and SIGTERM at random instants of pushes and deliveries: each acknowledged update arrives, with its right commit and
-what was before it, in the order of the changes.
+"""kill -9, SIGTERM and hand-overs at random instants of pushes and deliveries: each acknowledged update arrives, with its right
+commit and what was before it, in the order of the changes.
 
-`make crash-long` goes on with this for a thousand rounds, too."""
+`make crash-long` goes on with Rounds for a thousand rounds; see fault/_long.py."""
 import json
+import os
+import random
+import signal
 import socket
 import threading
 import time
@@ -10,9 +13,10 @@ import time
 from harness import expect, same, test, wait_for
 from harness.raw import Gone, Wire
 from harness.receiver import Receiver, commit, trigger
+from harness.workers import logged, running, worker
 
 COST = 14
-CONFIG = "[webhooks]\nallow_private_networks = true\nretry_pause = 50ms\n"
+CONFIG = "[webhooks]\nallow_private_networks = true\nretry_pause = 10ms\n"
 
 
 class Writer(threading.Thread):
@@ -30,6 +34,9 @@ class Writer(threading.Thread):
                 n = len(self.acknowledged)
                 body = {"branch": self.branch, "message": f"{n}", "files": [{"path": f"{self.branch}{n % 7}", "content": f"{n} {time.time()}"}]}
                 status, data = wire.request("POST", f"/git/v1/repo/{self.repo.id}/commits", json.dumps(body).encode())
+                if status == 503:  # one process is handing over to the next
+                    time.sleep(0.02)
+                    continue
                 if status != 200:
                     return
                 self.acknowledged.append(json.loads(data)["commit"]["sha"])
@@ -41,7 +48,7 @@ class World:
     """Repositories with one trigger each; writers on two branches of each; pushes of git beside them."""
 
     def __init__(self, t, count=2):
-        self.t = t
+        self.random = t.random
         # The server has the same place after each start, so that its consumer has its keys while it is away.
         with socket.create_server(("127.0.0.1", 0)) as s:
             place = f"127.0.0.1:{s.getsockname()[1]}"
@@ -60,17 +67,21 @@ class World:
         commit(first, "main", {"a": "b"})
         self.receiver.wait("/ok/first", 1)
 
-    def round(self, n, end):
-        """Writers until end() has stopped the server, which is started again."""
+    def write(self, end):
+        """Writers until end() has done what it does."""
         writers = [Writer(self.server, self.account.key, repo, branch, said) for (repo, branch), said in self.said.items()]
         for w in writers:
             w.start()
-        time.sleep(self.t.random.uniform(0.02, 0.3))
+        time.sleep(self.random.uniform(0.02, 0.3))
         end()
         for w in writers:
             w.stopped.set()
         for w in writers:
             w.join()
+
+    def round(self, end):
+        """The same with an end() that stops the server, which is started again."""
+        self.write(end)
         self.server.start()
 
     def check(self, what):
@@ -80,14 +91,14 @@ class World:
             wanted = self.history(api, repo, branch)
             expect(set(said) <= set(wanted), f"{what}: {branch}: acknowledged, and not there", set(said) - set(wanted))
             wait_for(lambda: len(set(self.arrived(repo, branch))) >= len(wanted), f"{what}: {len(wanted)} updates of {branch}")
-            calls = self.calls(repo, branch)
+            calls, place = self.calls(repo, branch), {sha: i for i, sha in enumerate(wanted)}
             first = list(dict.fromkeys(c["commit"] for c in calls))
             same(first, wanted, f"{what}: {branch}: what came, in the order of its first arrival")
             # Whatever is sent again, it is never older than what came last.
-            places = [wanted.index(c["commit"]) for c in calls]
+            places = [place[c["commit"]] for c in calls]
             same(places, sorted(places), f"{what}: {branch}: nothing comes late")
             for c in calls:
-                i = wanted.index(c["commit"])
+                i = place[c["commit"]]
                 same((c["before"], c["forced"]), (wanted[i - 1] if i else None, False), f"{what}: {branch}: before of {c['commit']}")
         by_delivery = {}
         for call in self.receiver.check():
@@ -118,29 +129,70 @@ class World:
         return [c["commit"] for c in self.calls(repo, branch)]
 
 
+class Rounds:
+    PER_FOLDER = 20
+
+    def __init__(self, t, seed):
+        self.world, self.seed, self.n = World(t), seed, 0
+        self.server = self.world.server
+
+    def round(self, n):
+        self.n, self.world.random = n, random.Random(f"{self.seed}:{n}")
+        self.world.round(self.server.kill)
+        if n % 5 == 4:
+            self.world.check(f"seed {self.seed}, round {n}")
+
+    def close(self):
+        self.world.check(f"seed {self.seed}, round {self.n}")
+        expect(sum(len(said) for said in self.world.said.values()) > 0, "there was something to kill", self.world.said)
+
+
 @test
 def kill_9(t):
-    world = World(t)
-    rounds = t.rounds(20)
-    for n in rounds:
-        world.round(n, world.server.kill)
-        if n % 5 == 4 or n == rounds[-1]:
-            world.check(f"round {n}")
-    expect(sum(len(said) for said in world.said.values()) > len(rounds), "there was something to kill", world.said)
+    rounds = Rounds(t, t.random.randrange(1 << 31))
+    for n in t.rounds(20):
+        rounds.round(n)
+    rounds.close()
+
+
+def attempts(world, word):
+    """Of each delivery to such an endpoint, the attempts that came."""
+    found = {}
+    for call in world.receiver.calls:
+        if call["path"].startswith(f"/{word}/"):
+            found.setdefault(call["delivery"], []).append(call["attempt"])
+    return found
 
 
 @test
 def sigterm(t):
     """A stop lets what is under way end: nothing comes twice that did not fail."""
     world = World(t)
-    for n in t.rounds(5):
-        world.round(n, world.server.stop)
+    for _ in t.rounds(5):
+        world.round(world.server.stop)
     world.check("after the stops")
-    counts = {}
-    for call in world.receiver.calls:
-        if "/ok/" in call["path"]:
-            counts[call["delivery"]] = counts.get(call["delivery"], 0) + 1
-    same({n for n in counts.values()} - {1}, set(), "deliveries that came more than once")
+    same([d for d, came in attempts(world, "ok").items() if len(came) != 1], [], "deliveries that came more than once")
+
+
+@test
+def handed_over(t):
+    """One process after the other, while there is always something under way: each attempt is one's of them."""
+    world = World(t)
+    for n, _ in enumerate(t.rounds(2), 1):
+        before = wait_for(lambda: worker(world.server), "one worker")
+
+        def next_one(n=n, before=before):
+            for client in world.server.clients:
+                client.close()  # an idle connection would be kept for some seconds
+            os.kill(world.server.pid, signal.SIGUSR2)
+            wait_for(lambda: len(logged(world.server, "upgrade.ends")) == n, "the next program")
+            said = {key: len(of) for key, of in world.said.items()}
+            wait_for(lambda: all(len(of) > said[key] for key, of in world.said.items()), "a commit of each writer in the next process")
+        world.write(next_one)
+        wait_for(lambda: not running(before), "the end of the old worker")
+        world.check(f"hand-over {n}")
+    same({tuple(came) for came in attempts(world, "ok").values()}, {("1",)}, "attempts where the endpoint takes all")
+    same({tuple(came) for came in attempts(world, "fail").values()}, {("1", "2")}, "attempts where it refuses each first one")
 
 
 @test
