@@ -106,7 +106,7 @@ void wr_touched_fini(struct wr_touched *touched)
 {
 	free(touched->turns);
 	free(touched->triggers);
-	*touched = (struct wr_touched){NULL};
+	*touched = (struct wr_touched){.turns = NULL};
 }
 
 static enum wr_code touch(struct wr_touch **v, size_t *n, size_t *room, int64_t seq, int64_t change, struct wr_error *err)

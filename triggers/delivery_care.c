@@ -42,7 +42,7 @@ static enum wr_code write_judgement(struct wr_row *row, struct wr_tx *tx, const 
 
 static enum wr_code judged(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
-	WR_AUTO_S(wr_touched) touched = {NULL};
+	WR_AUTO_S(wr_touched) touched = {.turns = NULL};
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
 	const struct judgement *j = arg;
 	struct wr_hook_place place;
@@ -91,7 +91,7 @@ static enum wr_code touch_all(struct wr_touched *touched, size_t *n, struct wr_r
 
 static enum wr_code take_back(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
-	WR_AUTO_S(wr_touched) touched = {NULL};
+	WR_AUTO_S(wr_touched) touched = {.turns = NULL};
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
 	struct piece *p = arg;
 	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_TAKE_BACK, err, &row, "si", p->lease, (int64_t)WR_DELIVERY_PIECE);
@@ -158,7 +158,7 @@ static enum wr_code next_chain(bool *any, struct piece *p, struct wr_tx *tx, str
 
 static enum wr_code wake(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
-	WR_AUTO_S(wr_touched) touched = {NULL};
+	WR_AUTO_S(wr_touched) touched = {.turns = NULL};
 	struct piece *p = arg;
 	enum wr_code code = WR_OK;
 	bool any = true;
@@ -221,7 +221,7 @@ static enum wr_code forget_trigger(struct wr_tx *tx, const struct piece *p, stru
 
 static enum wr_code bury(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
-	WR_AUTO_S(wr_touched) touched = {NULL};
+	WR_AUTO_S(wr_touched) touched = {.turns = NULL};
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
 	struct piece *p = arg;
 	int64_t ended = 0;
@@ -277,7 +277,7 @@ static enum wr_code give_up_one(struct wr_touched *touched, struct wr_tx *tx, in
 
 static enum wr_code give_up(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
-	WR_AUTO_S(wr_touched) touched = {NULL};
+	WR_AUTO_S(wr_touched) touched = {.turns = NULL};
 	struct piece *p = arg;
 	int64_t seq = 0, created_ms = 0;
 	enum wr_code code = find_stale(&seq, &created_ms, tx, p->seq, 0, err);
@@ -309,7 +309,7 @@ static enum wr_code sweep_resting(struct sweep *s, struct wr_error *err)
 
 static enum wr_code forget_old(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
-	WR_AUTO_S(wr_touched) touched = {NULL};
+	WR_AUTO_S(wr_touched) touched = {.turns = NULL};
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
 	struct piece *p = arg;
 	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_FORGET, err, &row, "ii", p->ms, (int64_t)WR_DELIVERY_PIECE);
