@@ -136,10 +136,13 @@ static enum wr_code look_at(void *arg, struct wr_str path, const struct wr_tree_
 			    const struct wr_tree_entry *new, struct wr_error *err)
 {
 	struct judge *j = arg;
+	/* A hundred long globs may take a while over each path of one wide folder. */
+	enum wr_code code = wr_cancelled(&j->cancel, err);
 
 	(void)old;
 	(void)new;
-	(void)err;
+	if (code != WR_OK)
+		return code;
 	for (size_t i = 0; i < j->glob_count && !j->changed.stop; i++)
 		j->changed.stop = wr_glob_path(j->globs[i], path);
 	return WR_OK;

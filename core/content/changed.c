@@ -3,6 +3,8 @@
 #include "core/base/buf.h"
 #include "core/content/path.h"
 
+#define ASK_ENTRIES 1024 /* cancel is asked again after so many */
+
 /* Where the comparison is. */
 struct at {
 	struct wr_changed *c;
@@ -95,7 +97,7 @@ static enum wr_code next_entry(bool *has, struct wr_tree_entry *e, struct wr_str
 	if (at->c->entries++ >= at->c->entries_max)
 		return wr_fail(at->err, WR_E_INVALID_REQUEST, "The folders that differ have more than %llu entries",
 			       (unsigned long long)at->c->entries_max);
-	return WR_OK;
+	return at->c->entries % ASK_ENTRIES ? WR_OK : wr_cancelled(at->c->cancel, at->err);
 }
 
 static enum wr_code compare_trees(struct at *at, const struct wr_oid *old, const struct wr_oid *new)

@@ -4,7 +4,7 @@
  * What was a file and is a folder now, or the other way round, is gone under its name and has come under the new ones.
  * Ownership: the struct is the caller's, and needs no end. What path() gets is borrowed until it returns.
  * Threads:   one per struct.
- * Blocks on: disk. Asks cancel at each folder.
+ * Blocks on: disk. Asks cancel at each folder, and now and then within one.
  * Errors:    WR_E_INVALID_REQUEST with a sentence where entries_max is met, or folders are nested deeper than WR_PATH_DEPTH;
  *            WR_E_NOT_THERE for a tree that is not there, WR_E_INTERNAL for damage, WR_E_TOO_LARGE past max_object_bytes,
  *            WR_E_CANCELLED, WR_E_UNAVAILABLE; and what path() returns.

@@ -224,6 +224,40 @@ static void bounds_of_paths(void **state)
 	wr_buf_fini(&l.text);
 }
 
+static bool count(void *asked)
+{
+	++*(int *)asked;
+	return false;
+}
+
+/* A single folder can be as large as all bounds together. */
+static void cancel_within_a_folder(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_buf) in = WR_BUF_INIT(4 << 20);
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct list l = {.text = WR_BUF_INIT(4 << 20)};
+	int asked = 0;
+	const struct wr_cancel cancel = {count, &asked};
+	struct wr_changed c = {.entries_max = 100000, .cancel = &cancel};
+	struct wr_oid old, new;
+
+	wr_buf_addz(&in, "commit refs/heads/main\ncommitter C <c@example.org> 1700000000 +0000\ndata 0\n");
+	for (int i = 0; i < 10000; i++)
+		wr_buf_printf(&in, "M 100644 inline f%d\ndata 0\n\n", i);
+	wr_buf_addz(&in, "commit refs/heads/main\ncommitter C <c@example.org> 1700000001 +0000\ndata 0\n"
+			 "M 100644 inline g\ndata 0\n\n");
+	import(f, "real", &in);
+	push_all(f, "real");
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	tree(f, &old, "main~1");
+	tree(f, &new, "main");
+	assert_ok(compare(&l, &c, f, snap, &old, &new));
+	assert_int_equal(l.count, 1);
+	assert_in_range(asked, 10, 1000);
+	wr_buf_fini(&l.text);
+}
+
 /* ---- commits ---- */
 
 static void relate(struct fx *f, const struct wr_snapshot *snap, const struct wr_oid *a, const struct wr_oid *b)
@@ -356,6 +390,7 @@ int main(void)
 		IN_STORE(paths_of_random_histories),
 		IN_STORE(awkward_paths),
 		IN_STORE(bounds_of_paths),
+		IN_STORE(cancel_within_a_folder),
 		IN_STORE(random_histories),
 		IN_STORE(several_and_wrong_dates),
 		IN_STORE(bounds_of_histories),

@@ -333,6 +333,33 @@ static void bounds(void **state)
 	json_decref(globs);
 }
 
+static bool after_500(void *asked)
+{
+	return ++*(int *)asked > 500;
+}
+
+/* One folder with globs that take their time over each of its paths. */
+static void a_wide_folder_is_given_up_in_its_midst(void **state)
+{
+	struct fx *f = *state;
+	const struct update made = {"wide", NULL, "wide", NULL};
+	WR_AUTO_S(wr_buf) in = WR_BUF_INIT(1 << 20);
+	json_t *globs = json_loads(A_TXT, 0, NULL);
+	int asked = 0;
+	const struct wr_cancel cancel = {after_500, &asked};
+	struct wr_hook hook;
+	bool wanted;
+
+	put_commit(&in, "wide", 1, 0, 0);
+	for (int i = 0; i < 1000; i++)
+		wr_buf_printf(&in, "M 100644 inline f%d\ndata 0\n\n", i);
+	import(f, "real", &in);
+	push_all(f, "real");
+	make_hook(&hook, f, &made);
+	assert_int_equal(wr_hook_judge(&wanted, &hook, globs, f->git, "main", &usual, &cancel, &f->err), WR_E_CANCELLED);
+	json_decref(globs);
+}
+
 /* Damage is a reason to send, and is logged; a store without memory for it, to try again. */
 static void repository_that_cannot_be_read(void **state)
 {
@@ -365,6 +392,7 @@ int main(void)
 		IN_STORE(what_was_forced),
 		IN_STORE(objects_that_are_gone),
 		IN_STORE(bounds),
+		IN_STORE(a_wide_folder_is_given_up_in_its_midst),
 		IN_STORE(repository_that_cannot_be_read),
 	};
 
