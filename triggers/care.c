@@ -11,6 +11,7 @@
 #define SWEEP_SOON_MS 250  /* and after something happened */
 #define PATIENCE_MS 60000  /* that a repository may be out of reach before its update is simply wanted */
 #define RETRY_MS 1000
+#define JUDGE_MS 250	   /* of judging, until something else has its turn */
 
 struct care {
 	struct wr_sender *s;
@@ -83,27 +84,29 @@ static enum wr_code judge_next(struct care *c, struct wr_error *err)
 	return code;
 }
 
-/* True: at least one was, so somebody may have something to send. */
-static bool judge_all(struct care *c, bool *again)
+/*
+ * For a moment, since the rest must not wait for as long as somebody has updates to be judged. *more: there may be others;
+ * *again: something failed, and is for another time.
+ */
+static void judge_some(struct care *c, bool *more, bool *again)
 {
-	bool any = false;
+	int64_t until = wr_mono_ms() + JUDGE_MS;
 
 	while (!atomic_load(&c->s->retired)) {
 		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 		enum wr_code code = judge_next(c, &err);
 
-		if (code == WR_OK) {
-			any = true;
-			atomic_store(&c->s->poked, true);
-			wr_posts_wake(c->s->posts);
-			continue;
+		if (code != WR_OK) {
+			*again = code != WR_E_NOT_THERE;
+			if (*again && code != WR_E_CANCELLED)
+				wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+			return;
 		}
-		*again = code != WR_E_NOT_THERE;
-		if (*again && code != WR_E_CANCELLED)
-			wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
-		return any;
+		atomic_store(&c->s->poked, true);
+		wr_posts_wake(c->s->posts);
+		if ((*more = wr_mono_ms() >= until))
+			return;
 	}
-	return any;
 }
 
 static void sweep(struct care *c, bool *more)
@@ -167,14 +170,13 @@ static bool sleep_until(struct care *c, int64_t at)
 void wr_sender_care(void *sender)
 {
 	struct care c = {.s = sender};
-	bool again = false;
 
 	for (;;) {
-		int64_t now = wr_mono_ms(), at;
-		bool more = false;
+		int64_t now, at;
+		bool more = false, judging = false, again = false;
 
-		again = false;
-		judge_all(&c, &again);
+		judge_some(&c, &judging, &again);
+		now = wr_mono_ms();
 		if (now >= c.recover_at) {
 			recover(&c);
 			c.recover_at = now + RECOVER_MS;
@@ -193,6 +195,8 @@ void wr_sender_care(void *sender)
 		at = c.sweep_at < c.recover_at ? c.sweep_at : c.recover_at;
 		if (again && at > now + RETRY_MS)
 			at = now + RETRY_MS;
+		if (judging)
+			at = now;
 		if (!sleep_until(&c, at))
 			return;
 	}

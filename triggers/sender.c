@@ -236,7 +236,9 @@ void wr_sender_retire(struct wr_sender *sender)
 	if (!sender)
 		return;
 	atomic_store(&sender->retired, true);
-	wr_posts_wake(sender->posts);
+	/* NULL where the start failed. */
+	if (sender->posts)
+		wr_posts_wake(sender->posts);
 }
 
 void wr_sender_stop(struct wr_sender *sender, int64_t wait)
