@@ -1,6 +1,9 @@
 #include "server/journal_events.h"
 
 #include "core/auth/marks.h"
+#include "core/base/clock.h"
+
+#define PIECE_MS 20
 
 struct marking {
 	size_t n;
@@ -32,24 +35,46 @@ struct handing {
 	const struct wr_journal_events *je;
 	struct wr_delivery *v;
 	size_t n;
+	int64_t until; /* when there is no more time */
+	bool any;      /* something was done, so that it may end */
 };
+
+static bool is_late(const struct handing *h)
+{
+	return h->any && wr_mono_ms() >= h->until;
+}
+
+static enum wr_code tell(struct handing *h, struct wr_tx *tx, const struct wr_event *event, struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	for (size_t s = 0; s < h->je->count && code == WR_OK; s++) {
+		const struct wr_event_subscriber *to = &h->je->subscribers[s];
+		bool awaited = false;
+
+		code = to->fn(&awaited, to->arg, tx, h->v->repo_id, event, err);
+		h->v->awaited |= awaited;
+	}
+	h->any = true;
+	return code;
+}
 
 static enum wr_code deliver_one(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
-	const struct handing *h = arg;
+	struct handing *h = arg;
 	struct wr_delivery *v = h->v;
-	uint64_t event_seq = v->from;
+	uint64_t event_seq = v->from, part = 0, before;
 	bool mine = false;
-	enum wr_code code = wr_mark_advance(&mine, &event_seq, tx, v->repo_id, v->from, v->to, err);
+	enum wr_code code = wr_mark_part(&mine, &part, tx, v->repo_id, v->from, err);
 
-	for (size_t i = 0; mine && i < v->n && code == WR_OK; i++)
-		for (size_t s = 0; s < h->je->count && code == WR_OK; s++) {
-			const struct wr_event_subscriber *to = &h->je->subscribers[s];
-			bool awaited = false;
-
-			code = to->fn(&awaited, to->arg, tx, v->repo_id, &v->events[i], err);
-			v->awaited |= awaited;
-		}
+	for (before = part; mine && part < v->n && code == WR_OK && !is_late(h); part++)
+		code = tell(h, tx, &v->events[part], err);
+	if (code != WR_OK)
+		return code;
+	v->more = mine && part < v->n;
+	if (v->more)
+		return part > before ? wr_mark_set_part(tx, v->repo_id, v->from, part, err) : WR_OK;
+	code = wr_mark_advance(&mine, &event_seq, tx, v->repo_id, v->from, v->to, err);
 	if (code == WR_OK)
 		v->event_seq = event_seq;
 	return code;
@@ -59,11 +84,11 @@ static enum wr_code deliver_one(struct wr_tx *tx, void *arg, struct wr_error *er
 static enum wr_code deliver_in(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
 	const struct handing *h = arg;
+	struct handing one = {.je = h->je, .n = 1, .until = wr_mono_ms() + h->je->piece_ms};
 	enum wr_code code = WR_OK;
 
 	for (size_t i = 0; i < h->n && code == WR_OK; i++) {
-		struct handing one = {h->je, &h->v[i], 1};
-
+		one.v = &h->v[i];
 		code = wr_tx_try(&one.v->code, tx, deliver_one, &one, &one.v->err, err);
 	}
 	return code;
@@ -73,14 +98,14 @@ static enum wr_code deliver_in(struct wr_tx *tx, void *arg, struct wr_error *err
 static bool any_told(const struct wr_delivery *v, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (v[i].n > 0 && v[i].code == WR_OK && v[i].event_seq == v[i].to)
+		if (v[i].n > 0 && v[i].code == WR_OK && (v[i].more || v[i].event_seq == v[i].to))
 			return true;
 	return false;
 }
 
 static enum wr_code deliver(void *arg, struct wr_delivery *v, size_t n, struct wr_error *err)
 {
-	struct handing h = {arg, v, n};
+	struct handing h = {.je = arg, .v = v, .n = n};
 	enum wr_code code = wr_db_write(h.je->db, WR_DB_FULL, deliver_in, &h, err);
 
 	if (code != WR_OK || !any_told(v, n))
@@ -116,6 +141,7 @@ void wr_journal_events_init(struct wr_journal_events *out, struct wr_db *db,
 		.db = db,
 		.subscribers = subscribers,
 		.count = count,
+		.piece_ms = PIECE_MS,
 		.sink = {.arg = out, .mark = mark, .deliver = deliver, .unmark = unmark, .next_marked = next_marked},
 	};
 }

@@ -29,6 +29,7 @@ struct wr_journal_events {
 	struct wr_db *db;
 	const struct wr_event_subscriber *subscribers;
 	size_t count; /* none: events are only counted */
+	int64_t piece_ms; /* the database's writer is everybody's: after so long the rest is left for another transaction */
 	struct wr_event_sink sink;
 };
 

@@ -39,6 +39,26 @@ enum wr_code wr_mark_advance(bool *mine, uint64_t *event_seq, struct wr_tx *tx, 
 	return code;
 }
 
+enum wr_code wr_mark_part(bool *mine, uint64_t *part, struct wr_tx *tx, const char *repo_id, uint64_t from,
+			  struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code = from > INT64_MAX ? WR_E_NOT_THERE
+					     : wr_tx_one(tx, SQL_REPO_EVENT_PART, err, &row, "si", repo_id, (int64_t)from);
+
+	if (code != WR_OK && code != WR_E_NOT_THERE)
+		return code;
+	*mine = code == WR_OK;
+	if (*mine)
+		*part = (uint64_t)wr_row_int(&row, "part");
+	return WR_OK;
+}
+
+enum wr_code wr_mark_set_part(struct wr_tx *tx, const char *repo_id, uint64_t from, uint64_t part, struct wr_error *err)
+{
+	return wr_tx_run(tx, SQL_REPO_SET_EVENT_PART, err, NULL, "sii", repo_id, (int64_t)from, (int64_t)part);
+}
+
 struct clearing {
 	const char *repo_id, *token;
 };

@@ -27,6 +27,15 @@ WR_MUST_CHECK enum wr_code wr_mark_set(uint64_t *event_seq, struct wr_tx *tx, co
 WR_MUST_CHECK enum wr_code wr_mark_advance(bool *mine, uint64_t *event_seq, struct wr_tx *tx, const char *repo_id,
 					   uint64_t from, uint64_t to, struct wr_error *err);
 
+/*
+ * Of the events behind `from` the first *part have been handed over already, in closures of their own; and are so with this
+ * one. *mine: as above; the others leave part alone.
+ */
+WR_MUST_CHECK enum wr_code wr_mark_part(bool *mine, uint64_t *part, struct wr_tx *tx, const char *repo_id, uint64_t from,
+					struct wr_error *err);
+WR_MUST_CHECK enum wr_code wr_mark_set_part(struct wr_tx *tx, const char *repo_id, uint64_t from, uint64_t part,
+					    struct wr_error *err);
+
 /* The mark goes where it is this token. A power cut may bring it back. */
 WR_MUST_CHECK enum wr_code wr_mark_clear(struct wr_db *db, const char *repo_id, const char *token,
 					 struct wr_error *err);

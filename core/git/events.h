@@ -49,6 +49,7 @@ struct wr_delivery {
 	/* Outputs. */
 	enum wr_code code;   /* where not WR_OK nothing of this one was done, and err says why */
 	uint64_t event_seq;  /* what the row says now, `from` having been the old value or not; or WR_EVENTS_GONE */
+	bool more;	     /* for want of time not all of it was handed over: the row says `from` still; come again */
 	bool awaited;	     /* somebody waits for this repository's events: the next ones are handed over sooner */
 	struct wr_error err; /* empty before; the caller's */
 };
@@ -61,7 +62,8 @@ struct wr_event_sink {
 			     uint64_t *event_seqs, struct wr_error *err);
 	/*
 	 * Durably, in one transaction: where a row says `from`, its events are handed over and it says `to`; where it
-	 * says something else, nothing is done. An error is of the whole transaction.
+	 * says something else, nothing is done. What takes long is handed over in pieces: then the same events are to be
+	 * given again, and those that were handed over are passed over. An error is of the whole transaction.
 	 */
 	enum wr_code (*deliver)(void *arg, struct wr_delivery *v, size_t n, struct wr_error *err);
 	/*

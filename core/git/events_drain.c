@@ -110,8 +110,10 @@ static bool settle(struct wr_events *ev, struct batch *b, size_t i)
 		return true;
 	}
 	e->delivered = v->event_seq;
-	if (v->n > 0)
+	if (v->n > 0 && !v->more)
 		e->awaited = v->awaited;
+	else
+		e->awaited |= v->awaited;
 	if (e->remark && !e->leaving) {
 		wr_events_mark_anew(ev, repo);
 		return true;
@@ -120,6 +122,8 @@ static bool settle(struct wr_events *ev, struct batch *b, size_t i)
 	e->look = got && (e->look || v->event_seq != v->to);
 	if (e->leaving == WR_LEAVES_NOW)
 		wr_events_put_off(ev, repo);
+	else if (v->more)
+		wr_events_queue(ev, repo);
 	else if (e->look || (got && e->delivered < b->newest[i]))
 		wr_events_enqueue(ev, &ev->round, repo);
 	else if (e->delivered < b->newest[i])

@@ -273,10 +273,14 @@ static const struct wr_event_sink sink = {NULL, mark, deliver, unmark, next_mark
 
 /* ---- one process's life ---- */
 
+static bool one_at_a_time; /* each event is handed over in a transaction of its own */
+
 static void begin(int64_t quiet_ms, int64_t gap_ms)
 {
 	assert_int_equal(wr_db_open(&db, dir, NULL), WR_OK);
 	wr_journal_events_init(&je, db, subscribers, 1);
+	if (one_at_a_time)
+		je.piece_ms = 0;
 	for (size_t i = 0; i < REPOS; i++) {
 		memset(&handles[i], 0, sizeof handles[i]);
 		memcpy(handles[i].id, shared->books[i].id, sizeof handles[i].id);
@@ -476,6 +480,7 @@ static int open_place(void **state)
 	atomic_store(&unmarks, 0);
 	atomic_store(&sweeps, 0);
 	poisoned = NULL;
+	one_at_a_time = false;
 	make_rows();
 	return 0;
 }
@@ -563,6 +568,50 @@ static void killed_between_any_two_steps(void **state)
 	}
 	/* Six records and at least three marks, deliveries and unmarks. */
 	assert_true(k > 6 * 3 + 3 * 6);
+}
+
+/* What takes long leaves the database's writer to others in between. */
+static void events_are_handed_over_in_pieces(void **state)
+{
+	uint64_t flushed;
+
+	(void)state;
+	one_at_a_time = true;
+	begin(PATIENCE_MS, 0);
+	for (size_t r = 0; r < 2; r++)
+		assert_int_equal(wr_events_wait(events, &handles[r], NULL), WR_OK);
+	atomic_store(&hold_deliver, true);
+	push(0);
+	while (sem_wait(&in_deliver) != 0)
+		continue;
+	for (int i = 0; i < 5; i++) {
+		push(0);
+		push(1);
+	}
+	sem_post(&go);
+	until_delivered(0);
+	until_delivered(1);
+	flushed = atomic_load(&shared->books[0].flushed);
+	/* A record has 0, 1 or 2 events, and of each two records one has some. */
+	assert_true(flushed >= 6);
+	assert_true(atomic_load(&deliveries) >= 7);
+	end();
+	check_jobs();
+}
+
+static void killed_between_any_two_pieces(void **state)
+{
+	bool done = false;
+
+	for (int k = 1; !done; k += 13) {
+		one_at_a_time = true;
+		done = survives(live, k);
+		(void)survives(recover, 1 + k % 7);
+		assert_true(survives(recover, 0));
+		check_jobs();
+		close_place(state);
+		open_place(state);
+	}
 }
 
 /* ---- care that is due ---- */
@@ -1062,6 +1111,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_PLACE(killed_between_any_two_steps),
+		IN_PLACE(events_are_handed_over_in_pieces),
+		IN_PLACE(killed_between_any_two_pieces),
 		IN_PLACE(what_is_due_is_written_when_the_mark_goes),
 		IN_PLACE(waiting_marks_share_a_transaction),
 		IN_PLACE(what_comes_meanwhile_is_one_transaction),

@@ -36,6 +36,11 @@ CREATE INDEX push_trigger_turn ON push_trigger (turn);
 -- only while there is a trigger, so the first one sets it anew.
 ALTER TABLE repo ADD COLUMN trigger_head BLOB;
 
+-- Of the events behind event_seq, as long as that is part_of, the first `part` have been handed over already: what makes many
+-- deliveries is handed over in pieces.
+ALTER TABLE repo ADD COLUMN part_of INTEGER;
+ALTER TABLE repo ADD COLUMN part INTEGER NOT NULL DEFAULT 0;
+
 -- Whose turn it is: the accounts that have something ready, each with its endpoints' hosts. next_ms: when the first of it is
 -- due; NULL: nothing is. pending counts all that has not ended.
 CREATE TABLE delivery_turn (
