@@ -51,7 +51,9 @@ static enum wr_code look(bool *wanted, struct wr_hook *hook, json_t *globs, stru
 		*wanted = false;
 		return WR_OK;
 	}
-	if (code != WR_OK)
+	if (code == WR_OK)
+		code = wr_delivery_match(wanted, s->cfg.db, hook, err);
+	if (code != WR_OK || !*wanted)
 		return code;
 	wr_suspect_begin(&mark, hook->repo_id);
 	code = wr_hook_judge(wanted, hook, globs, s->cfg.git, branch, &s->cfg.bounds, &cancel, err);

@@ -6,7 +6,7 @@
  *	                   +----------+  tried again later; or at once and uncounted, where the process stopped or is gone
  *
  * An event becomes one row for each trigger whose branches match, in the transaction that counts the event. It begins as
- * new where trees or history have to be looked at (judge.h), else as waiting. Of the rows of one trigger and branch that
+ * new where trees or history have to be looked at (judge.h), or a very long filter of branches, else as waiting. Of the rows of one trigger and branch that
  * have not ended the first alone is ready, so that they arrive in the order of the changes; every step here keeps that.
  * Accounts take turns, and within an account its endpoints' hosts. Everything costs the same for any number of rows.
  * A row is leased by a process, by the name of its file in run/ (core/base/alive.h), and free when that is unlocked.
@@ -99,6 +99,9 @@ WR_MUST_CHECK enum wr_code wr_delivery_again(char id[WR_UUID_LEN + 1], struct wr
 /* The oldest new row of the first account behind this one that has any ("" for the first account); WR_E_NOT_THERE: none. */
 WR_MUST_CHECK enum wr_code wr_delivery_next_new(struct wr_hook *out, json_t **globs, struct wr_db *db,
 						const char *behind_account, struct wr_error *err);
+/* Whether the branch passes its trigger's filter, where that is so long that the event's transaction did not look. */
+WR_MUST_CHECK enum wr_code wr_delivery_match(bool *wanted, struct wr_db *db, const struct wr_hook *hook,
+					     struct wr_error *err);
 /* It is to be sent, with forced and note as the hook has them now; or else it goes without a trace. */
 WR_MUST_CHECK enum wr_code wr_delivery_judged(struct wr_db *db, const struct wr_hook *hook, bool wanted,
 					      struct wr_error *err);

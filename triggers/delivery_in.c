@@ -5,6 +5,9 @@
 #include "core/base/glob.h"
 #include "triggers/delivery_internal.h"
 
+#define FILTER_AT_ONCE ((size_t)4 << 10) /* bytes of a filter of branches, */
+#define MATCH_AT_ONCE ((size_t)64 << 10) /* and these times the bytes of a branch's name */
+
 static const char *const kinds[] = {"push", "test", "again"};
 
 /* ---- a row ---- */
@@ -87,6 +90,27 @@ static enum wr_code matches(bool *matches, struct wr_str filter, struct wr_str b
 	return code;
 }
 
+/*
+ * Matching takes as long as the filter times the branch's name, at most, and the database's writer is everybody's: what
+ * takes longer than a row does is left for who looks at paths.
+ */
+static bool is_long(struct wr_str filter, struct wr_str branch)
+{
+	return filter.len > FILTER_AT_ONCE || filter.len * branch.len > MATCH_AT_ONCE;
+}
+
+enum wr_code wr_delivery_match(bool *wanted, struct wr_db *db, const struct wr_hook *hook, struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code = wr_db_one(db, SQL_DELIVERY_BRANCHES, err, &row, "i", hook->trigger_seq);
+	struct wr_str filter = code == WR_OK ? wr_row_text(&row, "branches") : wr_str_n(NULL, 0);
+
+	*wanted = true;
+	if (code != WR_OK || !is_long(filter, wr_str(hook->branch)))
+		return code == WR_E_NOT_THERE ? WR_OK : code;
+	return matches(wanted, filter, wr_str(hook->branch), err);
+}
+
 struct update {
 	struct wr_deliveries *d;
 	const struct wr_event *event;
@@ -98,8 +122,10 @@ struct update {
 static enum wr_code enqueue(struct update *u, struct wr_tx *tx, const struct wr_row *row, struct wr_error *err)
 {
 	struct wr_hook *hook = &u->hook;
-	bool wanted, busy, globs = wr_row_int(row, "globs") != 0, made = wr_oid_zero(&hook->old);
-	enum wr_code code = matches(&wanted, wr_row_text(row, "branches"), u->branch, err);
+	struct wr_str filter = wr_row_text(row, "branches");
+	bool wanted = true, busy, globs = wr_row_int(row, "globs") != 0, made = wr_oid_zero(&hook->old);
+	bool unmatched = is_long(filter, u->branch);
+	enum wr_code code = unmatched ? WR_OK : matches(&wanted, filter, u->branch, err);
 
 	if (code != WR_OK || !wanted)
 		return code;
@@ -111,7 +137,7 @@ static enum wr_code enqueue(struct update *u, struct wr_tx *tx, const struct wr_
 	hook->forced = false;
 	if ((code = is_chain_busy(&busy, tx, hook->trigger_seq, hook->branch, err)) != WR_OK)
 		return code;
-	if (globs || (hook->extended && !made))
+	if (globs || unmatched || (hook->extended && !made))
 		hook->state = WR_DELIVERY_NEW;
 	else
 		hook->state = busy || wr_row_int(row, "paused") ? WR_DELIVERY_WAITING : WR_DELIVERY_READY;

@@ -241,6 +241,45 @@ static bool next_new(struct place *p, struct wr_hook *out, const char *behind)
 	return code == WR_OK;
 }
 
+/* Nobody's transaction waits for it; what passes is sent in order, what does not goes without a trace. */
+static void very_long_filters_are_for_who_judges(void **state)
+{
+	struct place *p = *state;
+	WR_AUTO_S(wr_buf) filter = WR_BUF_INIT(65536);
+	struct wr_hook hook;
+	struct taken t;
+	bool wanted;
+
+	wr_buf_addz(&filter, "[\"main\"");
+	for (int i = 0; i < 100; i++)
+		wr_buf_printf(&filter, ",\"%d-*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a\"", i);
+	wr_buf_addz(&filter, "]");
+	assert_true(wr_buf_ok(&filter));
+	add_trigger(p, &(struct options){.branches = filter.ptr});
+	event(p, 0, "refs/heads/other", 0, 1);
+	event(p, 0, "refs/heads/main", 0, 2);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE state = 0"), 2);
+	assert_int_equal(claim(p, "one", 0, 10).n, 0);
+	assert_true(next_new(p, &hook, ""));
+	assert_ok(wr_delivery_match(&wanted, p->db, &hook, &p->err));
+	assert_false(wanted);
+	assert_ok(wr_delivery_judged(p->db, &hook, wanted, &p->err));
+	assert_true(next_new(p, &hook, ""));
+	assert_ok(wr_delivery_match(&wanted, p->db, &hook, &p->err));
+	assert_true(wanted);
+	assert_ok(wr_delivery_judged(p->db, &hook, wanted, &p->err));
+	check(p);
+	t = claim(p, "one", 0, 10);
+	assert_int_equal(t.n, 1);
+	assert_string_equal(t.claims[0].hook.branch, "main");
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery"), 1);
+	/* What was made since with another filter in mind is matched no more. */
+	execute(p, "UPDATE push_trigger SET branches = '[\"main\"]'");
+	hook.branch[0] = 'x';
+	assert_ok(wr_delivery_match(&wanted, p->db, &hook, &p->err));
+	assert_true(wanted);
+}
+
 static void what_has_to_be_looked_at_holds_its_branch_up(void **state)
 {
 	struct place *p = *state;
@@ -834,6 +873,7 @@ int main(void)
 		IN_PLACE(a_row_has_what_the_event_says),
 		IN_PLACE(other_words_for_who_are_not_told),
 		IN_PLACE(branches_are_filtered),
+		IN_PLACE(very_long_filters_are_for_who_judges),
 		IN_PLACE(the_default_branch_is_followed),
 		IN_PLACE(a_branch_waits_for_its_first),
 		IN_PLACE(what_is_cut_off_was_no_attempt),
