@@ -6,8 +6,9 @@
  *	                   +----------+  tried again later; or at once and uncounted, where the process stopped or is gone
  *
  * An event becomes one row for each trigger whose branches match, in the transaction that counts the event. It begins as
- * new where trees or history have to be looked at (judge.h), or a very long filter of branches, else as waiting. Of the rows of one trigger and branch that
- * have not ended the first alone is ready, so that they arrive in the order of the changes; every step here keeps that.
+ * new where trees or history have to be looked at (judge.h), or a very long filter of branches, else as waiting. Of the
+ * rows of one trigger and branch that have not ended the first alone is ready, so that they arrive in the order of the
+ * changes; every step here keeps that.
  * Accounts take turns, and within an account its endpoints' hosts. Everything costs the same for any number of rows.
  * A row is leased by a process, by the name of its file in run/ (core/base/alive.h), and free when that is unlocked.
  * Ownership: values; those with texts are released by their fini.

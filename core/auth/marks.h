@@ -28,8 +28,8 @@ WR_MUST_CHECK enum wr_code wr_mark_advance(bool *mine, uint64_t *event_seq, stru
 					   uint64_t from, uint64_t to, struct wr_error *err);
 
 /*
- * Of the events behind `from` the first *part have been handed over already, in closures of their own; and are so with this
- * one. *mine: as above; the others leave part alone.
+ * Of the events behind `from` the first *part have been handed over already, in transactions of their own. *mine: as above;
+ * else part stays as it is.
  */
 WR_MUST_CHECK enum wr_code wr_mark_part(bool *mine, uint64_t *part, struct wr_tx *tx, const char *repo_id, uint64_t from,
 					struct wr_error *err);
