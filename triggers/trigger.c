@@ -63,7 +63,7 @@ enum wr_code wr_trigger_check_filter(json_t **out, const char *field, json_t *va
 
 /* ---- rows ---- */
 
-static const char *payload_text(enum wr_trigger_payload payload)
+const char *wr_trigger_payload_name(enum wr_trigger_payload payload)
 {
 	switch (payload) {
 	case WR_PAYLOAD_BASIC:
@@ -213,7 +213,7 @@ static enum wr_code add(struct wr_tx *tx, void *arg, struct wr_error *err)
 		code = find_turn(&turn, tx, t->account_id, a->texts->host, err);
 	if (code == WR_OK)
 		code = wr_tx_one(tx, SQL_TRIGGER_ADD, err, &row, "sssssssiii", t->id, t->account_id, t->repo_id,
-				 a->texts->branches, a->texts->globs, t->endpoint, payload_text(t->payload), turn,
+				 a->texts->branches, a->texts->globs, t->endpoint, wr_trigger_payload_name(t->payload), turn,
 				 (int64_t)a->since, t->created_ms);
 	if (code != WR_OK)
 		return code;
@@ -303,7 +303,7 @@ static enum wr_code change(struct wr_tx *tx, void *arg, struct wr_error *err)
 		code = find_turn(&to, tx, t->account_id, c->texts->host, err);
 	if (code == WR_OK)
 		code = wr_tx_run(tx, SQL_TRIGGER_CHANGE, err, NULL, "ssisssis", t->account_id, t->id, (int64_t)c->fields,
-				 c->texts->branches, c->texts->globs, t->endpoint, to, payload_text(t->payload));
+				 c->texts->branches, c->texts->globs, t->endpoint, to, wr_trigger_payload_name(t->payload));
 	return code == WR_OK && to != from ? wr_tx_run(tx, SQL_DELIVERY_TURN_DROP, err, NULL, "i", from) : code;
 }
 

@@ -20,6 +20,8 @@
 #define WR_TRIGGER_HOST_MAX 255	     /* bytes of its host */
 
 enum wr_trigger_payload { WR_PAYLOAD_UNSET, WR_PAYLOAD_BASIC, WR_PAYLOAD_EXTENDED };
+/* "basic", "extended"; NULL where the client did not say. */
+const char *wr_trigger_payload_name(enum wr_trigger_payload payload);
 
 struct wr_trigger {
 	int64_t seq;

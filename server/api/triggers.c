@@ -11,30 +11,18 @@ static json_t *filter_json(json_t *filter)
 	return filter ? json_incref(filter) : json_null();
 }
 
-static const char *payload_name(enum wr_trigger_payload payload)
-{
-	switch (payload) {
-	case WR_PAYLOAD_BASIC:
-		return "basic";
-	case WR_PAYLOAD_EXTENDED:
-		return "extended";
-	default:
-		return NULL;
-	}
-}
-
-static json_t *wr_trigger_json(const struct wr_trigger *t)
+static json_t *trigger_json(const struct wr_trigger *t)
 {
 	return json_pack("{s:s, s:s, s:{s:s, s:o, s:o}, s:{s:s, s:s, s:s*}, s:b, s:b, s:o}", "id", t->id, "repositoryId",
 			 t->repo_id, "trigger", "event", "push", "branches", filter_json(t->branches), "globs",
 			 filter_json(t->globs), "action", "action", "webhook", "endpoint", t->endpoint, "payload",
-			 payload_name(t->payload), "managed", 0, "paused", t->paused_ms != 0, "createdAt",
+			 wr_trigger_payload_name(t->payload), "managed", 0, "paused", t->paused_ms != 0, "createdAt",
 			 wr_time_json(t->created_ms));
 }
 
 static enum wr_code add_row(void *rows, const struct wr_trigger *trigger, struct wr_error *err)
 {
-	return wr_list_add(rows, wr_trigger_json(trigger), err);
+	return wr_list_add(rows, trigger_json(trigger), err);
 }
 
 enum wr_code wr_api_trigger_list(struct wr_app *app, struct wr_request *req, struct wr_error *err)
@@ -57,7 +45,7 @@ enum wr_code wr_api_trigger_get(struct wr_app *app, struct wr_request *req, stru
 	WR_AUTO_S(wr_trigger) t = {.branches = NULL};
 	enum wr_code code = find(&t, app, req, err);
 
-	return code == WR_OK ? wr_reply(req, wr_trigger_json(&t), err) : code;
+	return code == WR_OK ? wr_reply(req, trigger_json(&t), err) : code;
 }
 
 /* ---- in ---- */
