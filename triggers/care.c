@@ -190,7 +190,8 @@ void wr_sender_care(void *sender)
 		if (now >= c.sweep_at) {
 			c.soon = false;
 			sweep(&c, &more);
-			c.sweep_at = more ? now : now + SWEEP_MS;
+			/* Half of the time the database's writer is left to others. */
+			c.sweep_at = more ? 2 * wr_mono_ms() - now : now + SWEEP_MS;
 		}
 		if (c.soon && c.sweep_at > now + SWEEP_SOON_MS)
 			c.sweep_at = now + SWEEP_SOON_MS;

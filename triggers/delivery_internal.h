@@ -9,7 +9,7 @@
 #include "core/store/db.h"
 #include "triggers/delivery.h"
 
-#define WR_DELIVERY_PIECE 500 /* rows that one transaction cleans up */
+#define WR_DELIVERY_PIECE 100 /* rows that one transaction cleans up: who writes meanwhile waits for it */
 
 /* All of a row with the columns of the table; the answer as well, or not. */
 WR_MUST_CHECK enum wr_code wr_hook_read(struct wr_hook *out, const struct wr_row *row, bool answer, struct wr_error *err);

@@ -189,7 +189,12 @@ enum wr_code wr_api_trigger_create(struct wr_app *app, struct wr_request *req, s
 
 enum wr_code wr_api_trigger_delete(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
-	return wr_trigger_delete(app->db, wr_request_repo(req), wr_request_param(req, "trigger"), err);
+	enum wr_code code = wr_trigger_delete(app->db, wr_request_repo(req), wr_request_param(req, "trigger"), err);
+
+	/* What it had goes soon. */
+	if (code == WR_OK)
+		wr_sender_poke(app->sender);
+	return code;
 }
 
 /* ---- changes ---- */

@@ -379,6 +379,27 @@ static void a_paused_trigger_waits_and_goes_on_in_order(void **state)
 	assert_true(t.claims[0].resumed_ms > 0);
 }
 
+/* Other tenants' writing waits for a piece. */
+static void what_was_deleted_goes_in_small_pieces(void **state)
+{
+	struct place *p = *state;
+	int64_t trigger = add_trigger(p, &(struct options){.since = 0});
+	char name[64];
+	bool more = false;
+
+	for (unsigned i = 0; i < 400; i++) {
+		snprintf(name, sizeof name, "refs/heads/b%u", i);
+		event(p, 0, name, 0, 1);
+	}
+	execute(p, "UPDATE push_trigger SET deleted_ms = 1 WHERE seq = %lld", (long long)trigger);
+	assert_ok(wr_deliveries_sweep(&more, p->db, 0, 1000, &p->err));
+	assert_true(more);
+	assert_in_range(number(p, "SELECT count(*) FROM delivery"), 200, 399);
+	sweep(p, 0, 1000);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery"), 0);
+	check(p);
+}
+
 static void many_branches_wake_in_pieces(void **state)
 {
 	struct place *p = *state;
@@ -882,6 +903,7 @@ int main(void)
 		IN_PLACE(accounts_take_turns_at_judging),
 		IN_PLACE(extended_wants_to_know_whether_it_was_forced),
 		IN_PLACE(a_paused_trigger_waits_and_goes_on_in_order),
+		IN_PLACE(what_was_deleted_goes_in_small_pieces),
 		IN_PLACE(many_branches_wake_in_pieces),
 		IN_PLACE(what_waits_too_long_with_a_paused_trigger_is_given_up),
 		IN_PLACE(nothing_is_sent_for_a_deleted_trigger),
