@@ -97,7 +97,11 @@ def again_and_tests(t):
     one = trigger(repo, f"{receiver.url}/ok/x", branches=["none"], payload="extended")
     path = f"{repo.path}/trigger/{one}"
     api.post(f"{path}/test", {}).error("BRANCH_NOT_FOUND", branch="main")
+    other = trigger(repo, f"{receiver.url}/ok/other")
     sha = commit(repo, "main", {"a": "1"})
+    # Told of by now, so that another filter counts for what comes alone.
+    receiver.wait("/ok/other", 1)
+    api.delete(f"{repo.path}/trigger/{other}").empty()
     made = api.post(f"{path}/test", {}).ok(["deliveryId"])["deliveryId"]
     call = receiver.wait("/ok/x", 1)[0]
     same((call["delivery"], call["test"]), (made, "1"), "a test says so")
