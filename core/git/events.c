@@ -146,6 +146,8 @@ static enum wr_code wait_marked(struct wr_events *ev, struct wr_git_repo *repo, 
 	unsigned failures = repo->events.failures;
 
 	while (!is_marked(&repo->events)) {
+		if (repo->events.failures != failures && repo->events.failed == WR_E_NOT_THERE)
+			return wr_fail(err, WR_E_NOT_THERE, "The repository was deleted");
 		if (repo->events.failures != failures)
 			return wr_fail(err, repo->events.failed, "repository %s: %s", repo->id, ev->said);
 		if (ev->stopping)
