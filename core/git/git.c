@@ -36,6 +36,8 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 	/* The reader's bound: what is stored must be readable. */
 	if (git->cfg.max_delta_depth == 0 || git->cfg.max_delta_depth > WR_DELTA_DEPTH)
 		git->cfg.max_delta_depth = WR_DELTA_DEPTH;
+	if (git->cfg.quiet_ms <= 0)
+		git->cfg.quiet_ms = WR_DUE_QUIET_MS;
 	git->buckets = FIRST_BUCKETS;
 	git->data = wr_str_dup(wr_str(cfg->data));
 	git->cfg.data = git->data;
