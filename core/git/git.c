@@ -310,6 +310,16 @@ bool wr_git_relieve(struct wr_git *git)
 	return some > 0;
 }
 
+bool wr_git_alone(struct wr_git *git)
+{
+	bool alone;
+
+	pthread_mutex_lock(&git->mutex);
+	alone = git->count <= 1;
+	pthread_mutex_unlock(&git->mutex);
+	return alone;
+}
+
 const char *wr_git_repo_id(const struct wr_git_repo *repo)
 {
 	return repo->id;
