@@ -100,6 +100,7 @@ static enum wr_code open_git(struct wr_git **out, const struct wr_config *cfg, s
 		.due = &due->list,
 		.care_threads = (unsigned)cfg->maintenance_threads,
 		.care_pause_ms = (int64_t)cfg->maintenance_pause,
+		.quiet_ms = (int64_t)cfg->maintenance_quiet,
 		.redelta_clones = (unsigned)cfg->maintenance_redelta_clones,
 		.ask_owner = events ? ask_owner : NULL,
 		.ask_owner_arg = cfg->server_data,

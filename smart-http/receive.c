@@ -268,6 +268,24 @@ static enum wr_code updates_apply(struct push *p, struct wr_quarantine *objects,
 	return code;
 }
 
+/*
+ * What the pack builds on is missed, maybe since the repository was deleted before it was opened here: who lost the
+ * permission hears of that, when all of the push is here.
+ */
+static enum wr_code missed(struct push *p, enum wr_code code, struct wr_error *err)
+{
+	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
+	enum wr_code now = drain(p, &why);
+
+	if (now == WR_OK)
+		now = ask_permit(p, NULL, NULL, &why);
+	if (!p->withdrawn)
+		return code;
+	wr_error_fini(err);
+	wr_error_move(err, &why);
+	return now;
+}
+
 /* ---- all of it ---- */
 
 /* What the client can do something about, or at least understand; the rest is this server's trouble. */
@@ -302,6 +320,8 @@ static enum wr_code work(struct push *p, struct wr_error *err)
 	if (left(p->rx) == 0)
 		return drain(p, err);
 	code = objects_read(&objects, p, err);
+	if (code == WR_E_BAD_PACK || code == WR_E_SHALLOW_ROOT)
+		code = missed(p, code, err);
 	if (code == WR_E_SHALLOW_ROOT)
 		code = refuse_shallow(p, err);
 	return code == WR_OK ? updates_apply(p, objects, err) : code;

@@ -10,12 +10,14 @@ what is known about it. The last line is `N passed, M failed` (and `, K skipped`
 import argparse
 import ast
 import concurrent.futures
+import fcntl
 import glob
 import importlib.util
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,16 +141,64 @@ class Totals:
         return 1 if c["failed"] or not (c["passed"] or c["skipped"]) else 0
 
 
+def read_text(path):
+    with open(path, encoding="ascii") as f:
+        return f.read()
+
+
+def memory_left():
+    """Bytes that may still be used: by this machine, and by the container that this may be."""
+    left = int(re.search(r"^MemAvailable:\s+(\d+) kB", read_text("/proc/meminfo"), re.M).group(1)) * 1024
+    for folder, most, now in (("", "memory.max", "memory.current"),
+                              ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes")):
+        try:
+            most, now = [read_text(os.path.join("/sys/fs/cgroup", folder, name)).strip() for name in (most, now)]
+            left = min(left, int(most) - int(now))
+        except (OSError, ValueError):  # no such file, or the word "max"
+            continue
+    return left
+
+
+def claimed(path):
+    """The folder, open and locked for as long as this process lives; None where it is another's, or gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.exists(path) and os.fstat(fd).st_uid == os.getuid():
+            return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def sweep_memory():
+    """What runs left that were killed, which would be gone from memory for good."""
+    for path in glob.glob("/dev/shm/wt-*"):
+        fd = claimed(path)
+        if fd is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(fd)
+
+
 def folder_in_memory():
     """Where unit tests and suites that say IN_MEMORY, whose disk is none or a simulated one, put their folders, lest they
     wait for a real one; None where that would be too little, or TMPDIR says where."""
+    if "TMPDIR" in os.environ:
+        return None
     try:
+        sweep_memory()
         shm = os.statvfs("/dev/shm")
-        with open("/proc/meminfo", encoding="ascii") as f:
-            available = int(re.search(r"^MemAvailable:\s+(\d+) kB", f.read(), re.M).group(1)) * 1024
-        if "TMPDIR" in os.environ or shm.f_flag & os.ST_NOEXEC or shm.f_bavail * shm.f_frsize < 2 << 30 or available < 4 << 30:
+        if shm.f_flag & os.ST_NOEXEC or shm.f_bavail * shm.f_frsize < 2 << 30 or memory_left() < 4 << 30:
             return None
-        return tempfile.TemporaryDirectory(prefix="w-", dir="/dev/shm", ignore_cleanup_errors=True)
+        while True:
+            folder = tempfile.TemporaryDirectory(prefix="wt-", dir="/dev/shm", ignore_cleanup_errors=True)
+            if claimed(folder.name) is not None:  # else swept, in the moment before
+                return folder
+            folder.cleanup()
     except (OSError, AttributeError):
         return None
 

@@ -439,6 +439,12 @@ static enum wr_code begin(struct round *r, struct wr_error *err)
 	return r->exists && r->repo->folder->to_copy ? wr_repo_ready(r->repo, &r->snap, err) : WR_OK;
 }
 
+/* What befell the whole round, in one change's own words. */
+static void share(struct wr_turn *t, enum wr_code code, const struct wr_error *err)
+{
+	t->code = wr_fail(t->err, code, "%s", err->detail[0] ? err->detail : err->text);
+}
+
 /* Another process made the folder first: what it made is opened, and all changes are judged by that. Rests meanwhile. */
 static enum wr_code again(struct round *r, struct wr_turn *first, struct wr_turn *last, struct wr_error *err)
 {
@@ -456,7 +462,7 @@ static enum wr_code again(struct round *r, struct wr_turn *first, struct wr_turn
 		if (code == WR_OK)
 			t->code = stage(r, t->change, t->err);
 		else
-			t->code = wr_fail(t->err, code, "%s", err->detail);
+			share(t, code, err);
 		if (t == last)
 			break;
 	}
@@ -483,7 +489,7 @@ static void work(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn
 		if (code == WR_OK)
 			t->code = stage(&r, t->change, t->err);
 		else
-			t->code = wr_fail(t->err, code, "%s", err.detail);
+			share(t, code, &err);
 	} while (++n < MAX_BATCH && !r.broken && (t = wr_repo_turn_more(repo, t)));
 	wr_gate_rest();
 	if (code == WR_OK && (code = finish(&r, &err)) == WR_E_EXISTS)
@@ -491,7 +497,7 @@ static void work(struct wr_git_repo *repo, struct wr_turn *first, struct wr_turn
 	if (code != WR_OK)
 		for (t = r.unsafe; t; t = t == *last ? NULL : t->next)
 			if (t->code == WR_OK)
-				t->code = wr_fail(t->err, code, "%s", err.detail);
+				share(t, code, &err);
 	wr_snapshot_unref(r.snap);
 }
 

@@ -101,7 +101,7 @@ static void judge(struct wr_due *out, struct wr_git_repo *repo, const struct wr_
 	if (wr_due_level(snap) > 0)
 		*out = (struct wr_due){WR_DUE_JOURNALS, now};
 	else if (wr_due_when_quiet(snap))
-		*out = (struct wr_due){WR_DUE_JOURNALS, written ? now + (written + WR_DUE_QUIET_MS - mono) : now};
+		*out = (struct wr_due){WR_DUE_JOURNALS, written ? now + (written + repo->git->cfg.quiet_ms - mono) : now};
 	else if (base_is_due(snap))
 		*out = (struct wr_due){WR_DUE_BASE, now};
 	else if (wr_keeper_wants_redelta(repo, snap))

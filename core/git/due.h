@@ -76,6 +76,7 @@ bool wr_due_when_quiet(const struct wr_snapshot *snap);
 /* Whether there are objects past their grace, by a little more, lest each has its own checkpoint. */
 bool wr_due_cruft(const struct wr_git_repo *repo, const struct wr_snapshot *snap);
 
+/* Unless wr_git_config says otherwise. */
 #define WR_DUE_QUIET_MS 3000
 
 #endif

@@ -8,7 +8,7 @@
 #include "core/git/events_internal.h"
 
 #define WAIT_MS 30000  /* for a mark */
-#define QUIET_MS 10000 /* until a mark is taken back */
+#define QUIET_TIMES 3  /* as long as wr_git_config.quiet_ms until a mark is taken back: the checkpoint comes before */
 #define GAP_MS 100     /* between two rounds of handing over, */
 #define SOON_MS 5      /* and where somebody waits for the events */
 #define RETRY_MS 3000  /* after a failure */
@@ -146,6 +146,8 @@ static enum wr_code wait_marked(struct wr_events *ev, struct wr_git_repo *repo, 
 	unsigned failures = repo->events.failures;
 
 	while (!is_marked(&repo->events)) {
+		if (repo->events.failures != failures && repo->events.failed == WR_E_NOT_THERE)
+			return wr_fail(err, WR_E_NOT_THERE, "The repository was deleted");
 		if (repo->events.failures != failures)
 			return wr_fail(err, repo->events.failed, "repository %s: %s", repo->id, ev->said);
 		if (ev->stopping)
@@ -312,7 +314,7 @@ enum wr_code wr_events_start(struct wr_events **out, struct wr_git *git, const s
 		return wr_fail_nomem(err);
 	ev->git = git;
 	ev->sink = sink;
-	ev->quiet_ms = QUIET_MS;
+	ev->quiet_ms = QUIET_TIMES * git->cfg.quiet_ms;
 	ev->gap_ms = GAP_MS;
 	ev->soon_ms = SOON_MS;
 	ev->retry_ms = RETRY_MS;

@@ -36,6 +36,8 @@ enum wr_code wr_git_open(struct wr_git **out, const struct wr_git_config *cfg, s
 	/* The reader's bound: what is stored must be readable. */
 	if (git->cfg.max_delta_depth == 0 || git->cfg.max_delta_depth > WR_DELTA_DEPTH)
 		git->cfg.max_delta_depth = WR_DELTA_DEPTH;
+	if (git->cfg.quiet_ms <= 0)
+		git->cfg.quiet_ms = WR_DUE_QUIET_MS;
 	git->buckets = FIRST_BUCKETS;
 	git->data = wr_str_dup(wr_str(cfg->data));
 	git->cfg.data = git->data;
@@ -306,6 +308,16 @@ bool wr_git_relieve(struct wr_git *git)
 	pthread_mutex_unlock(&git->mutex);
 	free_all(out);
 	return some > 0;
+}
+
+bool wr_git_alone(struct wr_git *git)
+{
+	bool alone;
+
+	pthread_mutex_lock(&git->mutex);
+	alone = git->count <= 1;
+	pthread_mutex_unlock(&git->mutex);
+	return alone;
 }
 
 const char *wr_git_repo_id(const struct wr_git_repo *repo)

@@ -59,6 +59,7 @@ struct wr_git_config {
 	const struct wr_due_list *due; /* NULL, or what remembers the care that is due (due.h). Outlives the store */
 	unsigned care_threads;	       /* repositories that are cared for at once; 0: one */
 	int64_t care_pause_ms;	       /* between one and the next */
+	int64_t quiet_ms;	       /* without a write until a small checkpoint is due; 0: WR_DUE_QUIET_MS (due.h) */
 	int64_t care_poll_ms;	       /* how often the list is asked for what others put there; 0: a minute */
 	unsigned redelta_clones;       /* whole clones after which smaller deltas are looked for; 0: never */
 	/*

@@ -144,9 +144,11 @@ void wr_repo_close_folder(struct wr_git_repo *repo, bool clean);
 
 /* Closes some of the repositories that nobody uses; false when there is none. */
 bool wr_git_relieve(struct wr_git *git);
+/* Whether no more than one repository is held: its holder has nothing to hope for from others. */
+bool wr_git_alone(struct wr_git *git);
 /*
- * After WR_E_UNAVAILABLE for want of descriptors, maps or memory: closes some that nobody uses, or waits a little for marks
- * to be taken back. Whether to try again, which is for a second; *until: 0 at first.
+ * After WR_E_UNAVAILABLE for want of descriptors, maps or memory, by who holds one: closes some that nobody uses, or waits a
+ * little for marks to be taken back. Whether to try again, which is for a second; *until: 0 at first.
  */
 bool wr_git_make_room(struct wr_git *git, int64_t *until);
 

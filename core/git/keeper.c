@@ -54,7 +54,7 @@ void wr_keeper_enqueue(struct wr_keeper *k, struct wr_git_repo *repo, bool at_on
 	else
 		wr_keeper_unqueue(k, repo);
 	repo->queued = at_once ? WR_KEEP_NOW : WR_KEEP_LATER;
-	repo->keep_at = wr_mono_ms() + WR_DUE_QUIET_MS;
+	repo->keep_at = wr_mono_ms() + k->git->cfg.quiet_ms;
 	wr_keeper_push(at_once ? &k->now : &k->later, repo);
 	pthread_cond_signal(&k->cond);
 }

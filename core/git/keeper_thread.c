@@ -28,10 +28,10 @@ static struct wr_git_repo *quiet_one(struct wr_keeper *k, int64_t *wake)
 	while (k->later.first && k->later.first->keep_at <= now) {
 		struct wr_git_repo *repo = wr_keeper_pop(&k->later);
 
-		if (now - atomic_load(&repo->written_ms) >= WR_DUE_QUIET_MS)
+		if (now - atomic_load(&repo->written_ms) >= k->git->cfg.quiet_ms)
 			return repo;
 		/* Written to since it was put there. */
-		repo->keep_at = now + WR_DUE_QUIET_MS;
+		repo->keep_at = now + k->git->cfg.quiet_ms;
 		wr_keeper_push(&k->later, repo);
 	}
 	if (k->later.first && k->later.first->keep_at < *wake)

@@ -120,6 +120,8 @@ bool wr_git_make_room(struct wr_git *git, int64_t *until)
 	else if (wr_mono_ms() >= *until)
 		return false;
 	if (!wr_git_relieve(git)) {
+		if (wr_git_alone(git))
+			return false;
 		wr_events_hurry(git->events, RELIEF_MS);
 		nanosleep(&(struct timespec){.tv_nsec = 5 * 1000 * 1000}, NULL);
 	}

@@ -172,9 +172,7 @@ enum wr_code wr_api_commit_create(struct wr_app *app, struct wr_request *req, st
 	    (code = read_changes(&changes, &edit.count, body.files, req, err)) != WR_OK)
 		return code;
 	edit.changes = changes;
-	/* The body may have taken long to arrive. */
-	if ((code = wr_access_again(app->db, wr_request_caller(req), repo->id, false, WR_LEVEL_WRITE, err)) != WR_OK ||
-	    (code = wr_git_repo_open(&git, app->git, repo->id, err)) != WR_OK ||
+	if ((code = wr_api_writable(&git, app, req, err)) != WR_OK ||
 	    (code = wr_edit_commit(&oid, &commit, git, &edit, wr_request_cancel(req), err)) != WR_OK)
 		return code;
 	return wr_reply_commit(req, &oid, wr_buf_str(&commit), err);

@@ -109,7 +109,6 @@ enum wr_code wr_api_commit_object_create(struct wr_app *app, struct wr_request *
 	WR_AUTO_S(wr_oids) parents = {NULL, 0, 0};
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	WR_AUTO(wr_git_repo) *git = NULL;
-	const struct wr_repo *repo = wr_request_repo(req);
 	char name[WR_CALLER_NAME];
 	const struct wr_asker asker = wr_api_asker(name, req);
 	struct body body = {.parents = NULL};
@@ -127,9 +126,7 @@ enum wr_code wr_api_commit_object_create(struct wr_app *app, struct wr_request *
 	wr_commit_text(&commit, &tree, parents.v, parents.len, &author, &committer, body.message);
 	if (!wr_buf_ok(&commit))
 		return wr_fail_nomem(err);
-	/* The body may have taken long to arrive. */
-	if ((code = wr_access_again(app->db, wr_request_caller(req), repo->id, false, WR_LEVEL_WRITE, err)) != WR_OK ||
-	    (code = wr_git_repo_open(&git, app->git, repo->id, err)) != WR_OK ||
+	if ((code = wr_api_writable(&git, app, req, err)) != WR_OK ||
 	    (code = store(&oid, git, wr_buf_str(&commit), empty, &asker, err)) != WR_OK)
 		return code;
 	return wr_reply_commit(req, &oid, wr_buf_str(&commit), err);

@@ -1,7 +1,7 @@
 /* Smart HTTP (gitprotocol-http): the three URLs behind which the engine in smart-http/ answers. */
 #include "core/base/config.h"
 #include "core/base/log.h"
-#include "server/api/api.h"
+#include "server/api/view.h"
 #include "smart-http/advert.h"
 #include "smart-http/receive.h"
 #include "smart-http/upload.h"
@@ -47,9 +47,14 @@ static enum wr_code snapshot_of(struct wr_snapshot **out, struct wr_app *app, co
 				struct wr_error *err)
 {
 	WR_AUTO(wr_git_repo) *repo = NULL;
+	WR_AUTO(wr_snapshot) *snap = NULL;
 	enum wr_code code = wr_git_repo_open(&repo, app->git, wr_request_repo(req)->id, err);
 
-	return code == WR_OK ? wr_snapshot_take(out, repo, err) : code;
+	if (code != WR_OK || (code = wr_snapshot_take(&snap, repo, err)) != WR_OK ||
+	    (code = wr_api_still_there(app, req, snap, true, err)) != WR_OK)
+		return code;
+	*out = WR_STEAL(snap);
+	return WR_OK;
 }
 
 enum wr_code wr_api_git_info_refs(struct wr_app *app, struct wr_request *req, struct wr_error *err)

@@ -177,7 +177,7 @@ static enum wr_code create(struct wr_str branch, const struct wr_oid *oid, struc
 	struct wr_ref_update update = {.new = *oid};
 	char asker[WR_CALLER_NAME];
 	struct wr_change change = {.updates = &update, .count = 1, .asker = wr_api_asker(asker, req)};
-	enum wr_code code = wr_git_repo_open(&git, app->git, wr_request_repo(req)->id, err);
+	enum wr_code code = wr_api_writable(&git, app, req, err);
 
 	wr_buf_addz(&name, HEADS);
 	wr_buf_adds(&name, branch);

@@ -8,6 +8,32 @@
 /* Bytes that are encoded at once; a multiple of 3. */
 #define PIECE ((size_t)48 << 10)
 
+enum wr_code wr_api_still_there(struct wr_app *app, const struct wr_request *req, const struct wr_snapshot *snap,
+				bool for_git, struct wr_error *err)
+{
+	size_t refs;
+
+	wr_snapshot_refs(snap, &refs);
+	if (refs > 0)
+		return WR_OK;
+	return wr_access_again(app->db, wr_request_caller(req), wr_request_repo(req)->id, for_git, WR_LEVEL_READ, err);
+}
+
+enum wr_code wr_api_writable(struct wr_git_repo **out, struct wr_app *app, const struct wr_request *req,
+			     struct wr_error *err)
+{
+	WR_AUTO(wr_git_repo) *git = NULL;
+	const char *id = wr_request_repo(req)->id;
+	enum wr_code code = wr_git_repo_open(&git, app->git, id, err);
+
+	/* In this order: the handle of one that is deleted later is there to be told. */
+	if (code == WR_OK)
+		code = wr_access_again(app->db, wr_request_caller(req), id, false, WR_LEVEL_WRITE, err);
+	if (code == WR_OK)
+		*out = WR_STEAL(git);
+	return code;
+}
+
 enum wr_code wr_api_view(struct wr_view *out, struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
 	WR_AUTO(wr_git_repo) *git = NULL;
@@ -20,6 +46,10 @@ enum wr_code wr_api_view(struct wr_view *out, struct wr_app *app, struct wr_requ
 			    wr_request_cancel(req), err);
 	if (code != WR_OK)
 		return code;
+	if ((code = wr_api_still_there(app, req, out->snap, false, err)) != WR_OK) {
+		wr_view_fini(out);
+		return code;
+	}
 	out->sizes = app->sizes;
 	out->memory = wr_request_memory(req);
 	/* Half of what an account may have, so that it comes free while others have some. */

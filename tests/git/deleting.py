@@ -1,4 +1,5 @@
 """Deletion: answers at once, what is under way ends cleanly, and the disk is given back whatever happens in between."""
+import http.client
 import json
 import os
 import random
@@ -8,11 +9,12 @@ import threading
 import time
 
 from harness import expect, same, test, wait_for
-from harness.core import sanitized
-from harness.pkt import report
-from harness.raw import Objects, Wire, unpack
+from harness.core import sanitized, slowness
+from harness.pkt import DELIM, FLUSH, ZERO, pkts, push_body, report
+from harness.raw import FETCH, PUSH, Objects, Wire, unpack
 from harness.slow import SlowClone, SlowPush
 from harness.traffic import Lane
+from harness.workers import logged
 
 CONCURRENT = True
 COST = 8
@@ -103,6 +105,68 @@ def a_push_under_way_is_refused_with_a_sentence(t):
         refused(status, body)
         wait_for(lambda: not any(server.files("run").values()), "the removal of what was pushed")
         same(left(server), [], "what is in repos/")
+
+
+class Admitted:
+    """A request that was let in, by its head; the body is sent when the test asks for it."""
+
+    def __init__(self, repo, path, body, headers):
+        url = repo.account.server.url.split("//")[1]
+        self.body = body
+        self.connection = http.client.HTTPConnection(*url.split(":"), timeout=60 * slowness())
+        self.connection.putrequest("POST", path)
+        headers = {**headers, "Expect": "100-continue", "Content-Length": str(len(body)), "Authorization": f"Bearer {repo.account.key}"}
+        for header, value in headers.items():
+            self.connection.putheader(header, value)
+        self.connection.endheaders()
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            got = self.connection.sock.recv(1)
+            expect(got, "the word to go on", head)
+            head += got
+        expect(head.startswith(b"HTTP/1.1 100 "), "the word to go on", head)
+
+    def answer(self):
+        self.connection.send(self.body)
+        reply = self.connection.getresponse()
+        return reply.status, reply.read()
+
+
+@test
+def what_was_let_in_before_and_comes_when_nothing_is_left(t):
+    """The repository is gone from disk, table and memory, so that it would look empty: it never does."""
+    server = t.own_server()
+    repo = server.account().repo()
+    tip, objects = fill(repo)
+    known = set(objects.all)
+    blob = next(oid for oid, (kind, _) in objects.all.items() if kind == 3)
+    later = objects.commit(objects.tree({"f": blob, "g": objects.blob(b"two")}), [tip])
+    thin = objects.pack(objects.closure([later]) - known)
+    push = lambda old, new, data, ref="refs/heads/main": (f"/{repo.id}.git/git-receive-pack", push_body([(old, new, ref)], data), PUSH)
+    fetch = lambda command, *rest: (f"/{repo.id}.git/git-upload-pack", pkts(f"command={command}\n", DELIM, *rest, FLUSH),
+                                    {**FETCH, "Git-Protocol": "version=2"})
+    api = lambda path, **body: (f"/git/v1/repo/{repo.id}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    requests = [
+        push(tip, later, thin), push(ZERO, later, thin), push(ZERO, tip, objects.pack(known)), push(tip, later, b""),
+        push(tip, ZERO, b"", "refs/heads/other"), push(ZERO, tip, b"PACK"), fetch("ls-refs", "peel\n"), fetch("fetch", f"want {tip}\n", "done\n"),
+        api("/commits", message="m", files=[{"path": "a", "content": "b"}]), api("/git/refs/heads/other", sha=tip), api("/git/refs/heads/other"),
+        api("/git/commits", message="m", tree=objects.tree({}), parents=[tip]),
+    ]
+    # What was written to of late is kept in memory, by who has events to hand over.
+    server.restart()
+    waiting = [Admitted(repo, *request) for request in requests]
+    delete(repo)
+    until_gone(server, repo)
+    wait_for(lambda: any(line["repo"] == repo.id for line in logged(server, "repo.removed")), "the end of the removal")
+    for (path, _, _), client in zip(requests, waiting):
+        status, body = client.answer()
+        if path.endswith("receive-pack"):
+            refused(status, body)
+        else:
+            same(status, 404, f"status of {path}")
+            expect(b'"REPOSITORY_NOT_FOUND"' in body or b"not found" in body.lower(), f"the words for {path}", body)
+            expect(b"BRANCH" not in body and b"COMMIT" not in body, f"what is missing for {path}", body)
+    same(left(server), [], "what is in repos/")
 
 
 @test

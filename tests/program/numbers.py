@@ -14,6 +14,8 @@ from harness.workers import worker
 COST = 20
 REPOS = 120
 KEPT = 16
+# Those that were written to are let go soon.
+SOON = "[maintenance]\nquiet = 200ms\n"
 READERS = 8
 # A repository without a checkpoint: its folder, warren/, the lock and a journal, which is mapped.
 FILES, MAPS = 4, 1
@@ -103,7 +105,7 @@ def read_all(account, tips, random, times, look):
 
 @test
 def open_repositories_are_bounded_by_their_number(t):
-    server = t.own_server(config=f"[git]\nidle_repos = {KEPT}\n")
+    server = t.own_server(config=SOON + f"[git]\nidle_repos = {KEPT}\n")
     account = server.account()
     tips = fill(account, REPOS)
     wait_for(lambda: held(server)[0] <= KEPT, "those that were written to")
@@ -132,7 +134,7 @@ def few_open_files_are_enough(t):
     files = 400
     limited = t.write("limited", f'#!/bin/sh\nulimit -n {files}\nexec {warren()} "$@"\n')
     os.chmod(limited, 0o755)
-    server = t.own_server(program=limited)
+    server = t.own_server(program=limited, config=SOON)
     account = server.account()
     tips = fill(account, REPOS)
     most = [0]
@@ -148,7 +150,7 @@ def few_open_files_are_enough(t):
 @test
 def memory_bounds_them_too(t):
     """A thousand refs in a journal are a few hundred kilobytes of memory."""
-    server = t.own_server(config="[git]\nidle_memory = 1m\n")
+    server = t.own_server(config=SOON + "[git]\nidle_memory = 1m\n")
     account = server.account()
     tips = fill(account, 40)
 
@@ -166,7 +168,7 @@ def memory_bounds_them_too(t):
 @test
 def a_clone_goes_on_when_its_repository_is_closed(t):
     """It is neither cut off nor kept from ending by all the others that come and go."""
-    server = t.own_server(config="[git]\nidle_repos = 1\n")
+    server = t.own_server(config=SOON + "[git]\nidle_repos = 1\n")
     account = server.account()
     repo = account.repo()
     tip, objects = small("large", t.random.randbytes(12_000_000))

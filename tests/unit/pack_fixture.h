@@ -61,6 +61,8 @@ static inline void rewrite(const struct stored *s, enum part part, struct wr_str
 	WR_AUTO_FD int fd = -1;
 
 	part_name(file, s, part);
+	/* Who is not root may not write to what git and the store write. */
+	assert_true(fchmodat(s->dir, file, 0600, 0) == 0 || errno == ENOENT);
 	fd = openat(s->dir, file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
 	assert_ok(wr_file_write_all(fd, data.ptr, data.len, NULL));

