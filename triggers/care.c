@@ -16,7 +16,9 @@
 struct care {
 	struct wr_sender *s;
 	char account[WR_UUID_LEN + 1]; /* whose turn it was */
-	int64_t recover_at, sweep_at;  /* monotonic */
+	char away[WR_UUID_LEN + 1];    /* whose repository was out of reach, and is not tried again before: */
+	int64_t away_until;	       /* monotonic, as are: */
+	int64_t recover_at, sweep_at;
 	int64_t tell_at;
 	bool soon;		       /* a sweep was asked for */
 };
@@ -78,12 +80,23 @@ static enum wr_code judge_next(struct care *c, struct wr_error *err)
 	if (code != WR_OK)
 		return code;
 	memcpy(c->account, hook.account_id, sizeof c->account);
-	code = look(&wanted, &hook, globs, c->s, err);
+	if (strcmp(c->account, c->away) == 0 && wr_mono_ms() < c->away_until)
+		code = wr_fail(err, WR_E_UNAVAILABLE, "the repository was out of reach a moment ago");
+	else
+		code = look(&wanted, &hook, globs, c->s, err);
 	if (code == WR_OK)
 		code = wr_delivery_judged(c->s->cfg.db, &hook, wanted, err);
 	json_decref(globs);
 	wr_hook_fini(&hook);
 	return code;
+}
+
+static void pass_over(struct care *c)
+{
+	if (strcmp(c->away, c->account) == 0 && wr_mono_ms() < c->away_until)
+		return;
+	memcpy(c->away, c->account, sizeof c->away);
+	c->away_until = wr_mono_ms() + RETRY_MS;
 }
 
 /*
@@ -93,11 +106,19 @@ static enum wr_code judge_next(struct care *c, struct wr_error *err)
 static void judge_some(struct care *c, bool *more, bool *again)
 {
 	int64_t until = wr_mono_ms() + JUDGE_MS;
+	bool passed = false;
 
 	while (!atomic_load(&c->s->retired)) {
 		WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 		enum wr_code code = judge_next(c, &err);
 
+		/* Others do not wait for the one whose repository does; where he is the only one, it is for another time. */
+		if (code == WR_E_UNAVAILABLE && !passed) {
+			passed = true;
+			pass_over(c);
+			continue;
+		}
+		passed = false;
 		if (code != WR_OK) {
 			*again = code != WR_E_NOT_THERE;
 			if (*again && code != WR_E_CANCELLED)

@@ -193,10 +193,10 @@ static void cut_off(struct wr_sender *s, struct pass *p)
 static void send_all(void *arg)
 {
 	struct wr_sender *s = arg;
-	struct pass *p = calloc(1, sizeof *p);
+	struct pass *p = s->pass;
 	int64_t next_ms = 0, looked = INT64_MIN;
 
-	while (p && !(atomic_load(&s->stopping) && (s->up + s->ended == 0 || wr_mono_ms() >= atomic_load(&s->stop_at)))) {
+	while (!(atomic_load(&s->stopping) && (s->up + s->ended == 0 || wr_mono_ms() >= atomic_load(&s->stop_at)))) {
 		bool poked = atomic_exchange(&s->poked, false);
 
 		if (poked || s->ended > 0 || wr_now_ms() >= next_ms || wr_mono_ms() - looked >= POLL_MS) {
@@ -206,9 +206,7 @@ static void send_all(void *arg)
 		}
 		collect(s, p, s->ended > 0 && next_ms > wr_now_ms() ? BROKEN_MS : wait_ms(s, next_ms));
 	}
-	if (p)
-		cut_off(s, p);
-	free(p);
+	cut_off(s, p);
 }
 
 /* ---- life ---- */
@@ -259,6 +257,7 @@ void wr_sender_stop(struct wr_sender *sender, int64_t wait)
 	for (size_t i = 0; sender->flights && i < sender->room; i++)
 		free(sender->flights[i]);
 	free(sender->flights);
+	free(sender->pass);
 	pthread_cond_destroy(&sender->wake);
 	pthread_mutex_destroy(&sender->lock);
 	free(sender);
@@ -269,7 +268,8 @@ static enum wr_code start(struct wr_sender *s, struct wr_error *err)
 	enum wr_code code;
 
 	s->flights = calloc(s->room, sizeof *s->flights);
-	if (!s->flights)
+	s->pass = calloc(1, sizeof *s->pass);
+	if (!s->flights || !s->pass)
 		return wr_fail_nomem(err);
 	if ((code = wr_posts_new(&s->posts, &s->cfg.rules, err)) != WR_OK)
 		return code;

@@ -24,6 +24,7 @@ struct wr_sender {
 	/* wr-webhooks alone; pointers, since a flight is large and few are up at most times. */
 	struct wr_flight **flights;
 	size_t room, up, ended;
+	struct pass *pass; /* sender.c's */
 	pthread_t sending, caring;
 	bool has_sending, has_caring;
 	atomic_bool poked;    /* there may be something to claim */
