@@ -94,10 +94,10 @@ static enum wr_code change(void *arg, struct wr_snapshot *tips, struct wr_change
 	    (code = wr_snapshot_read(&dir, tips, &dir_oid, err)) != WR_OK ||
 	    (code = replaced(&dir_text, &file_oid, wr_str_n(dir.data, dir.size), wr_str(file_name), &blob)) != WR_OK ||
 	    (code = add(&new_dir, w->q, WR_TREE, wr_buf_str(&dir_text),
-			&(struct wr_like){dir_oid, wr_str_n(dir.data, dir.size)}, err)) != WR_OK ||
+			&(struct wr_like){dir_oid, wr_str_n(dir.data, dir.size), false}, err)) != WR_OK ||
 	    (code = replaced(&root_text, &dir_oid, wr_str_n(root.data, root.size), wr_str(dir_name), &new_dir)) != WR_OK ||
 	    (code = add(&new_root, w->q, WR_TREE, wr_buf_str(&root_text),
-			&(struct wr_like){parsed.tree, wr_str_n(root.data, root.size)}, err)) != WR_OK ||
+			&(struct wr_like){parsed.tree, wr_str_n(root.data, root.size), false}, err)) != WR_OK ||
 	    (code = commit_text(&text, &new_root, &ref.oid, w->made)) != WR_OK ||
 	    (code = add(&w->update.new, w->q, WR_COMMIT, wr_buf_str(&text), NULL, err)) != WR_OK)
 		return code;
