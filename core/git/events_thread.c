@@ -34,8 +34,6 @@ static void marked(struct wr_events *ev, struct wr_git_repo *repo, const char *t
 
 	memcpy(e->token, token, sizeof e->token);
 	e->state = WR_MARKED;
-	/* Until the first events are handed over nobody knows whether somebody waits for them; he should not wait long. */
-	e->awaited |= !e->known;
 	e->known = true;
 	e->look = true;
 	e->mine = e->open && e->epoch == e->mark_epoch;
