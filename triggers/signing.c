@@ -237,14 +237,14 @@ enum wr_code wr_signing_rotate(json_t **out, struct wr_signing *s, struct wr_err
 	return WR_OK;
 }
 
-static enum wr_code make_first(struct wr_signing_set **out, struct wr_signing *s, struct wr_error *err)
+/* Under the lock, also to read: of two processes one makes the first key, and what a crash left is removed. */
+static enum wr_code load_or_make(struct wr_signing_set **out, struct wr_signing *s, struct wr_error *err)
 {
 	WR_AUTO(wr_signing_set) *set = NULL;
 	WR_AUTO_FD int lock = -1;
 	int64_t now = now_ms(s);
 	enum wr_code code = wr_signing_lock(&lock, s->dir, err);
 
-	/* Another process may have been faster. */
 	if (code == WR_OK)
 		code = wr_signing_load(out, s->dir, err);
 	if (code != WR_E_NOT_THERE)
@@ -270,9 +270,7 @@ enum wr_code wr_signing_open(struct wr_signing **out, const char *data, const st
 	s->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 	if (!s->sha256)
 		return wr_fail(err, WR_E_INTERNAL, "OpenSSL has no SHA256");
-	code = wr_signing_load(&s->set, s->dir, err);
-	if (code == WR_E_NOT_THERE)
-		code = make_first(&s->set, s, err);
+	code = load_or_make(&s->set, s, err);
 	if (code == WR_OK)
 		*out = WR_STEAL(s);
 	return code;

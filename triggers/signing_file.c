@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <sys/file.h>
@@ -133,6 +134,22 @@ enum wr_code wr_signing_bytes(unsigned char out[WR_SIGNATURE_BYTES], const struc
 
 /* ---- the file ---- */
 
+/* Copies of keys that a crash left before they were given their name: whoever writes one has the lock. */
+static void clear_left(int dir)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+
+	if (!list && fd >= 0)
+		close(fd);
+	while (list && (e = readdir(list)))
+		if (strncmp(e->d_name, NAME ".tmp-", strlen(NAME ".tmp-")) == 0)
+			unlinkat(dir, e->d_name, 0);
+	if (list)
+		closedir(list);
+}
+
 enum wr_code wr_signing_lock(int *out, int dir, struct wr_error *err)
 {
 	WR_AUTO_FD int fd = openat(dir, LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -149,6 +166,7 @@ enum wr_code wr_signing_lock(int *out, int dir, struct wr_error *err)
 			return wr_fail(err, WR_E_UNAVAILABLE, "another process keeps " LOCK " locked");
 		nanosleep(&pause, NULL);
 	}
+	clear_left(dir);
 	*out = fd;
 	fd = -1;
 	return WR_OK;

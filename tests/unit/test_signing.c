@@ -483,7 +483,7 @@ static void damage(void **state)
 static void mode_and_restart(void **state)
 {
 	struct place *p = *state;
-	char path[128], first[WR_SIGNING_KEY_ID + 1];
+	char path[128], left[160], first[WR_SIGNING_KEY_ID + 1];
 	mode_t mask = umask(0);
 	struct stat st;
 
@@ -493,8 +493,12 @@ static void mode_and_restart(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 	snprintf(first, sizeof first, "%s", shown(p));
+	/* As a crash leaves it between writing and renaming. */
+	snprintf(left, sizeof left, "%s.tmp-abc", path);
+	assert_int_equal(symlink("keys", left), 0);
 	open_keys(p);
 	assert_string_equal(shown(p), first);
+	assert_int_equal(lstat(left, &st), -1);
 }
 
 /* A running server goes on with what it has. */
