@@ -567,7 +567,7 @@ def comparisons(t):
     for base, head in t.random.sample(pairs, min(len(pairs), len(t.rounds(40)))):
         query = urllib.parse.urlencode({"base": base, "head": head})
         got = w.api.get(f"{w.repo.path}/compare?{query}").ok(["status", "ahead_by", "behind_by", "total_commits", "files"])
-        behind, ahead = map(int, w.run("rev-list", "--left-right", "--count", f"{base}^0...{head}^0").split())
+        behind, ahead = w.git.apart(w.path, base, head)
         same((got["ahead_by"], got["behind_by"], got["total_commits"]), (ahead, behind, ahead), f"{base}...{head}")
         same(got["status"], "diverged" if ahead and behind else "ahead" if ahead else "behind" if behind else "identical", "status")
         if several_bases(w, base, head):

@@ -176,6 +176,12 @@ class Git:
         """The ids of all that the refs (or the given revisions) reach."""
         return {line.split(" ", 1)[0] for line in self("rev-list", "--objects", *(what or ["--all"]), "--", cwd=path).splitlines()}
 
+    def apart(self, path, a, b):
+        """(how many commits only a reaches, only b). Of the whole histories: `rev-list a...b` stops too early where commits are
+        dated before their parents, and then counts some that both reach."""
+        of_a, of_b = (set(self("rev-list", f"{rev}^0", "--", cwd=path).split()) for rev in (a, b))
+        return len(of_a - of_b), len(of_b - of_a)
+
     def mirror(self, url, path, version=2, *options):
         self("-c", f"protocol.version={version}", "clone", "-q", "--mirror", *options, url, path)
         return path

@@ -103,7 +103,7 @@ class Said:
 
     def compare(self, base, head):
         bases = self.run("merge-base", "--all", base, head)[1].decode().split()
-        behind, ahead = map(int, self("rev-list", "--left-right", "--count", f"{base}...{head}").split())
+        behind, ahead = self.git.apart(self.path, base, head)
         status = "diverged" if ahead and behind else "ahead" if ahead else "behind" if behind else "identical"
         start = bases[0] if bases else base
         counts = {}
