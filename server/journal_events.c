@@ -6,27 +6,43 @@
 #define PIECE_MS 20
 
 struct marking {
+	const struct wr_journal_events *je;
 	size_t n;
 	const char *const *repo_ids;
 	const char (*tokens)[WR_EVENT_TOKEN + 1];
-	uint64_t *event_seqs;
+	struct wr_marked *out;
 };
+
+static enum wr_code ask_awaited(bool *out, const struct wr_journal_events *je, struct wr_tx *tx, const char *repo_id,
+				struct wr_error *err)
+{
+	enum wr_code code = WR_OK;
+
+	*out = false;
+	for (size_t s = 0; s < je->count && code == WR_OK && !*out; s++)
+		if (je->subscribers[s].awaits)
+			code = je->subscribers[s].awaits(out, je->subscribers[s].arg, tx, repo_id, err);
+	return code;
+}
 
 static enum wr_code mark_in(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
 	const struct marking *m = arg;
 	enum wr_code code = WR_OK;
 
-	for (size_t i = 0; i < m->n && code == WR_OK; i++)
-		code = wr_mark_set(&m->event_seqs[i], tx, m->repo_ids[i], m->tokens[i], err);
+	for (size_t i = 0; i < m->n && code == WR_OK; i++) {
+		code = wr_mark_set(&m->out[i].event_seq, tx, m->repo_ids[i], m->tokens[i], err);
+		if (code == WR_OK)
+			code = ask_awaited(&m->out[i].awaited, m->je, tx, m->repo_ids[i], err);
+	}
 	return code;
 }
 
 static enum wr_code mark(void *arg, size_t n, const char *const *repo_ids, const char (*tokens)[WR_EVENT_TOKEN + 1],
-			 uint64_t *event_seqs, struct wr_error *err)
+			 struct wr_marked *out, struct wr_error *err)
 {
 	const struct wr_journal_events *je = arg;
-	struct marking m = {n, repo_ids, tokens, event_seqs};
+	struct marking m = {je, n, repo_ids, tokens, out};
 
 	return wr_db_write(je->db, WR_DB_FULL, mark_in, &m, err);
 }
@@ -50,10 +66,8 @@ static enum wr_code tell(struct handing *h, struct wr_tx *tx, const struct wr_ev
 
 	for (size_t s = 0; s < h->je->count && code == WR_OK; s++) {
 		const struct wr_event_subscriber *to = &h->je->subscribers[s];
-		bool awaited = false;
 
-		code = to->fn(&awaited, to->arg, tx, h->v->repo_id, event, err);
-		h->v->awaited |= awaited;
+		code = to->fn(to->arg, tx, h->v->repo_id, event, err);
 	}
 	h->any = true;
 	return code;
@@ -69,6 +83,8 @@ static enum wr_code deliver_one(struct wr_tx *tx, void *arg, struct wr_error *er
 
 	for (before = part; mine && part < v->n && code == WR_OK && !is_late(h); part++)
 		code = tell(h, tx, &v->events[part], err);
+	if (code == WR_OK && part > before)
+		code = ask_awaited(&v->awaited, h->je, tx, v->repo_id, err);
 	if (code != WR_OK)
 		return code;
 	v->more = mine && part < v->n;

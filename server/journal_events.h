@@ -14,12 +14,16 @@
 /*
  * Who turns events into rows: jobs, mostly. Called once for each event, in the order of the journal, inside the
  * transaction that moves the repository's event_seq beyond it; the rules of closures hold. An error takes back what all
- * subscribers wrote for this repository, and the same events come again later. *awaited is false before; true: somebody
- * waits for events of this repository, so that the next ones are better told within milliseconds.
+ * subscribers wrote for this repository, and the same events come again later.
  */
 struct wr_event_subscriber {
-	enum wr_code (*fn)(bool *awaited, void *arg, struct wr_tx *tx, const char *repo_id, const struct wr_event *event,
+	enum wr_code (*fn)(void *arg, struct wr_tx *tx, const char *repo_id, const struct wr_event *event,
 			   struct wr_error *err);
+	/*
+	 * NULL, or whether it waits for events of this repository, so that the next ones are better told within milliseconds.
+	 * Asked, in a transaction, where a quiet time ends and where events were told.
+	 */
+	enum wr_code (*awaits)(bool *out, void *arg, struct wr_tx *tx, const char *repo_id, struct wr_error *err);
 	void *arg;
 	/* NULL, or called when something that fn was called for is committed, on the store's thread; must not block. */
 	void (*done)(void *arg);

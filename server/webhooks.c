@@ -32,8 +32,8 @@ void wr_webhooks_init(struct wr_webhooks *webhooks, struct wr_db *db)
 	pthread_mutex_init(&webhooks->lock, NULL);
 	webhooks->sender = NULL;
 	webhooks->deliveries = (struct wr_deliveries){.db = db, .added = added, .arg = webhooks};
-	webhooks->subscriber = (struct wr_event_subscriber){.fn = wr_deliveries_event, .arg = &webhooks->deliveries,
-							    .done = wr_deliveries_done};
+	webhooks->subscriber = (struct wr_event_subscriber){.fn = wr_deliveries_event, .awaits = wr_deliveries_await,
+							    .arg = &webhooks->deliveries, .done = wr_deliveries_done};
 }
 
 static struct wr_sender_config config(const struct wr_webhooks *webhooks, const struct wr_app *app)

@@ -84,8 +84,11 @@ struct wr_deliveries {
 	void *arg;
 	atomic_bool any; /* rows were added since it was told last */
 };
-enum wr_code wr_deliveries_event(bool *awaited, void *deliveries, struct wr_tx *tx, const char *repo_id,
-				 const struct wr_event *event, struct wr_error *err);
+enum wr_code wr_deliveries_event(void *deliveries, struct wr_tx *tx, const char *repo_id, const struct wr_event *event,
+				 struct wr_error *err);
+/* The subscriber's awaits: the repository has a trigger. */
+enum wr_code wr_deliveries_await(bool *out, void *deliveries, struct wr_tx *tx, const char *repo_id,
+				 struct wr_error *err);
 /* The subscriber's done: tells, where there are new rows. */
 void wr_deliveries_done(void *deliveries);
 /* A test of this branch and tip, or another delivery of what was delivered; neither waits for others. *id: the new one's. */

@@ -189,8 +189,8 @@ static enum wr_code tell_all(bool *is_head, struct update *u, struct wr_tx *tx, 
 	return code == WR_E_NOT_THERE ? WR_OK : code;
 }
 
-enum wr_code wr_deliveries_event(bool *awaited, void *deliveries, struct wr_tx *tx, const char *repo_id,
-				 const struct wr_event *event, struct wr_error *err)
+enum wr_code wr_deliveries_event(void *deliveries, struct wr_tx *tx, const char *repo_id, const struct wr_event *event,
+				 struct wr_error *err)
 {
 	const struct wr_str heads = WR_S("refs/heads/");
 	struct update u = {.d = deliveries, .event = event};
@@ -203,10 +203,20 @@ enum wr_code wr_deliveries_event(bool *awaited, void *deliveries, struct wr_tx *
 	code = tell_all(&is_head, &u, tx, repo_id, err);
 	if (code != WR_OK)
 		return code == WR_E_NOT_THERE ? WR_OK : code;
-	*awaited = true;
 	if (!is_head)
 		return WR_OK;
 	return wr_tx_run(tx, SQL_DELIVERY_HEAD, err, NULL, "sb", repo_id, event->new.id, sizeof event->new.id);
+}
+
+enum wr_code wr_deliveries_await(bool *out, void *deliveries, struct wr_tx *tx, const char *repo_id,
+				 struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_AWAITED, err, &row, "s", repo_id);
+
+	(void)deliveries;
+	*out = code == WR_OK;
+	return code == WR_E_NOT_THERE ? WR_OK : code;
 }
 
 void wr_deliveries_done(void *deliveries)

@@ -50,16 +50,22 @@ struct wr_delivery {
 	enum wr_code code;   /* where not WR_OK nothing of this one was done, and err says why */
 	uint64_t event_seq;  /* what the row says now, `from` having been the old value or not; or WR_EVENTS_GONE */
 	bool more;	     /* for want of time not all of it was handed over: the row says `from` still; come again */
-	bool awaited;	     /* somebody waits for this repository's events: the next ones are handed over sooner */
+	bool awaited;	     /* of what was told: somebody waits for this repository's events */
 	struct wr_error err; /* empty before; the caller's */
+};
+
+/* What a row says once it is marked. */
+struct wr_marked {
+	uint64_t event_seq; /* or WR_EVENTS_GONE */
+	bool awaited;	    /* somebody waits for this repository's events: they are handed over sooner */
 };
 
 /* The database behind callbacks, since nothing in core/git knows it. Each is called from this module's threads only. */
 struct wr_event_sink {
 	void *arg;
-	/* Durably: each row's mark becomes the token, and *event_seq what the row says. One transaction for all. */
+	/* Durably: each row's mark becomes the token, and out says what the row does. One transaction for all. */
 	enum wr_code (*mark)(void *arg, size_t n, const char *const *repo_ids, const char (*tokens)[WR_EVENT_TOKEN + 1],
-			     uint64_t *event_seqs, struct wr_error *err);
+			     struct wr_marked *out, struct wr_error *err);
 	/*
 	 * Durably, in one transaction: where a row says `from`, its events are handed over and it says `to`; where it
 	 * says something else, nothing is done. What takes long is handed over in pieces: then the same events are to be
@@ -93,7 +99,7 @@ struct wr_repo_events {
 	bool waited;			/* somebody was told of the mark, and no record came since */
 	bool failing;			/* the last try failed, which was logged */
 	bool idle;			/* in the list of those */
-	bool awaited;			/* the sink said so of its last events */
+	bool awaited;			/* the sink said so, of the mark or its last events */
 	bool sweep;			/* its journals are to be looked through, */
 	struct wr_git_repo *sweep_next; /* and it is in that list, with a reference of its own */
 	uint64_t delivered;		/* the row's event_seq */

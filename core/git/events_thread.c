@@ -28,7 +28,7 @@ void wr_events_forget(struct wr_git_repo *repo)
 	repo->events.delivered = WR_EVENTS_GONE;
 }
 
-static void marked(struct wr_events *ev, struct wr_git_repo *repo, const char *token, uint64_t event_seq)
+static void marked(struct wr_events *ev, struct wr_git_repo *repo, const char *token, const struct wr_marked *row)
 {
 	struct wr_repo_events *e = &repo->events;
 
@@ -37,7 +37,8 @@ static void marked(struct wr_events *ev, struct wr_git_repo *repo, const char *t
 	e->known = true;
 	e->look = true;
 	e->mine = e->open && e->epoch == e->mark_epoch;
-	e->delivered = event_seq;
+	e->delivered = row->event_seq;
+	e->awaited = row->awaited;
 	e->last_ms = wr_mono_ms();
 	/* Opened meanwhile, and before that it may have been another's. */
 	if (e->open && !e->mine && !e->leaving)
@@ -67,7 +68,7 @@ static void mark(struct wr_events *ev)
 	struct wr_git_repo *repos[MARKS_MAX];
 	char tokens[MARKS_MAX][WR_EVENT_TOKEN + 1];
 	const char *ids[MARKS_MAX];
-	uint64_t seqs[MARKS_MAX];
+	struct wr_marked rows[MARKS_MAX];
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	size_t n = 0, gone = 0;
 	enum wr_code code;
@@ -89,14 +90,14 @@ static void mark(struct wr_events *ev)
 		ids[i] = repos[i]->id;
 		wr_random_text(tokens[i], WR_EVENT_TOKEN);
 	}
-	code = ev->sink->mark(ev->sink->arg, n, ids, (const char(*)[WR_EVENT_TOKEN + 1])tokens, seqs, &err);
+	code = ev->sink->mark(ev->sink->arg, n, ids, (const char(*)[WR_EVENT_TOKEN + 1])tokens, rows, &err);
 	pthread_mutex_lock(&ev->mutex);
 	if (code != WR_OK)
 		snprintf(ev->said, sizeof ev->said, "%s", err.detail);
 	ev->busy -= n;
 	for (size_t i = 0; i < n; i++) {
-		if (code == WR_OK && seqs[i] != WR_EVENTS_GONE)
-			marked(ev, repos[i], tokens[i], seqs[i]);
+		if (code == WR_OK && rows[i].event_seq != WR_EVENTS_GONE)
+			marked(ev, repos[i], tokens[i], &rows[i]);
 		else if (!not_marked(ev, repos[i], code == WR_OK ? WR_E_NOT_THERE : code))
 			repos[gone++] = repos[i];
 	}

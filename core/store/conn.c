@@ -54,7 +54,7 @@ static enum wr_code set_up(sqlite3 *sq, enum wr_conn_kind kind, struct wr_error 
 				    err);
 	return wr_conn_exec(sq,
 			    "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON;"
-			    "PRAGMA synchronous = FULL; PRAGMA cache_size = -49152; PRAGMA temp_store = MEMORY;"
+			    "PRAGMA synchronous = FULL; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;"
 			    "PRAGMA journal_size_limit = 67108864; PRAGMA trusted_schema = OFF",
 			    err);
 }

@@ -36,7 +36,6 @@ struct place {
 	struct wr_account accounts[ACCOUNTS];
 	struct wr_repo repos[REPOS];
 	struct wr_deliveries deliveries;
-	bool awaited;  /* some event's repository has a trigger */
 	unsigned told; /* how often there was something new */
 	uint64_t seq;  /* of the last event */
 	int64_t base;  /* what claims call 0 */
@@ -254,7 +253,7 @@ static inline enum wr_code tell(struct wr_tx *tx, void *arg, struct wr_error *er
 {
 	struct telling *t = arg;
 
-	return wr_deliveries_event(&t->p->awaited, &t->p->deliveries, tx, t->repo_id, &t->event, err);
+	return wr_deliveries_event(&t->p->deliveries, tx, t->repo_id, &t->event, err);
 }
 
 static inline void event_at(struct place *p, unsigned repo, const char *ref, unsigned old, unsigned new, uint64_t seq)
