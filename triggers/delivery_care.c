@@ -73,8 +73,8 @@ enum wr_code wr_delivery_judged(struct wr_db *db, const struct wr_hook *hook, bo
 
 struct piece {
 	const char *lease;
-	int64_t seq, ms, resumed_ms; /* of a trigger; a time; when it was resumed, 0: never */
-	size_t n;		     /* rows that were done */
+	int64_t seq, ms; /* of a trigger; a time, or another number of it */
+	size_t n;	 /* rows that were done */
 	char chain[WR_HOOK_BRANCH_MAX + 1];
 };
 
@@ -167,9 +167,7 @@ static enum wr_code wake(struct wr_tx *tx, void *arg, struct wr_error *err)
 		if ((code = next_chain(&any, p, tx, err)) == WR_OK && any)
 			code = wr_delivery_settle(&touched, tx, p->seq, p->chain, err);
 	if (code == WR_OK && !any)
-		code = p->resumed_ms
-			       ? wr_tx_run(tx, SQL_DELIVERY_WOKEN, err, NULL, "ii", p->seq, p->resumed_ms)
-			       : wr_tx_run(tx, SQL_DELIVERY_WOKEN, err, NULL, "in", p->seq);
+		code = wr_tx_run(tx, SQL_DELIVERY_WOKEN, err, NULL, "ii", p->seq, p->ms);
 	if (!any)
 		p->n = 0;
 	return code == WR_OK ? wr_touched_write(&touched, tx, err) : code;
@@ -190,11 +188,10 @@ static enum wr_code find_trigger(struct piece *out, struct wr_db *db, enum wr_sq
 static enum wr_code sweep_awake(struct sweep *s, struct wr_error *err)
 {
 	struct piece p;
-	enum wr_code code = find_trigger(&p, s->db, SQL_DELIVERY_AWAKE, 0, "resumed_ms", err);
+	enum wr_code code = find_trigger(&p, s->db, SQL_DELIVERY_AWAKE, 0, "resumes", err);
 
 	if (code != WR_OK)
 		return code;
-	p.resumed_ms = p.ms;
 	do
 		code = wr_db_write(s->db, WR_DB_NORMAL, wake, &p, err);
 	while (code == WR_OK && p.n > 0);

@@ -201,14 +201,13 @@ static inline int64_t add_trigger(struct place *p, const struct options *o)
 
 static inline void pause_trigger(struct place *p, int64_t trigger, bool paused)
 {
-	static int64_t resumed = 1;
-
+	/* A clock that stands still: no moment may be taken for another one. */
 	if (paused)
 		execute(p, "UPDATE push_trigger SET paused_ms = %lld WHERE seq = %lld AND paused_ms IS NULL",
 			(long long)wr_now_ms(), (long long)trigger);
 	else
-		execute(p, "UPDATE push_trigger SET paused_ms = NULL, resumed_ms = %lld, wake = 1 WHERE seq = %lld"
-			   " AND paused_ms IS NOT NULL", (long long)resumed++, (long long)trigger);
+		execute(p, "UPDATE push_trigger SET paused_ms = NULL, resumed_ms = 1, resumes = resumes + 1, wake = 1"
+			   " WHERE seq = %lld AND paused_ms IS NOT NULL", (long long)trigger);
 }
 
 static inline void change_host(struct place *p, int64_t trigger, unsigned host)

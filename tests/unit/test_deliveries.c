@@ -440,6 +440,27 @@ static void many_branches_wake_in_pieces(void **state)
 	check(p);
 }
 
+/* While the branches of one that was resumed are gone through it is paused, a branch put away, and resumed again. */
+static void resumed_twice_in_one_moment_wakes_all(void **state)
+{
+	struct place *p = *state;
+	int64_t trigger = add_trigger(p, &(struct options){.since = 0});
+
+	pause_trigger(p, trigger, true);
+	event(p, 0, "refs/heads/a", 0, 1);
+	event(p, 0, "refs/heads/b", 0, 1);
+	pause_trigger(p, trigger, false);
+	execute(p, "CREATE TRIGGER meanwhile AFTER UPDATE OF state ON delivery WHEN new.chain = 'b' AND new.state = 2"
+		   " AND (SELECT resumes FROM push_trigger) = 1 BEGIN"
+		   " UPDATE delivery SET state = 1 WHERE chain = 'a';"
+		   " UPDATE push_trigger SET paused_ms = NULL, resumed_ms = 1, resumes = resumes + 1, wake = 1; END");
+	sweep(p, 0, 1000);
+	assert_int_equal(number(p, "SELECT resumes FROM push_trigger"), 2);
+	assert_int_equal(number(p, "SELECT wake FROM push_trigger"), 0);
+	check(p);
+	assert_int_equal(claim(p, "one", 0, 10).n, 2);
+}
+
 static void what_waits_too_long_with_a_paused_trigger_is_given_up(void **state)
 {
 	struct place *p = *state;
@@ -926,6 +947,7 @@ int main(void)
 		IN_PLACE(a_paused_trigger_waits_and_goes_on_in_order),
 		IN_PLACE(what_was_deleted_goes_in_small_pieces),
 		IN_PLACE(many_branches_wake_in_pieces),
+		IN_PLACE(resumed_twice_in_one_moment_wakes_all),
 		IN_PLACE(what_waits_too_long_with_a_paused_trigger_is_given_up),
 		IN_PLACE(nothing_is_sent_for_a_deleted_trigger),
 		IN_PLACE(the_next_row_is_another_one),

@@ -291,6 +291,9 @@ static void pausing_is_told_once(void **state)
 	assert_ok(wr_trigger_get(&got, p->db, &p->repo, wr_str(t.id), &p->err));
 	assert_int_equal(got.paused_ms, 0);
 	assert_string_equal(value(p, "SELECT wake FROM push_trigger"), "1");
+	assert_ok(wr_trigger_pause(&changed, p->db, &t, true, &p->err));
+	assert_ok(wr_trigger_pause(&changed, p->db, &t, false, &p->err));
+	assert_string_equal(value(p, "SELECT resumes FROM push_trigger"), "2");
 }
 
 static enum wr_code take_id(void *ids, const struct wr_trigger *trigger, struct wr_error *err)

@@ -2,8 +2,8 @@
 
 -- branches and globs are JSON arrays of text, NULL: no filter. payload is NULL where the client did not say. Events up to the
 -- journal's sequence since_seq were there before the trigger. One with deleted_ms is a tombstone until its deliveries are
--- swept away. wake: it was resumed, and its deliveries have still to be made ready. ended counts its deliveries
--- that have. While it is paused nothing that waits is older than oldest_ms.
+-- swept away. wake: it was resumed, and its deliveries have still to be made ready; resumes counts how often, since one
+-- millisecond has room for several. ended counts its deliveries that have. While it is paused nothing that waits is older than oldest_ms.
 -- seq is never given twice: deliveries know their trigger by it, and may outlive it for a while.
 CREATE TABLE push_trigger (
 	seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -19,6 +19,7 @@ CREATE TABLE push_trigger (
 	created_ms INTEGER NOT NULL,
 	paused_ms INTEGER,
 	resumed_ms INTEGER,
+	resumes INTEGER NOT NULL DEFAULT 0,
 	wake INTEGER NOT NULL DEFAULT 0 CHECK (wake IN (0, 1)),
 	ended INTEGER NOT NULL DEFAULT 0,
 	oldest_ms INTEGER NOT NULL DEFAULT 0,
