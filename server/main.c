@@ -174,7 +174,9 @@ static enum wr_code start(struct parts *p, const struct wr_config *cfg, const st
 
 	p->app.cfg = cfg;
 	p->app.url = listener->url;
-	code = wr_db_open(&p->app.db, cfg->server_data, err);
+	code = wr_log_gather((unsigned)cfg->server_log_delay, err);
+	if (!code)
+		code = wr_db_open(&p->app.db, cfg->server_data, err);
 	wr_webhooks_init(&p->webhooks, p->app.db);
 	wr_journal_events_init(&p->events, p->app.db, &p->webhooks.subscriber, 1);
 	if (!code)
@@ -217,6 +219,7 @@ static int64_t webhooks_wait(const struct parts *p)
 /* Backwards through start(), from wherever it got to. */
 static void stop(struct parts *p)
 {
+	wr_log_gather_end();
 	/* A handler that will not end still uses what follows; leaving without it is what a kill would do, and is safe. */
 	if (p->http && !wr_http_stop(p->http))
 		_exit(0);

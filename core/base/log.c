@@ -1,5 +1,6 @@
 #include "core/base/log.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -7,9 +8,11 @@
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/json.h"
+#include "core/base/threads.h"
 
 #define TEXT_MAX 2000
 #define LINE_USUAL 512
+#define LINE_MAX_BYTES (64 * 1024)
 
 static _Atomic int threshold = WR_INFO;
 
@@ -87,35 +90,164 @@ static void add_field(struct wr_buf *line, const struct wr_log_field *field)
 		add_json_text(line, field->s);
 }
 
-void wr_log_write(enum wr_log_level level, const char *trace, enum wr_log_event event,
-		  const struct wr_log_field *fields)
+static void add_line(struct wr_buf *line, enum wr_log_level level, const char *trace, enum wr_log_event event,
+		     const struct wr_log_field *fields)
 {
 	static const char *const levels[] = {"debug", "info", "warn", "error"};
-	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(64 * 1024);
+
+	wr_buf_room(line, LINE_USUAL);
+	wr_buf_addz(line, "{\"time\":\"");
+	add_time(line);
+	wr_buf_addz(line, "\",\"level\":\"");
+	wr_buf_addz(line, levels[level]);
+	wr_buf_addz(line, "\",\"event\":\"");
+	wr_buf_addz(line, event_names[event]);
+	wr_buf_addc(line, '"');
+	if (trace)
+		add_field(line, &WR_STR("trace", trace));
+	for (; fields->type; fields++)
+		add_field(line, fields);
+	wr_buf_addz(line, "}\n");
+}
+
+/* ---- writing ---- */
+
+/* What waits, and the thread that sees to it that it does not for long. */
+static struct {
+	pthread_mutex_t mutex;
+	pthread_cond_t work;
+	pthread_t thread;
+	bool running, ending;
+	int64_t delay_ms, wrote_ms;
+	size_t len;
+	char lines[PIPE_BUF];
+} gathered = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static void write_whole(const char *p, size_t len)
+{
 	size_t done = 0;
 
-	wr_buf_room(&line, LINE_USUAL);
-	wr_buf_addz(&line, "{\"time\":\"");
-	add_time(&line);
-	wr_buf_addz(&line, "\",\"level\":\"");
-	wr_buf_addz(&line, levels[level]);
-	wr_buf_addz(&line, "\",\"event\":\"");
-	wr_buf_addz(&line, event_names[event]);
-	wr_buf_addc(&line, '"');
-	if (trace)
-		add_field(&line, &WR_STR("trace", trace));
-	for (; fields->type; fields++)
-		add_field(&line, fields);
-	wr_buf_addz(&line, "}\n");
-	if (!wr_buf_ok(&line))
-		return;
-	while (done < line.len) {
-		ssize_t n = write(STDERR_FILENO, line.ptr + done, line.len - done);
+	while (done < len) {
+		ssize_t n = write(STDERR_FILENO, p + done, len - done);
 
 		if (n <= 0)
 			return;
 		done += (size_t)n;
 	}
+}
+
+/* With the mutex. */
+static void write_gathered(void)
+{
+	if (gathered.len > 0)
+		write_whole(gathered.lines, gathered.len);
+	gathered.len = 0;
+	gathered.wrote_ms = wr_mono_ms();
+}
+
+/* With the mutex. False: the line is to be written at once. */
+static bool gather(const struct wr_buf *line)
+{
+	if (!gathered.running || line->len > sizeof gathered.lines ||
+	    (gathered.len == 0 && wr_mono_ms() - gathered.wrote_ms >= gathered.delay_ms))
+		return false;
+	if (gathered.len + line->len > sizeof gathered.lines)
+		write_gathered();
+	if (gathered.len == 0)
+		pthread_cond_signal(&gathered.work);
+	memcpy(gathered.lines + gathered.len, line->ptr, line->len);
+	gathered.len += line->len;
+	return true;
+}
+
+static void write_line(const struct wr_buf *line, bool many)
+{
+	if (!wr_buf_ok(line))
+		return;
+	pthread_mutex_lock(&gathered.mutex);
+	if (!many || !gather(line)) {
+		write_gathered();
+		write_whole(line->ptr, line->len);
+	}
+	pthread_mutex_unlock(&gathered.mutex);
+}
+
+void wr_log_write(enum wr_log_level level, const char *trace, enum wr_log_event event,
+		  const struct wr_log_field *fields)
+{
+	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(LINE_MAX_BYTES);
+
+	add_line(&line, level, trace, event, fields);
+	write_line(&line, false);
+}
+
+void wr_log_write_many(enum wr_log_level level, const char *trace, enum wr_log_event event,
+		       const struct wr_log_field *fields)
+{
+	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(LINE_MAX_BYTES);
+
+	add_line(&line, level, trace, event, fields);
+	write_line(&line, true);
+}
+
+static void see_to_it(void *arg)
+{
+	(void)arg;
+	pthread_mutex_lock(&gathered.mutex);
+	while (!gathered.ending) {
+		int64_t at = gathered.wrote_ms + gathered.delay_ms;
+		struct timespec until = {at / 1000, at % 1000 * 1000000};
+
+		if (gathered.len == 0)
+			pthread_cond_wait(&gathered.work, &gathered.mutex);
+		else if (wr_mono_ms() >= at)
+			write_gathered();
+		else
+			(void)pthread_cond_timedwait(&gathered.work, &gathered.mutex, &until);
+	}
+	pthread_mutex_unlock(&gathered.mutex);
+}
+
+enum wr_code wr_log_gather(unsigned delay_ms, struct wr_error *err)
+{
+	pthread_condattr_t monotonic;
+	enum wr_code code;
+
+	if (delay_ms == 0)
+		return WR_OK;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&gathered.work, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	gathered.delay_ms = delay_ms;
+	gathered.ending = false;
+	code = wr_thread_start(&gathered.thread, "wr-log", 0, see_to_it, NULL, err);
+	if (code == WR_OK) {
+		pthread_mutex_lock(&gathered.mutex);
+		gathered.running = true;
+		pthread_mutex_unlock(&gathered.mutex);
+	} else {
+		pthread_cond_destroy(&gathered.work);
+	}
+	return code;
+}
+
+void wr_log_gather_end(void)
+{
+	bool running;
+
+	pthread_mutex_lock(&gathered.mutex);
+	running = gathered.running;
+	gathered.running = false;
+	gathered.ending = true;
+	write_gathered();
+	if (running)
+		pthread_cond_signal(&gathered.work);
+	pthread_mutex_unlock(&gathered.mutex);
+	if (!running)
+		return;
+	pthread_join(gathered.thread, NULL);
+	pthread_cond_destroy(&gathered.work);
 }
 
 void wr_log_error(const char *trace, enum wr_log_event event, const struct wr_error *err)

@@ -3,12 +3,14 @@
  *
  * WR_LOG(WR_INFO, trace, PUSH_ACCEPTED, WR_STR("repo", id), WR_INT("refs", n));
  *
- * Threads: any; a line is one write(2), so lines never mix. Nothing here blocks on more than stderr.
+ * Threads: any; a write(2) is of whole lines and, where these are many, no more than a pipe takes at once, so lines of
+ *          several processes never mix. Lines are in the order of the calls. Nothing here blocks on more than stderr.
  * Never pass a token, an Authorization header, a URL with credentials or file content.
  */
 #ifndef WR_LOG_H
 #define WR_LOG_H
 
+#include "core/base/error.h"
 #include "core/base/str.h"
 
 enum wr_log_level { WR_DEBUG, WR_INFO, WR_WARN, WR_ERROR };
@@ -44,8 +46,18 @@ void wr_log_set_threshold(enum wr_log_level level);
 enum wr_log_level wr_log_threshold(void);
 void wr_log_write(enum wr_log_level level, const char *trace, enum wr_log_event event,
 		  const struct wr_log_field *fields);
+/* Of what there are thousands in a second: several may be one write, as wr_log_gather() says. */
+void wr_log_write_many(enum wr_log_level level, const char *trace, enum wr_log_event event,
+		       const struct wr_log_field *fields);
 
-struct wr_error;
+/*
+ * From now on lines of wr_log_write_many() that follow another write within delay_ms wait for the others of that time; a
+ * kill loses them. Any other line takes them along. It needs a thread, so call it where there may be some; 0: nothing waits.
+ */
+WR_MUST_CHECK enum wr_code wr_log_gather(unsigned delay_ms, struct wr_error *err);
+/* Writes what waits, and ends that. */
+void wr_log_gather_end(void);
+
 /* The error's code and detail under the event, level WARN for 5xx else INFO. */
 void wr_log_error(const char *trace, enum wr_log_event event, const struct wr_error *err);
 

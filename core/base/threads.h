@@ -28,6 +28,7 @@
  * | webhooks (wr-webhooks)      | 1                      | endpoints, all at once, by deadlines; SQLite's writer     |
  * | judge (wr-judge)            | 1, niced               | disk, CPU within bounds, SQLite's writer                  |
  * | alive (wr-alive)            | 1 beside a large push  | the clock; room in the reply                              |
+ * | log (wr-log)                | 1                      | stderr                                                    |
  * | control (wr-control)        | 1                      | its socket, by deadlines; SQLite's writer                 |
  * | commands (wr-command)       | at most 8              | disk, a repository's turn; its client, by deadlines       |
  *

@@ -124,7 +124,7 @@ static void log_access(const struct wr_request *req)
 	for (size_t i = 0; i < req->n_extras; i++)
 		fields[n++] = WR_INT(req->extras[i].key, req->extras[i].value);
 	fields[n] = (struct wr_log_field){NULL, 0, {NULL, 0}, 0};
-	wr_log_write(WR_INFO, req->trace, WR_EV_REQUEST, fields);
+	wr_log_write_many(WR_INFO, req->trace, WR_EV_REQUEST, fields);
 }
 
 /* The bytes that the request's account holds. */

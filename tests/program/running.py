@@ -265,6 +265,28 @@ def one_log_line_a_request_by_route_name(t):
 
 
 @test
+def each_request_of_many_has_its_line(t):
+    """Several share a write then, and an end writes what waits."""
+    server = t.own_server()
+    account = server.account()
+    traces = []
+
+    def ask():
+        api = server.api(account.key)
+        traces.extend([api.get("/auth/v1/whoami").header("x-freestyle-trace-id") for _ in range(100)])
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    server.stop()
+    lines = [line["trace"] for line in server.log_lines() if line["event"] == "request"]
+    same(sorted(traces), sorted(lines), "the requests, and their lines")
+    server.start()
+
+
+@test
 def no_secret_reaches_the_log(t):
     """All ways in which a secret can come in, right and wrong; the log is read by the harness at the end, and here."""
     server = t.own_server(flags=["--log-level", "debug"])
