@@ -4,12 +4,14 @@
 #include "core/content/path.h"
 
 #define ASK_ENTRIES 1024 /* cancel is asked again after so many */
+#define HELD_MAX ((uint64_t)128 << 20)
 
 /* Where the comparison is. */
 struct at {
 	struct wr_changed *c;
 	struct wr_buf path;
 	unsigned depth;
+	uint64_t held; /* bytes of folders in memory */
 	struct wr_error *err;
 };
 
@@ -78,11 +80,23 @@ static int entry_cmp(const struct wr_tree_entry *a, const struct wr_tree_entry *
 	return c ? c : x - y;
 }
 
-static enum wr_code read_tree(struct wr_object *obj, const struct at *at, const struct wr_oid *oid)
+/* Large folders that lie in one another cost next to nothing to push, and would all be in memory at a time. */
+static enum wr_code read_tree(struct wr_object *obj, struct at *at, const struct wr_oid *oid)
 {
-	enum wr_code code = oid ? wr_snapshot_read(obj, at->c->snap, oid, at->err) : WR_OK;
+	uint64_t max = at->c->held_max ? at->c->held_max : HELD_MAX, size = 0;
+	enum wr_type type = WR_TREE;
+	enum wr_code code = oid ? wr_snapshot_stat(at->c->snap, oid, &type, &size, at->err) : WR_OK;
 
-	return code == WR_OK && oid && obj->type != WR_TREE ? wr_fail(at->err, WR_E_INTERNAL, "a folder is no tree") : code;
+	if (code != WR_OK || !oid)
+		return code;
+	if (type != WR_TREE)
+		return wr_fail(at->err, WR_E_INTERNAL, "a folder is no tree");
+	if (size > max - at->held)
+		return wr_fail(at->err, WR_E_INVALID_REQUEST, "Folders in one another that differ have more than %llu bytes",
+			       (unsigned long long)max);
+	if ((code = wr_snapshot_read(obj, at->c->snap, oid, at->err)) == WR_OK)
+		at->held += obj->size;
+	return code;
 }
 
 static enum wr_code next_entry(bool *has, struct wr_tree_entry *e, struct wr_str *rest, struct at *at)
@@ -103,6 +117,7 @@ static enum wr_code next_entry(bool *has, struct wr_tree_entry *e, struct wr_str
 static enum wr_code compare_trees(struct at *at, const struct wr_oid *old, const struct wr_oid *new)
 {
 	WR_AUTO_S(wr_object) a = {.data = NULL}, b = {.data = NULL};
+	uint64_t held = at->held;
 	struct wr_str rest_a, rest_b;
 	struct wr_tree_entry x, y;
 	bool has_x = false, has_y = false;
@@ -125,6 +140,7 @@ static enum wr_code compare_trees(struct at *at, const struct wr_oid *old, const
 		if (code == WR_OK && c >= 0)
 			code = next_entry(&has_y, &y, &rest_b, at);
 	}
+	at->held = held;
 	return code;
 }
 

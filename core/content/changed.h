@@ -5,7 +5,8 @@
  * Ownership: the struct is the caller's, and needs no end. What path() gets is borrowed until it returns.
  * Threads:   one per struct.
  * Blocks on: disk. Asks cancel at each folder, and now and then within one.
- * Errors:    WR_E_INVALID_REQUEST with a sentence where entries_max is met, or folders are nested deeper than WR_PATH_DEPTH;
+ * Errors:    WR_E_INVALID_REQUEST with a sentence where entries_max or held_max is met, or folders are nested deeper than
+ *            WR_PATH_DEPTH;
  *            WR_E_NOT_THERE for a tree that is not there, WR_E_INTERNAL for damage, WR_E_TOO_LARGE past max_object_bytes,
  *            WR_E_CANCELLED, WR_E_UNAVAILABLE; and what path() returns.
  */
@@ -20,6 +21,7 @@ struct wr_changed {
 	const struct wr_snapshot *snap;
 	const struct wr_cancel *cancel;
 	uint64_t entries_max; /* of all folders that are read, both sides together */
+	uint64_t held_max;    /* bytes of the folders in memory, which are all on the way to a path; 0: 128 MB */
 	/* Told of each path once, or twice where one became a folder; in git's order of trees. old or new NULL: absent there. */
 	enum wr_code (*path)(void *arg, struct wr_str path, const struct wr_tree_entry *old,
 			     const struct wr_tree_entry *new, struct wr_error *err);

@@ -258,6 +258,46 @@ static void cancel_within_a_folder(void **state)
 	wr_buf_fini(&l.text);
 }
 
+/* Each folder holds the next one and as much beside it: only those on the way to a path are in memory. */
+static void bytes_at_a_time(void **state)
+{
+	struct fx *f = *state;
+	WR_AUTO_S(wr_buf) in = WR_BUF_INIT(4 << 20);
+	WR_AUTO(wr_snapshot) *snap = NULL;
+	struct list l = {.text = WR_BUF_INIT(4 << 20)};
+	struct wr_changed c = {.stop = false};
+	struct wr_oid nested, beside;
+
+	/* 20 folders of 100 files each, 33 bytes for each of these: in one another, and side by side. */
+	for (int side = 0; side < 2; side++) {
+		wr_buf_printf(&in, "commit refs/heads/%s\ncommitter C <c@example.org> 1700000000 +0000\ndata 0\n",
+			      side ? "beside" : "nested");
+		for (int i = 0; i < 2000; i++) {
+			wr_buf_addz(&in, "M 100644 inline ");
+			for (int up = 0; !side && up < i / 100; up++)
+				wr_buf_addz(&in, "d/");
+			if (side)
+				wr_buf_printf(&in, "d%02d/", i / 100);
+			wr_buf_printf(&in, "f%04d\ndata 0\n\n", i % 100);
+		}
+	}
+	import(f, "real", &in);
+	push_all(f, "real");
+	assert_ok(wr_snapshot_take(&snap, f->repo, &f->err));
+	tree(f, &nested, "nested");
+	tree(f, &beside, "beside");
+	c.held_max = 20000;
+	assert_ok(compare(&l, &c, f, snap, NULL, &beside));
+	assert_int_equal(l.count, 2000);
+	assert_int_equal(compare(&l, &c, f, snap, NULL, &nested), WR_E_INVALID_REQUEST);
+	assert_non_null(strstr(f->err.text, "20000 bytes"));
+	assert_int_equal(compare(&l, &c, f, snap, &nested, &beside), WR_E_INVALID_REQUEST);
+	c.held_max = 100000;
+	assert_ok(compare(&l, &c, f, snap, NULL, &nested));
+	assert_int_equal(l.count, 2000);
+	wr_buf_fini(&l.text);
+}
+
 /* ---- commits ---- */
 
 static void relate(struct fx *f, const struct wr_snapshot *snap, const struct wr_oid *a, const struct wr_oid *b)
@@ -391,6 +431,7 @@ int main(void)
 		IN_STORE(awkward_paths),
 		IN_STORE(bounds_of_paths),
 		IN_STORE(cancel_within_a_folder),
+		IN_STORE(bytes_at_a_time),
 		IN_STORE(random_histories),
 		IN_STORE(several_and_wrong_dates),
 		IN_STORE(bounds_of_histories),
