@@ -113,7 +113,7 @@ void wr_attempt_outcome(struct wr_outcome *out, const struct wr_sender *s, const
 		out->what = WR_OUT_DELIVERED;
 		return;
 	}
-	out->what = now_ms - since >= s->cfg.give_up_ms ? WR_OUT_GIVEN_UP : WR_OUT_AGAIN;
+	out->what = since <= wr_leaps_before(&s->leaps, now_ms, s->cfg.give_up_ms) ? WR_OUT_GIVEN_UP : WR_OUT_AGAIN;
 	out->not_before_ms = now_ms + wr_attempt_pause(hook->attempts + 1, s->cfg.retry_ms, end->retry_after_s);
 	if (out->what == WR_OUT_GIVEN_UP)
 		WR_LOG(WR_WARN, NULL, WEBHOOK_GIVEN_UP, WR_STR("delivery", hook->id), WR_STR("repo", hook->repo_id),

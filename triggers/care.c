@@ -19,8 +19,15 @@ struct care {
 	char away[WR_UUID_LEN + 1];    /* whose repository was out of reach, and is not tried again before: */
 	int64_t away_until;	       /* monotonic, as are: */
 	int64_t recover_at, sweep_at;
-	int64_t tell_at;
-	bool soon;		       /* a sweep was asked for */
+	int64_t tell_at, rewind_at;
+	bool soon; /* a sweep was asked for */
+	struct wr_leaps leaps;
+	/*
+	 * The time of day went back, or may have while nobody looked: so many times all that waits for its time is still gone
+	 * through. Twice after a leap, since somebody may have read the clock before and written after.
+	 */
+	unsigned rewinds;
+	struct wr_rewind rewind; /* where the one that goes on stands; now_ms 0: none does */
 };
 
 static bool is_over(void *arg)
@@ -136,11 +143,53 @@ static void sweep(struct care *c, bool *more)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	const struct wr_sender_config *cfg = &c->s->cfg;
-	enum wr_code code = wr_deliveries_sweep(more, cfg->db, wr_now_ms() - cfg->keep_ms, cfg->keep_max, &err);
+	enum wr_code code = wr_deliveries_sweep(more, cfg->db, wr_leaps_before(&c->leaps, wr_now_ms(), cfg->keep_ms),
+						cfg->keep_max, &err);
 
 	if (code != WR_OK) {
 		*more = false;
 		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+	}
+	atomic_store(&c->s->poked, true);
+	wr_posts_wake(c->s->posts);
+}
+
+static void look_at_clock(struct care *c)
+{
+	int64_t by = wr_leaps_look(&c->leaps, wr_now_ms(), wr_leap_offset_ms());
+
+	if (by == 0)
+		return;
+	WR_LOG(WR_WARN, NULL, CLOCK_MOVED, WR_INT("by_s", by / 1000));
+	if (by > 0)
+		return;
+	c->rewinds = 2;
+	c->rewind = (struct wr_rewind){0};
+	c->rewind_at = 0;
+}
+
+/* For a moment; *more: it goes on. */
+static void rewind_some(struct care *c, bool *more)
+{
+	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
+	int64_t now = wr_mono_ms();
+	enum wr_code code = WR_OK;
+
+	if (c->rewinds == 0 || now < c->rewind_at || atomic_load(&c->s->retired))
+		return;
+	if (c->rewind.now_ms == 0)
+		c->rewind.now_ms = wr_now_ms();
+	do
+		code = wr_deliveries_rewind(more, &c->rewind, c->s->cfg.db, &err);
+	while (code == WR_OK && *more && wr_mono_ms() < now + JUDGE_MS);
+	if (code != WR_OK) {
+		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+		c->rewind_at = now + RETRY_MS;
+		*more = false;
+	} else if (!*more) {
+		c->rewinds--;
+		c->rewind = (struct wr_rewind){0};
+		c->rewind_at = now + SWEEP_MS;
 	}
 	atomic_store(&c->s->poked, true);
 	wr_posts_wake(c->s->posts);
@@ -157,7 +206,7 @@ static void tell_queue(struct care *c)
 		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
 	else if (state.pending > 0)
 		WR_LOG(WR_INFO, NULL, WEBHOOK_QUEUE, WR_INT("pending", state.pending), WR_INT("sending", state.sending),
-		       WR_INT("oldest_s", (now - state.oldest_ms) / 1000),
+		       WR_INT("oldest_s", now > state.oldest_ms ? (now - state.oldest_ms) / 1000 : 0),
 		       WR_INT("late_s", state.due_ms ? (now - state.due_ms) / 1000 : 0));
 }
 
@@ -192,12 +241,15 @@ static bool sleep_until(struct care *c, int64_t at)
 
 void wr_sender_care(void *sender)
 {
-	struct care c = {.s = sender};
+	struct care c = {.s = sender, .rewinds = 1};
 
+	wr_leaps_init(&c.leaps, wr_leap_offset_ms());
 	for (;;) {
 		int64_t now, at;
-		bool more = false, judging = false, again = false;
+		bool more = false, judging = false, again = false, rewinding = false;
 
+		look_at_clock(&c);
+		rewind_some(&c, &rewinding);
 		judge_some(&c, &judging, &again);
 		now = wr_mono_ms();
 		if (now >= c.recover_at) {
@@ -219,7 +271,7 @@ void wr_sender_care(void *sender)
 		at = c.sweep_at < c.recover_at ? c.sweep_at : c.recover_at;
 		if (again && at > now + RETRY_MS)
 			at = now + RETRY_MS;
-		if (judging)
+		if (judging || rewinding)
 			at = now;
 		if (!sleep_until(&c, at))
 			return;

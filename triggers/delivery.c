@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "core/base/clock.h"
 #include "triggers/delivery_internal.h"
 
 const char *wr_delivery_state_name(enum wr_delivery_state state)
@@ -194,7 +195,7 @@ enum wr_code wr_delivery_settle(struct wr_touched *touched, struct wr_tx *tx, in
 				struct wr_error *err)
 {
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
-	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_SETTLE, err, &row, "is", trigger_seq, chain);
+	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_SETTLE, err, &row, "isi", trigger_seq, chain, wr_now_ms());
 
 	if (code == WR_E_NOT_THERE)
 		return WR_OK;

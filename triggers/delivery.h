@@ -166,6 +166,17 @@ WR_MUST_CHECK enum wr_code wr_deliveries_recover(struct wr_db *db, const char *r
 WR_MUST_CHECK enum wr_code wr_deliveries_sweep(bool *more, struct wr_db *db, int64_t old_ms, unsigned keep_max,
 					       struct wr_error *err);
 
+/*
+ * What waits for a time that the clock would only reach late, since it went back: what was never tried is due at once, and
+ * an attempt that began after now is followed by another one after its pause from now on. A piece at a time, from where
+ * *at stands: {.now_ms = the time of day} at first, which stays the same until there is no *more.
+ */
+struct wr_rewind {
+	int64_t now_ms, turn, not_before_ms, seq;
+	bool in_turn;
+};
+WR_MUST_CHECK enum wr_code wr_deliveries_rewind(bool *more, struct wr_rewind *at, struct wr_db *db, struct wr_error *err);
+
 /* ---- history ---- */
 
 /* Of one trigger, newest first, those before this delivery ("": the newest); the caller releases *n of them. */

@@ -94,7 +94,8 @@ static enum wr_code take_back(struct wr_tx *tx, void *arg, struct wr_error *err)
 	WR_AUTO_S(wr_touched) touched = {.turns = NULL};
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
 	struct piece *p = arg;
-	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_TAKE_BACK, err, &row, "si", p->lease, (int64_t)WR_DELIVERY_PIECE);
+	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_TAKE_BACK, err, &row, "sii", p->lease,
+				      (int64_t)WR_DELIVERY_PIECE, wr_now_ms());
 
 	code = touch_all(&touched, &p->n, &row, code, 0, err);
 	return code == WR_OK ? wr_touched_write(&touched, tx, err) : code;

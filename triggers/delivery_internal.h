@@ -1,6 +1,6 @@
 /*
  * triggers/delivery_internal.h: what the files of triggers/delivery.h share: delivery.c (rows, and whose turn it is),
- * delivery_in.c, delivery_turn.c, delivery_care.c, delivery_history.c, delivery_body.c.
+ * delivery_in.c, delivery_turn.c, delivery_care.c, delivery_rewind.c, delivery_history.c, delivery_body.c.
  * Ownership, threads, errors: as delivery.h says; those with a transaction inside a closure.
  */
 #ifndef WR_DELIVERY_INTERNAL_H

@@ -44,7 +44,7 @@ static enum wr_code write_outcome(struct wr_row *row, struct wr_tx *tx, const st
 
 	switch (o->what) {
 	case WR_OUT_CUT_OFF:
-		return wr_tx_one(tx, SQL_DELIVERY_CUT_OFF, err, row, "is", o->seq, o->lease);
+		return wr_tx_one(tx, SQL_DELIVERY_CUT_OFF, err, row, "isi", o->seq, o->lease, now);
 	case WR_OUT_AGAIN:
 		return wr_tx_one(tx, SQL_DELIVERY_REPEAT, err, row, "isiiisb", o->seq, o->lease, o->not_before_ms,
 				 (int64_t)o->status, o->latency_ms, o->error, answer, o->answer.len);

@@ -98,11 +98,12 @@ static void begin_claimed(struct wr_sender *s, struct wr_claim *claims, size_t n
 	}
 }
 
-static size_t take_outcomes(struct pass *p, const struct wr_sender *s)
+static size_t take_outcomes(struct pass *p, struct wr_sender *s)
 {
 	int64_t now = wr_now_ms();
 	size_t n = 0;
 
+	wr_leaps_look(&s->leaps, now, wr_leap_offset_ms());
 	for (size_t i = 0; i < s->room && n < TURN && n < s->ended; i++) {
 		if (!s->flights[i] || s->flights[i]->state != WR_FLIGHT_ENDED)
 			continue;
@@ -292,6 +293,7 @@ enum wr_code wr_sender_start(struct wr_sender **out, const struct wr_sender_conf
 		return wr_fail_nomem(err);
 	s->cfg = *cfg;
 	s->room = cfg->parallel;
+	wr_leaps_init(&s->leaps, wr_leap_offset_ms());
 	atomic_store(&s->poked, true);
 	s->work = true;
 	pthread_mutex_init(&s->lock, NULL);

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "core/base/leap.h"
 #include "triggers/sender.h"
 
 /* One delivery that this process has claimed. */
@@ -25,6 +26,7 @@ struct wr_sender {
 	struct wr_flight **flights;
 	size_t room, up, ended;
 	struct pass *pass; /* sender.c's */
+	struct wr_leaps leaps;
 	pthread_t sending, caring;
 	bool has_sending, has_caring;
 	atomic_bool poked;    /* there may be something to claim */

@@ -26,6 +26,11 @@ int64_t wr_mono_us(void)
 	return read_clock_us(CLOCK_MONOTONIC);
 }
 
+int64_t wr_boot_ms(void)
+{
+	return read_clock_us(CLOCK_BOOTTIME) / 1000;
+}
+
 static void put_digits(char *out, int n, int value)
 {
 	while (n-- > 0) {

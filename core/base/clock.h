@@ -1,5 +1,5 @@
 /*
- * core/base/clock.h: the two clocks, and RFC 3339.
+ * core/base/clock.h: the clocks, and RFC 3339.
  * Threads: any.
  */
 #ifndef WR_CLOCK_H
@@ -17,6 +17,8 @@ int64_t wr_now_ms(void);
 /* Milliseconds of a clock that only goes forward: deadlines and durations. */
 int64_t wr_mono_ms(void);
 int64_t wr_mono_us(void);
+/* Milliseconds of one that only goes forward, too, and counts what the machine slept: what the first is compared with. */
+int64_t wr_boot_ms(void);
 
 #define WR_TIME_LEN 24
 /* "2026-01-31T08:05:09.123Z" and a NUL. */

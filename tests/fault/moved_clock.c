@@ -3,8 +3,9 @@
  *
  * WARREN_CLOCK  a file of struct clock, which the test maps as well (harness/clock.py) and changes whenever it likes
  *
- * Moved is the time of day alone. Clocks that only go forward stay, so that no deadline passes; so does time(), which the
- * server compares with the times of files, and those are the kernel's. The real calls are raw system calls: nothing here
+ * Moved is the time of day, and with it the clock that counts what the machine slept: time passes as in a sleep. A leap moves
+ * the time of day alone. Clocks that stop in a sleep stay, so that no deadline passes; so does time(), which the server
+ * compares with the times of files, and those are the kernel's. The real calls are raw system calls: nothing here
  * depends on what else is preloaded.
  */
 #include <errno.h>
@@ -21,8 +22,9 @@
 struct clock {
 	_Atomic int64_t ahead_ms; /* of the real time */
 	_Atomic int64_t flush_us; /* what each flush takes longer */
+	_Atomic int64_t leapt_ms; /* of ahead_ms, what did not pass */
 };
-_Static_assert(sizeof(struct clock) == 16, "harness/clock.py writes it");
+_Static_assert(sizeof(struct clock) == 24, "harness/clock.py writes it");
 
 static struct clock *shared;
 
@@ -48,8 +50,8 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 
 	if (syscall(SYS_clock_gettime, id, ts) != 0)
 		return -1;
-	if (shared && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) {
-		ahead = atomic_load(&shared->ahead_ms);
+	if (shared && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE || id == CLOCK_BOOTTIME)) {
+		ahead = atomic_load(&shared->ahead_ms) - (id == CLOCK_BOOTTIME ? atomic_load(&shared->leapt_ms) : 0);
 		ts->tv_sec += ahead / 1000;
 		ts->tv_nsec += ahead % 1000 * 1000000;
 		if (ts->tv_nsec >= 1000000000) {

@@ -20,14 +20,20 @@ class Clock:
 
     def __init__(self, path):
         with open(path, "wb") as f:
-            f.write(bytes(16))
+            f.write(bytes(24))
         with open(path, "r+b") as f:
-            self.map = mmap.mmap(f.fileno(), 16)
+            self.map = mmap.mmap(f.fileno(), 24)
         self.environment = {"LD_PRELOAD": library(), "WARREN_CLOCK": path, "ASAN_OPTIONS": "verify_asan_link_order=0"}
-        self.ahead_ms = 0
+        self.ahead_ms = self.leapt_ms = 0
+
+    def leap(self, ms):
+        """Somebody puts the time of day forward, or back."""
+        self.leapt_ms += int(ms)
+        self.move(ms)
+        self.map[16:24] = struct.pack("<q", self.leapt_ms)
 
     def move(self, ms):
-        """So much further; less than zero goes back."""
+        """So much later, as after a sleep of the machine; less than zero goes back."""
         self.ahead_ms += int(ms)
         self.map[:8] = struct.pack("<q", self.ahead_ms)
 

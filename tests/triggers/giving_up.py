@@ -1,5 +1,5 @@
 """A day of an endpoint that fails, with the usual pauses, in moved time: when it is tried again, when it is given up, and what
-becomes of all that waited behind it."""
+becomes of all that waited behind it. And a clock that somebody puts forward or back meanwhile."""
 import datetime
 import json
 
@@ -8,7 +8,7 @@ from harness.clock import Clock
 from harness.elsewhere import Elsewhere, answer
 from harness.receiver import commit, history, trigger
 
-COST = 3
+COST = 9
 SECOND, HOUR = 1000, 3600_000
 PAUSES = [n * SECOND for n in (1, 2, 5, 15, 60, 300, 1800)]  # and then each hour
 
@@ -20,9 +20,9 @@ def ms(text):
 class Day:
     """A trigger whose endpoint fails, and one by which the sender is made to look at the time again."""
 
-    def __init__(self, t):
+    def __init__(self, t, more=""):
         self.clock = Clock(t.path("clock"))
-        self.server = t.own_server(config="[webhooks]\nallow_private_networks = true\n", env=self.clock.environment)
+        self.server = t.own_server(config="[webhooks]\nallow_private_networks = true\n" + more, env=self.clock.environment)
         self.there = Elsewhere(t, {"/hook": self.say, "/steady": answer()})
         self.fails = lambda request: True
         self.repo = self.server.account().repo(defaultBranch="main")
@@ -100,3 +100,47 @@ def what_waited_behind(t):
     same(sum(line["event"] == "webhook.given_up" for line in day.server.log_lines()), 12, "given up, and logged")
     last = commit(day.repo, "main", {"a": "last"})
     same(wait_for(lambda: day.ended(last, 1), "the next one")["state"], "delivered", "the next one")
+
+
+QUICK = "retry_pause = 100ms\n"
+
+
+def moved(server):
+    """By how many seconds the log says that the clock was moved."""
+    return [line["by_s"] for line in server.log_lines() if line["event"] == "clock.moved"]
+
+
+@test
+def the_clock_goes_back(t):
+    """By hours, under a running server and between two: what waits for its time goes on with its pauses; nothing waits for hours."""
+    day = Day(t, QUICK)
+    first, behind = (commit(day.repo, "main", {"a": str(n)}) for n in range(2))
+    wait_for(lambda: day.ended(first, 3), "three attempts")
+    day.clock.leap(-5 * HOUR)
+    wait_for(lambda: moved(day.server), "the leap in the log")
+    expect(abs(moved(day.server)[0] + 5 * 3600) < 5, "by how much", moved(day.server))
+    wait_for(lambda: [r for r in [day.ended(first, 4)] if r and ms(r["nextAttemptAt"]) < day.clock.now_ms() + 10 * SECOND],
+             "the next attempt, and a near time for the one after it")
+    day.server.stop()
+    day.clock.leap(-5 * HOUR)
+    day.fails = lambda request: False
+    day.server.start()
+    for sha in (first, behind, commit(day.repo, "main", {"a": "last"})):
+        row = wait_for(lambda: next((r for r in [day.rows().get(sha)] if r and r["endedAt"]), None), "the end")
+        same(row["state"], "delivered", "the end")
+    same([sha for sha, _ in day.came()][-3:-1], [first, behind], "in order")
+
+
+@test
+def the_clock_goes_forward(t):
+    """By more than a day: nobody had that day, so nothing is given up for it; what fails is tried on, and arrives later."""
+    day = Day(t, QUICK)
+    sha = commit(day.repo, "main", {"a": "1"})
+    wait_for(lambda: day.ended(sha, 1), "an attempt")
+    day.clock.leap(30 * HOUR)
+    wait_for(lambda: day.ended(sha, 4), "some more")
+    same(day.rows()[sha]["state"], "queued", "it goes on")
+    day.fails = lambda request: False
+    wait_for(lambda: day.rows()[sha]["endedAt"], "the end")
+    same(day.rows()[sha]["state"], "delivered", "the end")
+    expect(all(abs(by - 30 * 3600) < 5 for by in moved(day.server)), "the log", moved(day.server))

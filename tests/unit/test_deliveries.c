@@ -482,6 +482,102 @@ static void what_waits_too_long_with_a_paused_trigger_is_given_up(void **state)
 	check(p);
 }
 
+/* ---- a clock that goes back ---- */
+
+static unsigned rewind_to(struct place *p, int64_t now_ms)
+{
+	struct wr_rewind at = {.now_ms = now_ms};
+	unsigned steps = 0;
+	bool more = true;
+
+	for (; more; steps++)
+		assert_ok(wr_deliveries_rewind(&more, &at, p->db, &p->err));
+	check(p);
+	return steps;
+}
+
+static int64_t due_of(struct place *p, const char *chain)
+{
+	return number(p, "SELECT not_before_ms FROM delivery WHERE chain = %Q AND state = 2", chain);
+}
+
+static void a_clock_that_goes_back_holds_nothing_up(void **state)
+{
+	struct place *p = *state;
+	const int64_t hour = 3600000;
+	struct taken t;
+	int64_t now;
+
+	add_trigger(p, &(struct options){.since = 0});
+	event(p, 0, "refs/heads/tried", 0, 1);
+	t = claim(p, "one", 0, 1);
+	finish(p, &t.claims[0], "one", WR_OUT_AGAIN, 5000);
+	event(p, 0, "refs/heads/long", 0, 1);
+	t = claim(p, "one", -600000 + 1000, 1);
+	assert_int_equal(t.n, 1);
+	execute(p, "UPDATE delivery SET started_ms = started_ms - %lld WHERE chain = 'long'", (long long)(2 * hour));
+	finish(p, &t.claims[0], "one", WR_OUT_AGAIN, hour);
+	event(p, 0, "refs/heads/new", 0, 1);
+	event(p, 0, "refs/heads/new", 1, 2);
+	/* An hour back: 'long' began before that, and its pause may stay. */
+	now = p->base - hour;
+	rewind_to(p, now);
+	assert_int_equal(due_of(p, "tried"), now + 5000);
+	assert_int_equal(due_of(p, "long"), p->base + hour);
+	assert_int_equal(due_of(p, "new"), now);
+	rewind_to(p, now + 1000);
+	assert_int_equal(due_of(p, "tried"), now + 5000);
+	assert_int_equal(claim(p, "one", -hour + 4999, 10).n, 1);
+	t = claim(p, "one", -hour + 5000, 10);
+	assert_int_equal(t.n, 1);
+	assert_string_equal(t.claims[0].hook.branch, "tried");
+}
+
+/* A branch's next, and what was cut off or left behind, is due whatever the clock was when it was written. */
+static void what_follows_is_due_at_once(void **state)
+{
+	struct place *p = *state;
+	const int64_t day = 86400000;
+	struct taken t;
+
+	add_trigger(p, &(struct options){.since = 0});
+	event(p, 0, "refs/heads/main", 0, 1);
+	event(p, 0, "refs/heads/main", 1, 2);
+	execute(p, "UPDATE delivery SET created_ms = created_ms + %lld, not_before_ms = not_before_ms + %lld", (long long)day,
+		(long long)day);
+	execute(p, "UPDATE delivery_turn SET next_ms = next_ms + %lld", (long long)day);
+	execute(p, "UPDATE delivery_account SET next_ms = next_ms + %lld", (long long)day);
+	t = claim(p, "one", day, 1);
+	assert_int_equal(t.n, 1);
+	finish(p, &t.claims[0], "one", WR_OUT_CUT_OFF, 0);
+	t = claim(p, "dead", 0, 1);
+	assert_int_equal(t.n, 1);
+	execute(p, "UPDATE delivery SET not_before_ms = not_before_ms + %lld WHERE state = 3", (long long)day);
+	assert_ok(wr_deliveries_recover(p->db, p->root, "one", &p->err));
+	t = claim(p, "one", 0, 1);
+	assert_int_equal(t.n, 1);
+	finish(p, &t.claims[0], "one", WR_OUT_DELIVERED, 0);
+	assert_int_equal(claim(p, "one", 0, 1).n, 1);
+	check(p);
+}
+
+static void rewinding_goes_in_pieces(void **state)
+{
+	struct place *p = *state;
+	char name[64];
+	unsigned steps;
+
+	for (unsigned host = 0; host < 3; host++)
+		add_trigger(p, &(struct options){.host = host});
+	for (unsigned i = 0; i < 250; i++) {
+		snprintf(name, sizeof name, "refs/heads/b%u", i);
+		event(p, 0, name, 0, 1);
+	}
+	steps = rewind_to(p, 1000);
+	assert_in_range(steps, 10, 12);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE not_before_ms = 1000"), 750);
+}
+
 /* ---- what goes ---- */
 
 static void nothing_is_sent_for_a_deleted_trigger(void **state)
@@ -949,6 +1045,9 @@ int main(void)
 		IN_PLACE(many_branches_wake_in_pieces),
 		IN_PLACE(resumed_twice_in_one_moment_wakes_all),
 		IN_PLACE(what_waits_too_long_with_a_paused_trigger_is_given_up),
+		IN_PLACE(a_clock_that_goes_back_holds_nothing_up),
+		IN_PLACE(what_follows_is_due_at_once),
+		IN_PLACE(rewinding_goes_in_pieces),
 		IN_PLACE(nothing_is_sent_for_a_deleted_trigger),
 		IN_PLACE(the_next_row_is_another_one),
 		IN_PLACE(another_endpoint_is_another_turn),
