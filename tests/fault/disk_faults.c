@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,11 +53,12 @@ enum call {
 };
 
 #define CRASH (-1)
+/* Below CRASH: a signal's number, negative, for the parent of the process that calls; the call itself is made. */
 struct control {
 	uint32_t calls;	 /* which fail; 0: none */
 	uint32_t after;	 /* so many pass before */
 	uint32_t times;	 /* so many fail, then they pass again */
-	int32_t error;	 /* CRASH: the thread that calls dies, and its process with it */
+	int32_t error;	 /* CRASH: the thread that calls dies, and its process with it; less: see below */
 	uint32_t halved; /* the first write that would fail is cut short instead */
 	uint32_t seen, failed;
 	char path[50];	 /* only where this is part of the name */
@@ -192,6 +194,10 @@ static bool fails(enum call call, const char *name)
 	__atomic_fetch_add(&control->failed, 1, __ATOMIC_SEQ_CST);
 	if (control->error == CRASH)
 		__builtin_trap();
+	if (control->error < CRASH) {
+		kill(getppid(), -control->error);
+		return false;
+	}
 	errno = control->error;
 	return true;
 }

@@ -36,7 +36,8 @@ def environment(data, log=None, control=None, clock=None):
     return env
 
 
-CRASH = -1  # instead of an error: the thread that calls dies, and its process with it
+# Instead of an error. What is below CRASH is a signal's number, negative, that the process's parent gets; its call is made.
+CRASH = -1  # the thread that calls dies, and its process with it
 
 
 class Control:
@@ -65,6 +66,10 @@ class Control:
     def failed(self):
         """How many calls failed since the last fail()."""
         return self.FORM.unpack(self.map[:128])[6]
+
+    def seen(self):
+        """How many there were of those that could fail."""
+        return self.FORM.unpack(self.map[:128])[5]
 
 
 class Notes:
