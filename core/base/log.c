@@ -13,6 +13,7 @@
 #define TEXT_MAX 2000
 #define LINE_USUAL 512
 #define LINE_MAX_BYTES (64 * 1024)
+#define GATHERED_BYTES (64 * 1024)
 
 static _Atomic int threshold = WR_INFO;
 
@@ -114,14 +115,17 @@ static void add_line(struct wr_buf *line, enum wr_log_level level, const char *t
 
 /* What waits, and the thread that sees to it that it does not for long. */
 static struct {
+	pthread_mutex_t writing; /* held while something is written, and taken before the other */
 	pthread_mutex_t mutex;
 	pthread_cond_t work;
 	pthread_t thread;
 	bool running, ending;
+	bool resting; /* the thread waits for the first line */
 	int64_t delay_ms, wrote_ms;
 	size_t len;
-	char lines[PIPE_BUF];
-} gathered = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+	unsigned half; /* that is filled; the other one may be being written */
+	char lines[2][GATHERED_BYTES];
+} gathered = {.writing = PTHREAD_MUTEX_INITIALIZER, .mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void write_whole(const char *p, size_t len)
 {
@@ -136,40 +140,63 @@ static void write_whole(const char *p, size_t len)
 	}
 }
 
-/* With the mutex. */
-static void write_gathered(void)
+/* Lines of at most PIPE_BUF bytes each. */
+static void write_lines(const char *p, size_t len)
 {
-	if (gathered.len > 0)
-		write_whole(gathered.lines, gathered.len);
+	while (len > 0) {
+		size_t n = len;
+
+		if (n > PIPE_BUF) {
+			const char *end = memrchr(p, '\n', PIPE_BUF);
+
+			n = (size_t)(end - p) + 1;
+		}
+		write_whole(p, n);
+		p += n;
+		len -= n;
+	}
+}
+
+/* What waits, and behind it the line; NULL: none. */
+static void write_now(const struct wr_buf *line)
+{
+	const char *waited;
+	size_t len;
+
+	pthread_mutex_lock(&gathered.writing);
+	pthread_mutex_lock(&gathered.mutex);
+	waited = gathered.lines[gathered.half];
+	len = gathered.len;
+	gathered.half = !gathered.half;
 	gathered.len = 0;
 	gathered.wrote_ms = wr_mono_ms();
+	pthread_mutex_unlock(&gathered.mutex);
+	write_lines(waited, len);
+	if (line)
+		write_whole(line->ptr, line->len);
+	pthread_mutex_unlock(&gathered.writing);
 }
 
-/* With the mutex. False: the line is to be written at once. */
+/* False: the line is to be written at once. */
 static bool gather(const struct wr_buf *line)
 {
-	if (!gathered.running || line->len > sizeof gathered.lines ||
-	    (gathered.len == 0 && wr_mono_ms() - gathered.wrote_ms >= gathered.delay_ms))
-		return false;
-	if (gathered.len + line->len > sizeof gathered.lines)
-		write_gathered();
-	if (gathered.len == 0)
-		pthread_cond_signal(&gathered.work);
-	memcpy(gathered.lines + gathered.len, line->ptr, line->len);
-	gathered.len += line->len;
-	return true;
-}
+	size_t before;
+	bool fits;
 
-static void write_line(const struct wr_buf *line, bool many)
-{
-	if (!wr_buf_ok(line))
-		return;
+	if (line->len > PIPE_BUF)
+		return false;
 	pthread_mutex_lock(&gathered.mutex);
-	if (!many || !gather(line)) {
-		write_gathered();
-		write_whole(line->ptr, line->len);
+	before = gathered.len;
+	fits = gathered.running && before + line->len <= GATHERED_BYTES &&
+	       (before > 0 || wr_mono_ms() - gathered.wrote_ms < gathered.delay_ms);
+	if (fits) {
+		memcpy(gathered.lines[gathered.half] + before, line->ptr, line->len);
+		gathered.len += line->len;
+		if (gathered.resting || (before <= GATHERED_BYTES / 2 && gathered.len > GATHERED_BYTES / 2))
+			pthread_cond_signal(&gathered.work);
 	}
 	pthread_mutex_unlock(&gathered.mutex);
+	return fits;
 }
 
 void wr_log_write(enum wr_log_level level, const char *trace, enum wr_log_event event,
@@ -178,7 +205,8 @@ void wr_log_write(enum wr_log_level level, const char *trace, enum wr_log_event 
 	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(LINE_MAX_BYTES);
 
 	add_line(&line, level, trace, event, fields);
-	write_line(&line, false);
+	if (wr_buf_ok(&line))
+		write_now(&line);
 }
 
 void wr_log_write_many(enum wr_log_level level, const char *trace, enum wr_log_event event,
@@ -187,7 +215,8 @@ void wr_log_write_many(enum wr_log_level level, const char *trace, enum wr_log_e
 	WR_AUTO_S(wr_buf) line = WR_BUF_INIT(LINE_MAX_BYTES);
 
 	add_line(&line, level, trace, event, fields);
-	write_line(&line, true);
+	if (wr_buf_ok(&line) && !gather(&line))
+		write_now(&line);
 }
 
 static void see_to_it(void *arg)
@@ -198,12 +227,17 @@ static void see_to_it(void *arg)
 		int64_t at = gathered.wrote_ms + gathered.delay_ms;
 		struct timespec until = {at / 1000, at % 1000 * 1000000};
 
-		if (gathered.len == 0)
+		if (gathered.len == 0) {
+			gathered.resting = true;
 			pthread_cond_wait(&gathered.work, &gathered.mutex);
-		else if (wr_mono_ms() >= at)
-			write_gathered();
-		else
+			gathered.resting = false;
+		} else if (gathered.len > GATHERED_BYTES / 2 || wr_mono_ms() >= at) {
+			pthread_mutex_unlock(&gathered.mutex);
+			write_now(NULL);
+			pthread_mutex_lock(&gathered.mutex);
+		} else {
 			(void)pthread_cond_timedwait(&gathered.work, &gathered.mutex, &until);
+		}
 	}
 	pthread_mutex_unlock(&gathered.mutex);
 }
@@ -240,7 +274,6 @@ void wr_log_gather_end(void)
 	running = gathered.running;
 	gathered.running = false;
 	gathered.ending = true;
-	write_gathered();
 	if (running)
 		pthread_cond_signal(&gathered.work);
 	pthread_mutex_unlock(&gathered.mutex);
@@ -248,6 +281,7 @@ void wr_log_gather_end(void)
 		return;
 	pthread_join(gathered.thread, NULL);
 	pthread_cond_destroy(&gathered.work);
+	write_now(NULL);
 }
 
 void wr_log_error(const char *trace, enum wr_log_event event, const struct wr_error *err)
