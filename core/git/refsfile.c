@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "core/base/clock.h"
 #include "core/base/file.h"
 #include "core/git/guard.h"
 #include "core/git/le.h"
@@ -28,7 +29,8 @@
 #define DEAD_ROW_1 4u
 #define SUM 8u
 #define NAME_ROOM 32
-#define RESIDENT_MAX 128 /* pages that are asked for whether they are in memory */
+#define RESIDENT_MAX 128  /* pages that are asked for whether they are in memory */
+#define IN_MEMORY_MS 1000 /* that the answer serves for */
 #define PACK_PREFIX WR_S("pack-")
 
 struct wr_refsfile {
@@ -43,6 +45,7 @@ struct wr_refsfile {
 	const uint8_t *packs, *refs, *dead, *shallow, *names; /* inside bytes */
 	uint64_t names_len;
 	uint64_t *first_dead; /* of each pack */
+	_Atomic int64_t seen_ms; /* monotonic: until then it is taken to be in memory */
 };
 
 static void file_name(char out[NAME_ROOM], uint64_t number)
@@ -516,18 +519,22 @@ void wr_refsfile_ref_at(struct wr_ref *out, const struct wr_refsfile *f, size_t 
 	memcpy(out->peeled.id, p + 20, WR_OID_RAW);
 }
 
-bool wr_refsfile_in_memory(const struct wr_refsfile *f)
+bool wr_refsfile_in_memory(struct wr_refsfile *f)
 {
 	unsigned char pages[RESIDENT_MAX];
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), n = (f->size + page - 1) / page;
+	int64_t now = wr_mono_ms();
 
 	if (!f->guard)
+		return true;
+	if (now < atomic_load_explicit(&f->seen_ms, memory_order_relaxed))
 		return true;
 	if (n > sizeof pages || mincore((void *)(uintptr_t)f->bytes, f->size, pages) != 0)
 		return false;
 	for (size_t i = 0; i < n; i++)
 		if (!(pages[i] & 1))
 			return false;
+	atomic_store_explicit(&f->seen_ms, now + IN_MEMORY_MS, memory_order_relaxed);
 	return true;
 }
 

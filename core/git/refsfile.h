@@ -87,8 +87,11 @@ uint64_t wr_refsfile_seq(const struct wr_refsfile *f);
  * may hold either, and dead entries have no time.
  */
 bool wr_refsfile_sorted(const struct wr_refsfile *f);
-/* Whether looking at it waits for no disk just now. A large one is not said to be, since that would take long to say. */
-bool wr_refsfile_in_memory(const struct wr_refsfile *f);
+/*
+ * Whether looking at it waits for no disk just now, or did not within the last second: of what is in use, the system does not
+ * take the memory so soon. A large one is not said to be, since that would take long to say.
+ */
+bool wr_refsfile_in_memory(struct wr_refsfile *f);
 size_t wr_refsfile_count(const struct wr_refsfile *f);
 void wr_refsfile_ref_at(struct wr_ref *out, const struct wr_refsfile *f, size_t i);
 /* The index of the first ref whose name is not before this one; *exact: it is this one. */
