@@ -136,7 +136,10 @@ static const struct wr_route *find(const struct wr_route_table *table, struct wr
 	for (size_t i = 0; i < table->n; i++) {
 		const struct wr_route *row = &table->rows[i];
 
-		if ((!method.ptr || wr_str_eqz(method, row->method)) && matches(row, url) && (!best || beats(row, best)))
+		/* The first letter tells most apart. */
+		if (method.ptr && (method.len == 0 || row->method[0] != method.ptr[0] || !wr_str_eqz(method, row->method)))
+			continue;
+		if (matches(row, url) && (!best || beats(row, best)))
 			best = row;
 	}
 	return best;
