@@ -22,6 +22,7 @@ struct care {
 	int64_t tell_at, rewind_at;
 	bool soon; /* a sweep was asked for */
 	struct wr_leaps leaps;
+	struct wr_setback judging, sweeping, rewinding, telling, recovering;
 	/*
 	 * The time of day went back, or may have while nobody looked: so many times all that waits for its time is still gone
 	 * through. Twice after a leap, since somebody may have read the clock before and written after.
@@ -129,9 +130,10 @@ static void judge_some(struct care *c, bool *more, bool *again)
 		if (code != WR_OK) {
 			*again = code != WR_E_NOT_THERE;
 			if (*again && code != WR_E_CANCELLED)
-				wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+				wr_setback_met(&c->judging, &err);
 			return;
 		}
+		wr_setback_over(&c->judging);
 		atomic_store(&c->s->poked, true);
 		wr_posts_wake(c->s->posts);
 		if ((*more = wr_mono_ms() >= until))
@@ -139,7 +141,8 @@ static void judge_some(struct care *c, bool *more, bool *again)
 	}
 }
 
-static void sweep(struct care *c, bool *more)
+/* False: it failed. */
+static bool sweep(struct care *c, bool *more)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	const struct wr_sender_config *cfg = &c->s->cfg;
@@ -148,10 +151,13 @@ static void sweep(struct care *c, bool *more)
 
 	if (code != WR_OK) {
 		*more = false;
-		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+		wr_setback_met(&c->sweeping, &err);
+	} else {
+		wr_setback_over(&c->sweeping);
 	}
 	atomic_store(&c->s->poked, true);
 	wr_posts_wake(c->s->posts);
+	return code == WR_OK;
 }
 
 static void look_at_clock(struct care *c)
@@ -183,10 +189,11 @@ static void rewind_some(struct care *c, bool *more)
 		code = wr_deliveries_rewind(more, &c->rewind, c->s->cfg.db, &err);
 	while (code == WR_OK && *more && wr_mono_ms() < now + JUDGE_MS);
 	if (code != WR_OK) {
-		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+		wr_setback_met(&c->rewinding, &err);
 		c->rewind_at = now + RETRY_MS;
 		*more = false;
 	} else if (!*more) {
+		wr_setback_over(&c->rewinding);
 		c->rewinds--;
 		c->rewind = (struct wr_rewind){0};
 		c->rewind_at = now + SWEEP_MS;
@@ -202,9 +209,12 @@ static void tell_queue(struct care *c)
 	struct wr_deliveries_state state;
 	int64_t now = wr_now_ms();
 
-	if (wr_deliveries_look(&state, c->s->cfg.db, &err) != WR_OK)
-		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
-	else if (state.pending > 0)
+	if (wr_deliveries_look(&state, c->s->cfg.db, &err) != WR_OK) {
+		wr_setback_met(&c->telling, &err);
+		return;
+	}
+	wr_setback_over(&c->telling);
+	if (state.pending > 0)
 		WR_LOG(WR_INFO, NULL, WEBHOOK_QUEUE, WR_INT("pending", state.pending), WR_INT("sending", state.sending),
 		       WR_INT("oldest_s", now > state.oldest_ms ? (now - state.oldest_ms) / 1000 : 0),
 		       WR_INT("late_s", state.due_ms ? (now - state.due_ms) / 1000 : 0));
@@ -215,7 +225,9 @@ static void recover(struct care *c)
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 
 	if (wr_deliveries_recover(c->s->cfg.db, c->s->cfg.run, c->s->cfg.lease, &err) != WR_OK)
-		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+		wr_setback_met(&c->recovering, &err);
+	else
+		wr_setback_over(&c->recovering);
 	atomic_store(&c->s->poked, true);
 	wr_posts_wake(c->s->posts);
 }
@@ -246,7 +258,7 @@ void wr_sender_care(void *sender)
 	wr_leaps_init(&c.leaps, wr_leap_offset_ms());
 	for (;;) {
 		int64_t now, at;
-		bool more = false, judging = false, again = false, rewinding = false;
+		bool more = false, judging = false, again = false, rewinding = false, swept;
 
 		look_at_clock(&c);
 		rewind_some(&c, &rewinding);
@@ -262,9 +274,9 @@ void wr_sender_care(void *sender)
 		}
 		if (now >= c.sweep_at) {
 			c.soon = false;
-			sweep(&c, &more);
+			swept = sweep(&c, &more);
 			/* Half of the time the database's writer is left to others. */
-			c.sweep_at = more ? 2 * wr_mono_ms() - now : now + SWEEP_MS;
+			c.sweep_at = more ? 2 * wr_mono_ms() - now : now + (swept ? SWEEP_MS : RECOVER_MS);
 		}
 		if (c.soon && c.sweep_at > now + SWEEP_SOON_MS)
 			c.sweep_at = now + SWEEP_SOON_MS;

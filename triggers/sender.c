@@ -139,9 +139,10 @@ static bool turn_over(struct wr_sender *s, struct pass *p, int64_t *next_ms)
 				   &err) != WR_OK) {
 		for (size_t i = 0; i < ended; i++)
 			p->of[i]->state = WR_FLIGHT_ENDED;
-		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &err);
+		wr_setback_met(&s->setback, &err);
 		return false;
 	}
+	wr_setback_over(&s->setback);
 	for (size_t i = 0; i < ended; i++)
 		land(s, p->of[i]);
 	begin_claimed(s, p->claims, n);

@@ -1,6 +1,6 @@
 /*
- * triggers/sender_internal.h: what sender.c (the thread that sends), attempt.c (one attempt, and what follows from its end)
- * and care.c (the thread that judges and cleans up) share.
+ * triggers/sender_internal.h: what sender.c (the thread that sends), attempt.c (one attempt, and what follows from its end),
+ * care.c (the thread that judges and cleans up) and setback.c (what fails again and again) share.
  */
 #ifndef WR_SENDER_INTERNAL_H
 #define WR_SENDER_INTERNAL_H
@@ -19,6 +19,12 @@ struct wr_flight {
 	bool cut_off; /* by us: as if it had never begun */
 };
 
+/* Something that is tried until it works. */
+struct wr_setback {
+	enum wr_code code; /* of the last failure; WR_OK: it works */
+	uint64_t times;
+};
+
 struct wr_sender {
 	struct wr_sender_config cfg;
 	struct wr_posts *posts; /* wr-webhooks alone, but for waking it */
@@ -27,6 +33,7 @@ struct wr_sender {
 	size_t room, up, ended;
 	struct pass *pass; /* sender.c's */
 	struct wr_leaps leaps;
+	struct wr_setback setback; /* with the database */
 	pthread_t sending, caring;
 	bool has_sending, has_caring;
 	atomic_bool poked;    /* there may be something to claim */
@@ -49,6 +56,13 @@ void wr_attempt_describe(struct wr_post_end *end);
 void wr_attempt_outcome(struct wr_outcome *out, const struct wr_sender *s, const struct wr_flight *flight, int64_t now_ms);
 /* The pause before the next attempt, after so many have failed: with jitter, and as long as the endpoint asks. */
 int64_t wr_attempt_pause(unsigned failed, int64_t retry_ms, int64_t retry_after_s);
+
+/* ---- setback.c ---- */
+
+/* It failed: a line of the log, unless the last one failed alike. */
+void wr_setback_met(struct wr_setback *setback, const struct wr_error *err);
+/* It works: a line where it had failed more than once. */
+void wr_setback_over(struct wr_setback *setback);
 
 /* ---- care.c ---- */
 
