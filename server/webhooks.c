@@ -5,10 +5,11 @@
 #include "core/base/config.h"
 #include "core/store/jobs.h"
 
-/* For one update; a push of 10,000 files compares some 20,000 entries. */
+/* For one update; a push of 10,000 files compares some 20,000 entries, and computes for 5 ms. */
 #define JUDGE_ENTRIES 2000000
 #define JUDGE_COMMITS 200000
 #define JUDGE_MS 5000
+#define JUDGE_CPU_MS 250
 #define ANSWER_READ ((uint64_t)64 << 10)
 
 static void added(void *arg)
@@ -56,7 +57,8 @@ static struct wr_sender_config config(const struct wr_webhooks *webhooks, const 
 			.max_answer = ANSWER_READ,
 			.connections = (unsigned)cfg->webhooks_parallel,
 		},
-		.bounds = {.entries = JUDGE_ENTRIES, .commits = JUDGE_COMMITS, .ms = JUDGE_MS},
+		.bounds = {.entries = JUDGE_ENTRIES, .commits = JUDGE_COMMITS, .ms = JUDGE_MS,
+			   .cpu_ms = JUDGE_CPU_MS},
 		.parallel = cfg->webhooks_parallel,
 		.parallel_account = cfg->webhooks_parallel_account,
 		.parallel_host = cfg->webhooks_parallel_host,

@@ -8,17 +8,22 @@
 #include "core/content/changed.h"
 #include "core/content/merge_base.h"
 
+/* The deadline is asked for again after so many bytes of paths, each of which may take a glob a thousand steps. */
+#define MATCHED_ASK 1024
+
 struct judge {
 	struct wr_hook *hook;
 	const char *default_branch;
 	const struct wr_cancel *outer;
 	int64_t deadline_ms; /* monotonic */
+	int64_t cpu_from_ms, cpu_until_ms; /* looked at from then on, monotonic; the thread's */
 	struct wr_cancel cancel; /* of the caller, or of the deadline */
 	struct wr_snapshot *snap;
 	struct wr_relation relation;
 	struct wr_changed changed;
 	struct wr_glob *globs[WR_TRIGGER_PATTERNS_MAX];
 	size_t glob_count;
+	size_t matched; /* bytes since the deadline was asked for */
 };
 
 static void judge_fini(struct judge *j)
@@ -36,8 +41,11 @@ static bool outer_cancelled(const struct judge *j)
 static bool is_over(void *arg)
 {
 	const struct judge *j = arg;
+	int64_t now = wr_mono_ms();
 
-	return wr_mono_ms() >= j->deadline_ms || outer_cancelled(j);
+	/* Nothing computes for longer than time passes, which is cheaper to know. */
+	return now >= j->deadline_ms || outer_cancelled(j) ||
+	       (now >= j->cpu_from_ms && wr_thread_cpu_ms() >= j->cpu_until_ms);
 }
 
 /* ---- what cannot be told ---- */
@@ -136,16 +144,20 @@ static enum wr_code look_at(void *arg, struct wr_str path, const struct wr_tree_
 			    const struct wr_tree_entry *new, struct wr_error *err)
 {
 	struct judge *j = arg;
-	/* A hundred long globs may take a while over each path of one wide folder. */
-	enum wr_code code = wr_cancelled(&j->cancel, err);
+	enum wr_code code = WR_OK;
 
 	(void)old;
 	(void)new;
-	if (code != WR_OK)
-		return code;
-	for (size_t i = 0; i < j->glob_count && !j->changed.stop; i++)
+	for (size_t i = 0; i < j->glob_count && !j->changed.stop && code == WR_OK; i++) {
 		j->changed.stop = wr_glob_path(j->globs[i], path);
-	return WR_OK;
+		j->matched += path.len;
+		/* A hundred long globs may take a while over each path of one wide folder, and over one long path. */
+		if (j->matched < MATCHED_ASK || j->changed.stop)
+			continue;
+		j->matched = 0;
+		code = wr_cancelled(&j->cancel, err);
+	}
+	return code;
 }
 
 static enum wr_code tree_of(struct wr_oid *out, const struct judge *j, const struct wr_oid *commit, struct wr_error *err)
@@ -266,6 +278,8 @@ enum wr_code wr_hook_judge(bool *wanted, struct wr_hook *hook, json_t *globs, st
 		.default_branch = default_branch,
 		.outer = cancel,
 		.deadline_ms = wr_mono_ms() + bounds->ms,
+		.cpu_from_ms = wr_mono_ms() + bounds->cpu_ms,
+		.cpu_until_ms = wr_thread_cpu_ms() + bounds->cpu_ms,
 		.cancel = {is_over, &j},
 		.relation = {.cancel = &j.cancel, .commits_max = bounds->commits},
 		.changed = {.cancel = &j.cancel, .entries_max = bounds->entries, .path = look_at, .arg = &j},

@@ -19,7 +19,8 @@
 struct wr_judge_bounds {
 	uint64_t entries; /* of trees that are compared */
 	uint64_t commits; /* that are walked for the merge base, or for forced */
-	int64_t ms;	  /* of all of it */
+	int64_t ms;	  /* of all of it, */
+	int64_t cpu_ms;	  /* and of computing, while which others' updates wait */
 };
 
 /* globs: NULL, or the trigger's. default_branch: the repository's, as it is now. *wanted. */

@@ -31,6 +31,11 @@ int64_t wr_boot_ms(void)
 	return read_clock_us(CLOCK_BOOTTIME) / 1000;
 }
 
+int64_t wr_thread_cpu_ms(void)
+{
+	return read_clock_us(CLOCK_THREAD_CPUTIME_ID) / 1000;
+}
+
 static void put_digits(char *out, int n, int value)
 {
 	while (n-- > 0) {

@@ -20,6 +20,9 @@ int64_t wr_mono_us(void);
 /* Milliseconds of one that only goes forward, too, and counts what the machine slept: what the first is compared with. */
 int64_t wr_boot_ms(void);
 
+/* Milliseconds that this thread has computed for. */
+int64_t wr_thread_cpu_ms(void);
+
 #define WR_TIME_LEN 24
 /* "2026-01-31T08:05:09.123Z" and a NUL. */
 void wr_time_text(char out[WR_TIME_LEN + 1], int64_t ms);

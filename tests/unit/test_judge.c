@@ -5,7 +5,7 @@
 #include "core/base/log.h"
 #include "triggers/judge.h"
 
-static const struct wr_judge_bounds usual = {.entries = 100000, .commits = 10000, .ms = 60000};
+static const struct wr_judge_bounds usual = {.entries = 100000, .commits = 10000, .ms = 60000, .cpu_ms = 60000};
 
 /* A commit of fast-import's stream on a branch: its parents are marks. */
 static void put_commit(struct wr_buf *in, const char *branch, int mark, int from, int merge)
@@ -327,15 +327,20 @@ static void bounds(void **state)
 	make_hook(&hook, f, &large);
 	assert_true(judge(&hook, f, A_TXT, &few));
 	assert_non_null(strstr(hook.note, "too long"));
+	few = usual;
+	few.cpu_ms = 0;
+	make_hook(&hook, f, &large);
+	assert_true(judge(&hook, f, A_TXT, &few));
+	assert_non_null(strstr(hook.note, "too long"));
 	make_hook(&hook, f, &large);
 	assert_int_equal(wr_hook_judge(&wanted, &hook, globs, f->git, "main", &usual, &cancel, &f->err), WR_E_CANCELLED);
 	assert_string_equal(hook.note, "");
 	json_decref(globs);
 }
 
-static bool after_500(void *asked)
+static bool after_50(void *asked)
 {
-	return ++*(int *)asked > 500;
+	return ++*(int *)asked > 50;
 }
 
 /* One folder with globs that take their time over each of its paths. */
@@ -346,13 +351,13 @@ static void a_wide_folder_is_given_up_in_its_midst(void **state)
 	WR_AUTO_S(wr_buf) in = WR_BUF_INIT(1 << 20);
 	json_t *globs = json_loads(A_TXT, 0, NULL);
 	int asked = 0;
-	const struct wr_cancel cancel = {after_500, &asked};
+	const struct wr_cancel cancel = {after_50, &asked};
 	struct wr_hook hook;
 	bool wanted;
 
 	put_commit(&in, "wide", 1, 0, 0);
 	for (int i = 0; i < 1000; i++)
-		wr_buf_printf(&in, "M 100644 inline f%d\ndata 0\n\n", i);
+		wr_buf_printf(&in, "M 100644 inline %0100d\ndata 0\n\n", i);
 	import(f, "real", &in);
 	push_all(f, "real");
 	make_hook(&hook, f, &made);
