@@ -45,7 +45,7 @@ static struct wr_sender_config config(const struct wr_webhooks *webhooks, const 
 		.db = app->db,
 		.git = app->git,
 		.signing = app->signing,
-		.issuer = cfg->server_public_url[0] ? cfg->server_public_url : app->url,
+		.issuer = webhooks->issuer,
 		.run = webhooks->run,
 		.lease = wr_jobs_process(app->jobs),
 		.rules = {
@@ -69,6 +69,18 @@ static struct wr_sender_config config(const struct wr_webhooks *webhooks, const 
 	};
 }
 
+/* Without a slash at its end, so that the keys are at what it is with /.well-known/jwks.json behind. */
+static void set_issuer(struct wr_webhooks *webhooks, const struct wr_app *app)
+{
+	const char *url = app->cfg->server_public_url[0] ? app->cfg->server_public_url : app->url;
+	size_t len;
+
+	snprintf(webhooks->issuer, sizeof webhooks->issuer, "%s", url);
+	len = strlen(webhooks->issuer);
+	while (len > 0 && webhooks->issuer[len - 1] == '/')
+		webhooks->issuer[--len] = '\0';
+}
+
 enum wr_code wr_webhooks_start(struct wr_webhooks *webhooks, struct wr_app *app, struct wr_error *err)
 {
 	struct wr_sender_config cfg;
@@ -78,6 +90,7 @@ enum wr_code wr_webhooks_start(struct wr_webhooks *webhooks, struct wr_app *app,
 	if (snprintf(webhooks->run, sizeof webhooks->run, "%s/run", app->cfg->server_data) >= (int)sizeof webhooks->run)
 		return wr_fail(err, WR_E_INVALID_REQUEST, "the data folder's path is too long");
 	snprintf(webhooks->agent, sizeof webhooks->agent, "warren/%s", WR_VERSION);
+	set_issuer(webhooks, app);
 	cfg = config(webhooks, app);
 	if ((code = wr_sender_start(&sender, &cfg, err)) != WR_OK)
 		return code;

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <pthread.h>
 
+#include "core/net/url.h"
 #include "server/app.h"
 #include "server/journal_events.h"
 #include "triggers/delivery.h"
@@ -21,7 +22,7 @@ struct wr_webhooks {
 	struct wr_event_subscriber subscriber; /* for wr_journal_events_init() */
 	pthread_mutex_t lock;		       /* of sender, for who adds deliveries */
 	struct wr_sender *sender;	       /* NULL before the start and after the stop */
-	char run[PATH_MAX], agent[64];
+	char run[PATH_MAX], agent[64], issuer[WR_NET_URL_MAX + 1];
 };
 
 /* Before the store is opened: the subscriber is ready, and what it adds waits for the sender. */

@@ -44,6 +44,21 @@ def kept_over_restarts(t):
 
 
 @test
+def whose_they_are(t):
+    """The issuer is the URL below which the keys are, also where public_url has a slash at its end."""
+    server = t.own_server(config=CONFIG)
+    receiver = Receiver(t, server.url)
+    repo = server.account().repo(defaultBranch="main")
+    trigger(repo, f"{receiver.url}/ok/x")
+    server.listen = server.url.split("//")[1]
+    server.flags += ["--public-url", server.url + "/"]
+    server.restart()
+    commit(repo, "main", {"a": "1"})
+    receiver.wait("/ok/x", 1)
+    receiver.check()
+
+
+@test
 def rotation_under_deliveries(t):
     """Consumers keep the set for as long as they are told; no signature is ever made that one of them cannot verify."""
     server = t.own_server(config=CONFIG)
