@@ -66,6 +66,7 @@ static struct wr_sender_config config(const struct wr_webhooks *webhooks, const 
 		.give_up_ms = (int64_t)cfg->webhooks_give_up,
 		.keep_ms = (int64_t)cfg->webhooks_keep,
 		.keep_max = (unsigned)cfg->webhooks_keep_max,
+		.waiting_account = (int64_t)cfg->webhooks_waiting_account,
 	};
 }
 

@@ -11,7 +11,8 @@
 #define SWEEP_SOON_MS 250  /* and after something happened */
 #define PATIENCE_MS 60000  /* that a repository may be out of reach before its update is simply wanted */
 #define RETRY_MS 1000
-#define JUDGE_MS 250	   /* of judging, until something else has its turn */
+#define SHED_MS 50	   /* of giving up what is too much, */
+#define JUDGE_MS 250	   /* and of judging, until something else has its turn */
 
 struct care {
 	struct wr_sender *s;
@@ -28,6 +29,7 @@ struct care {
 	 * through. Twice after a leap, since somebody may have read the clock before and written after.
 	 */
 	unsigned rewinds;
+	struct wr_shedding shedding;
 	struct wr_rewind rewind; /* where the one that goes on stands; now_ms 0: none does */
 };
 
@@ -141,6 +143,20 @@ static void judge_some(struct care *c, bool *more, bool *again)
 	}
 }
 
+/* For a moment, since it has to be quicker than who adds. */
+static enum wr_code shed_some(struct care *c, bool *more, struct wr_error *err)
+{
+	const struct wr_sender_config *cfg = &c->s->cfg;
+	int64_t until = wr_mono_ms() + SHED_MS;
+	bool any = true;
+	enum wr_code code = WR_OK;
+
+	while (any && code == WR_OK && wr_mono_ms() < until)
+		code = wr_deliveries_shed(&any, &c->shedding, cfg->db, cfg->waiting_account, cfg->keep_max, err);
+	*more |= any;
+	return code;
+}
+
 /* False: it failed. */
 static bool sweep(struct care *c, bool *more)
 {
@@ -149,6 +165,8 @@ static bool sweep(struct care *c, bool *more)
 	enum wr_code code = wr_deliveries_sweep(more, cfg->db, wr_leaps_before(&c->leaps, wr_now_ms(), cfg->keep_ms),
 						cfg->keep_max, &err);
 
+	if (code == WR_OK)
+		code = shed_some(c, more, &err);
 	if (code != WR_OK) {
 		*more = false;
 		wr_setback_met(&c->sweeping, &err);

@@ -214,3 +214,17 @@ enum wr_code wr_delivery_left(struct wr_touched *touched, struct wr_tx *tx, cons
 		return code;
 	return wr_delivery_settle(touched, tx, place->trigger_seq, place->chain, err);
 }
+
+enum wr_code wr_delivery_give_up(struct wr_touched *touched, struct wr_tx *tx, int64_t seq, const char *why,
+				 struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	struct wr_hook_place place;
+	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_GIVE_UP, err, &row, "isi", seq, why, wr_now_ms());
+
+	if (code != WR_OK)
+		return code;
+	wr_hook_read_place(&place, &row);
+	wr_row_fini(&row);
+	return wr_delivery_left(touched, tx, &place, true, err);
+}

@@ -167,6 +167,20 @@ WR_MUST_CHECK enum wr_code wr_deliveries_sweep(bool *more, struct wr_db *db, int
 					       struct wr_error *err);
 
 /*
+ * Where more deliveries of an account have not ended than max, the oldest that are not under way are given up, of whatever
+ * trigger, and a few more. The oldest, and not what comes: it would be given up first in any case, and what an endpoint
+ * hears of when it is back is how things are now. Nobody counts when a row is added: there may be more for a moment. A
+ * piece at a time, from where *s stands (zeros at first); *more: there is more to do.
+ */
+struct wr_shedding {
+	char account_id[WR_UUID_LEN + 1];
+	int64_t excess; /* of it; 0: nothing goes on */
+	int64_t until_ms, trigger_seq, given_up;
+};
+WR_MUST_CHECK enum wr_code wr_deliveries_shed(bool *more, struct wr_shedding *s, struct wr_db *db, int64_t max,
+					      unsigned keep_max, struct wr_error *err);
+
+/*
  * What waits for a time that the clock would only reach late, since it went back: what was never tried is due at once, and
  * an attempt that began after now is followed by another one after its pause from now on. A piece at a time, from where
  * *at stands: {.now_ms = the time of day} at first, which stays the same until there is no *more.

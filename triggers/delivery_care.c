@@ -259,20 +259,6 @@ static enum wr_code find_stale(int64_t *seq, int64_t *created_ms, struct wr_tx *
 	return code == WR_E_NOT_THERE ? WR_OK : code;
 }
 
-static enum wr_code give_up_one(struct wr_touched *touched, struct wr_tx *tx, int64_t seq, struct wr_error *err)
-{
-	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
-	struct wr_hook_place place;
-	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_GIVE_UP, err, &row, "isi", seq,
-				      "The trigger was paused for too long.", wr_now_ms());
-
-	if (code != WR_OK)
-		return code;
-	wr_hook_read_place(&place, &row);
-	wr_row_fini(&row);
-	return wr_delivery_left(touched, tx, &place, true, err);
-}
-
 static enum wr_code give_up(struct wr_tx *tx, void *arg, struct wr_error *err)
 {
 	WR_AUTO_S(wr_touched) touched = {.turns = NULL};
@@ -281,7 +267,7 @@ static enum wr_code give_up(struct wr_tx *tx, void *arg, struct wr_error *err)
 	enum wr_code code = find_stale(&seq, &created_ms, tx, p->seq, 0, err);
 
 	for (p->n = 0; code == WR_OK && seq && created_ms < p->ms && p->n < WR_DELIVERY_PIECE; p->n++) {
-		code = give_up_one(&touched, tx, seq, err);
+		code = wr_delivery_give_up(&touched, tx, seq, "The trigger was paused for too long.", err);
 		if (code == WR_OK)
 			code = find_stale(&seq, &created_ms, tx, p->seq, seq, err);
 	}

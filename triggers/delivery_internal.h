@@ -1,6 +1,7 @@
 /*
  * triggers/delivery_internal.h: what the files of triggers/delivery.h share: delivery.c (rows, and whose turn it is),
- * delivery_in.c, delivery_turn.c, delivery_care.c, delivery_rewind.c, delivery_history.c, delivery_body.c.
+ * delivery_in.c, delivery_turn.c, delivery_care.c, delivery_bound.c, delivery_rewind.c, delivery_history.c,
+ * delivery_body.c.
  * Ownership, threads, errors: as delivery.h says; those with a transaction inside a closure.
  */
 #ifndef WR_DELIVERY_INTERNAL_H
@@ -44,5 +45,8 @@ WR_MUST_CHECK enum wr_code wr_delivery_settle(struct wr_touched *touched, struct
 /* One that has not ended goes, or has ended (then the row says so already): it pends no more, and the next one comes. */
 WR_MUST_CHECK enum wr_code wr_delivery_left(struct wr_touched *touched, struct wr_tx *tx,
 					    const struct wr_hook_place *place, bool ended, struct wr_error *err);
+/* One that is not under way is given up, for the reason in words. */
+WR_MUST_CHECK enum wr_code wr_delivery_give_up(struct wr_touched *touched, struct wr_tx *tx, int64_t seq, const char *why,
+					       struct wr_error *err);
 
 #endif

@@ -29,6 +29,7 @@ struct wr_sender_config {
 	int64_t give_up_ms;
 	int64_t keep_ms;
 	unsigned keep_max;
+	int64_t waiting_account; /* most deliveries of one account that have not ended */
 };
 
 struct wr_sender;

@@ -5,6 +5,7 @@ import time
 
 from harness import expect, same, test, wait_for
 from harness.core import slowness
+from harness.elsewhere import Elsewhere, answer
 from harness.receiver import Receiver, commit, ended, history, once_each, trigger
 
 COST = 14
@@ -150,6 +151,28 @@ def paused(t):
         same([b["commit"] for b in receiver.bodies("/ok/new") if b["branch"] == branch], wanted, f"order of {branch}")
     same(len(receiver.of("/ok/old")), 2, "the old endpoint hears no more")
     same(other in {x["id"] for x in api.get(f"{repo.path}/trigger").ok()["triggers"]}, True, "the other one is there")
+
+
+@test
+def an_account_has_a_bound(t):
+    """Of what waits: an endpoint that is dead costs its account the oldest, in words, and no other account anything."""
+    server = t.own_server(config="[webhooks]\nallow_private_networks = true\nretry_pause = 60s\nwaiting_account = 10\n")
+    there = Elsewhere(t, {"/dead": answer(500), "/well": answer()})
+    repo, other = (server.account().repo(defaultBranch="main") for _ in range(2))
+    dead, well, others = trigger(repo, there.url + "/dead"), trigger(repo, there.url + "/well"), trigger(other, there.url + "/dead")
+    theirs = [commit(other, "main", {"a": str(n)}) for n in range(9)]
+    shas = [commit(repo, "main", {"a": str(n)}) for n in range(30)]
+    wait_for(lambda: len([r for r in history(repo, well) if r["state"] == "delivered"]) == 30, "the endpoint that is well")
+    wait_for(lambda: len([r for r in history(repo, dead) if r["state"] == "failed"]) >= 20, "the oldest to be given up")
+    rows = {r["commit"]: r for r in history(repo, dead)}
+    lost = [sha for sha in shas if rows[sha]["state"] == "failed"]
+    # One that is under way at that moment is left.
+    expect(len(lost) == 20 and not set(lost) & set(shas[25:]), "which of them", [shas.index(sha) for sha in lost])
+    expect(all("too many deliveries waiting" in rows[sha]["error"] for sha in lost), "words", rows[lost[0]])
+    same({r["state"] for r in history(other, others)}, {"queued"}, "the other account's")
+    same(len(history(other, others)), len(theirs), "all of them")
+    given_up = [line for line in server.log_lines() if line["event"] == "webhook.too_many"]
+    same((sum(line["given_up"] for line in given_up), {line["account"] for line in given_up}), (20, {repo.account.id}), "the log")
 
 
 @test

@@ -672,6 +672,83 @@ static void history_ends_by_age_and_number(void **state)
 	check(p);
 }
 
+/* ---- a bound for each account ---- */
+
+static void shed(struct place *p, int64_t max, unsigned keep_max)
+{
+	struct wr_shedding s = {.excess = 0};
+	unsigned steps = 0;
+	bool more = true;
+
+	while (more) {
+		assert_ok(wr_deliveries_shed(&more, &s, p->db, max, keep_max, &p->err));
+		assert_true(++steps < 1000);
+		check(p);
+	}
+}
+
+static int64_t waiting(struct place *p, unsigned account)
+{
+	return number(p, "SELECT count(*) FROM delivery WHERE ended_ms IS NULL AND account_id = %Q", p->accounts[account].id);
+}
+
+static void an_account_with_too_many_loses_its_oldest(void **state)
+{
+	struct place *p = *state;
+	struct wr_trigger row = {.seq = 0};
+	struct wr_oid tip = oid(9);
+	char id[WR_UUID_LEN + 1];
+	int64_t dead = add_trigger(p, &(struct options){.repo = 0}), well = add_trigger(p, &(struct options){.repo = 1, .host = 1});
+
+	add_trigger(p, &(struct options){.repo = 2, .host = 2});
+	for (unsigned i = 0; i < 300; i++)
+		event(p, 0, i % 2 ? "refs/heads/a" : "refs/heads/b", i < 2 ? 0 : i, i + 2);
+	execute(p, "UPDATE delivery SET created_ms = 1000 * seq");
+	for (unsigned i = 0; i < 20; i++)
+		event(p, 1, "refs/heads/main", i, i + 1);
+	for (unsigned i = 0; i < 250; i++)
+		event(p, 2, "refs/heads/main", i, i + 1);
+	assert_int_equal(claim(p, "one", 0, 2).n, 2);
+	shed(p, 320, 1000);
+	assert_int_equal(waiting(p, 0), 320);
+	shed(p, 250, 40);
+	assert_int_equal(waiting(p, 0), 247); /* a sixty-fourth less, so that it is not at once for the next one */
+	assert_int_equal(waiting(p, 1), 250);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE ended_ms IS NULL AND trigger_seq = %lld", (long long)well), 20);
+	/* Of the others the youngest are left, and what is under way. */
+	assert_true(number(p, "SELECT max(created_ms) FROM delivery WHERE ended_ms IS NOT NULL") <
+		    number(p, "SELECT min(created_ms) FROM delivery WHERE state < 3 AND trigger_seq = %lld", (long long)dead));
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE state = 3"), 2);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE state = 5 AND error = 'The account had too many"
+				   " deliveries waiting, and this one was among the oldest.'"), 40);
+	/* Tests count, too. */
+	row.seq = dead;
+	memcpy(row.account_id, p->accounts[0].id, sizeof row.account_id);
+	memcpy(row.repo_id, p->repos[0].id, sizeof row.repo_id);
+	for (unsigned i = 0; i < 30; i++)
+		assert_ok(wr_delivery_test(id, p->db, &row, WR_S("main"), &tip, "", &p->err));
+	shed(p, 10, 1000);
+	assert_int_equal(waiting(p, 0), 10);
+}
+
+static void what_is_under_way_is_left(void **state)
+{
+	struct place *p = *state;
+	char name[64];
+
+	add_trigger(p, &(struct options){.repo = 0});
+	for (unsigned i = 0; i < 5; i++) {
+		snprintf(name, sizeof name, "refs/heads/b%u", i);
+		event(p, 0, name, 0, 1);
+	}
+	assert_int_equal(claim(p, "one", 0, 5).n, 5);
+	shed(p, 1, 1000);
+	assert_int_equal(number(p, "SELECT count(*) FROM delivery WHERE state = 3"), 5);
+	event(p, 0, "refs/heads/b1", 1, 2);
+	shed(p, 1, 1000);
+	assert_int_equal(waiting(p, 0), 5);
+}
+
 static void rows_of_dead_processes_are_ready_again(void **state)
 {
 	struct place *p = *state;
@@ -1052,6 +1129,8 @@ int main(void)
 		IN_PLACE(the_next_row_is_another_one),
 		IN_PLACE(another_endpoint_is_another_turn),
 		IN_PLACE(history_ends_by_age_and_number),
+		IN_PLACE(an_account_with_too_many_loses_its_oldest),
+		IN_PLACE(what_is_under_way_is_left),
 		IN_PLACE(rows_of_dead_processes_are_ready_again),
 		IN_PLACE(no_account_takes_all),
 		IN_PLACE(hosts_of_an_account_take_turns),

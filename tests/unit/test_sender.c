@@ -142,7 +142,7 @@ static void nobody_waits_until_all_is_judged(void **state)
 			  .connections = 4},
 		.bounds = {.entries = 100000, .commits = 1000, .ms = 50, .cpu_ms = 50},
 		.parallel = 4, .parallel_account = 4, .parallel_host = 4, .retry_ms = 1000, .give_up_ms = INT64_MAX,
-		.keep_ms = 1000000, .keep_max = 1000,
+		.keep_ms = 1000000, .keep_max = 1000, .waiting_account = 1000000,
 	};
 	wr_log_set_threshold(WR_ERROR);
 	assert_ok(wr_sender_start(&sender, &cfg, &f->err));

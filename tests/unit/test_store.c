@@ -674,6 +674,7 @@ static bool may_scan(const char *name, const char *step)
 	return (strcmp(name, "REPO_PLACE") == 0 && strncmp(step, "SCAN (subquery", 14) == 0) ||
 	       (strcmp(name, "ACCOUNT_LIST") == 0 && strcmp(step, "SCAN account") == 0) ||
 	       (strcmp(name, "DELIVERIES_PENDING") == 0 && strcmp(step, "SCAN delivery_turn") == 0) ||
+	       (strcmp(name, "DELIVERY_TOO_MANY") == 0 && strncmp(step, "SCAN delivery_turn USING INDEX", 30) == 0) ||
 	       strcmp(step, "SCAN repo USING INDEX repo_creating") == 0;
 }
 
