@@ -27,7 +27,8 @@ static enum wr_code begin(struct wr_sender *s, struct wr_flight *flight, struct 
 	WR_AUTO_S(wr_buf) signature = WR_BUF_INIT(SIGNATURE_MAX);
 	char delivery[64], attempt[40];
 	const char *headers[6] = {"Content-Type: application/json", delivery, attempt};
-	struct wr_post_ask ask = {.url = flight->claim.endpoint, .headers = headers, .tag = flight};
+	/* Whoever failed may stand elsewhere by now, behind the same name. */
+	struct wr_post_ask ask = {.url = flight->claim.endpoint, .headers = headers, .fresh = hook->attempts > 0, .tag = flight};
 	enum wr_code code;
 
 	wr_hook_body(&body, hook);

@@ -16,6 +16,12 @@
  */
 #define KEEP_S 3L
 #define REST_MS 600000
+/*
+ * For how long it is used at all, and what a name resolves to is believed: the host may move, and what is busy would never
+ * hear of it. The first pause before another attempt is a second, so each of them asks anew.
+ */
+#define LIFE_S 60L
+#define NAME_S 1L
 /* How long the body of an answer that counts already is read on. */
 #define BODY_MS 1000
 /* The file of certificates is parsed again after so long. */
@@ -131,6 +137,8 @@ static bool set_up(CURL *e, struct post *p)
 	       curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)set->rules.connect_ms) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)set->rules.total_ms) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, KEEP_S) == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_MAXLIFETIME_CONN, LIFE_S) == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, NAME_S) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_BUFFERSIZE, READ_AT_ONCE) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_AT_ONCE) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_POST, 1L) == CURLE_OK &&
@@ -234,6 +242,7 @@ static bool set_request(struct post *p, const struct wr_post_ask *ask)
 	ok = ok && add_header(p, "Expect:") && add_header(p, "Content-Type:");
 	p->body = ok ? wr_str_dup(ask->body) : NULL;
 	return p->body && curl_easy_setopt(e, CURLOPT_URL, ask->url) == CURLE_OK &&
+	       curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, ask->fresh ? 1L : 0L) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->body.len) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_POSTFIELDS, p->body) == CURLE_OK &&
 	       curl_easy_setopt(e, CURLOPT_HTTPHEADER, p->headers) == CURLE_OK;

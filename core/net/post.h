@@ -3,8 +3,9 @@
  *
  * As with call.h every connection is checked when its address is known, just before it is made, and made to that
  * address; only http and https, no redirects, no proxies, no cookies; certificates are verified. Connections are used
- * again for some seconds for the next POST to the same scheme, host and port. Where one turns out to be closed by the
- * other side, and nothing was answered, the POST is sent again.
+ * again for some seconds, and for a minute at most, for the next POST to the same scheme, host and port; what a name
+ * resolves to for a second. Where one turns out to be closed by the other side, and nothing was answered, the POST is
+ * sent again.
  * Ownership: wr_posts_new() gives *out for wr_posts_free(), which aborts what is under way without a result. What an
  *            ask and rules point to is copied.
  * Threads:   one, but for wr_posts_wake(), which any may call.
@@ -39,7 +40,8 @@ struct wr_post_ask {
 	const char *url;	    /* without user name and password: wr_net_url_split() */
 	const char *const *headers; /* "Name: value", NULL at the end */
 	struct wr_str body;
-	void *tag; /* comes back with its end */
+	bool fresh; /* on a new connection, for the host may have moved */
+	void *tag;  /* comes back with its end */
 };
 WR_MUST_CHECK enum wr_code wr_posts_begin(struct wr_posts *posts, const struct wr_post_ask *ask, struct wr_error *err);
 

@@ -88,6 +88,20 @@ def names_that_change(t):
 
 
 @test
+def names_that_move_between_attempts(t):
+    """The next attempt goes to where the name leads by then."""
+    outside, there, _, repo = world(t, "", moves=(PUBLIC, PUBLIC6), mended=("10.1.2.3", PUBLIC))
+    answers = iter([answer(503)])
+    there.routes["/moves"] = lambda request: next(answers, answer())
+    moves, mended = (trigger(repo, f"http://{name}.example:{there.port}{path}") for name, path in (("moves", "/moves"), ("mended", "/in")))
+    commit(repo, "main", {"a": "1"})
+    for one, name in ((moves, "moves"), (mended, "mended")):
+        row = ended(repo, one, "delivered")
+        same((row["attempts"], outside.lookups(f"{name}.example")), (2, 2), f"{name}: attempts, and how often it was asked for")
+    same(sorted(outside.connects()), [PUBLIC, PUBLIC, PUBLIC6], "what was connected to")
+
+
+@test
 def redirects_lead_nowhere(t):
     outside, there, _, repo = world(t, public=PUBLIC, inner="10.1.2.3")
     port = there.port

@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "core/base/clock.h"
@@ -25,8 +26,9 @@
 
 /* ---- names and addresses, in place of libc's ---- */
 
-/* What changing.example resolves to; NULL: it never answers. */
+/* What changing.example resolves to; NULL: it never answers. And how often somebody asked. */
 static _Atomic(const char *) changing = "1.2.3.4";
+static atomic_int lookups;
 
 int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
 {
@@ -38,6 +40,7 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
 	numeric.ai_flags |= AI_NUMERICHOST;
 	if (host && strcmp(host, "changing.example") == 0)
 		to = atomic_load(&changing);
+	atomic_fetch_add(&lookups, 1);
 	while (!to)
 		pause();
 	return real(to, service, &numeric, out);
@@ -58,6 +61,27 @@ int connect(int fd, const struct sockaddr *to, socklen_t len)
 	if (ntohl(in.sin_addr.s_addr) >> 24 != 127)
 		return errno = ENETUNREACH, -1;
 	return real(fd, (struct sockaddr *)&in, len);
+}
+
+/* So many seconds have passed that the test did not take. */
+static atomic_int passed_s;
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	if (syscall(SYS_clock_gettime, id, ts) != 0)
+		return -1;
+	ts->tv_sec += atomic_load(&passed_s);
+	return 0;
+}
+
+time_t time(time_t *out)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (out)
+		*out = ts.tv_sec;
+	return ts.tv_sec;
 }
 
 /* ---- servers ---- */
@@ -348,9 +372,11 @@ static struct wr_posts *open_set(const struct wr_post_rules *rules)
 	return set;
 }
 
+static bool fresh; /* of what is asked next */
+
 static void begin(struct wr_posts *set, const char *url, void *tag)
 {
-	struct wr_post_ask ask = {url, headers, WR_S("{\"event\":\"x\"}"), tag};
+	struct wr_post_ask ask = {.url = url, .headers = headers, .body = WR_S("{\"event\":\"x\"}"), .fresh = fresh, .tag = tag};
 
 	assert_int_equal(wr_posts_begin(set, &ask, NULL), WR_OK);
 }
@@ -700,6 +726,74 @@ static void connections_are_kept(void **state)
 	server_stop(&s);
 }
 
+/* Another attempt goes to where the name leads by then, and not there where it is not to go. */
+static void a_name_is_asked_for_again(void **state)
+{
+	struct server s = {.say = say_text, .text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"};
+	static struct wr_post_end end;
+	struct wr_post_rules strict = plain;
+	WR_AUTO(wr_posts) *set = NULL;
+	char url[100];
+
+	(void)state;
+	strict.private_networks = false;
+	set = open_set(&strict);
+	server_start(&s);
+	snprintf(url, sizeof url, "http://changing.example:%s", strrchr(s.url, ':') + 1);
+	atomic_store(&changing, "1.2.3.4");
+	atomic_store(&lookups, 0);
+	for (int i = 0; i < 3; i++) {
+		ask_in(&end, set, url);
+		assert_answer(&end, 200, "ok");
+	}
+	assert_int_equal(lookups, 1);
+	assert_int_equal(s.connections, 1);
+	atomic_store(&changing, "10.1.2.3");
+	atomic_fetch_add(&passed_s, 1);
+	/* A connection that is there leads to where it was looked at. */
+	ask_in(&end, set, url);
+	assert_answer(&end, 200, "ok");
+	assert_int_equal(s.connections, 1);
+	fresh = true;
+	ask_in(&end, set, url);
+	assert_failure(&end, WR_E_NET_REFUSED, "not public");
+	assert_int_equal(lookups, 2);
+	atomic_store(&changing, "1.2.3.4");
+	atomic_fetch_add(&passed_s, 1);
+	ask_in(&end, set, url);
+	assert_answer(&end, 200, "ok");
+	fresh = false;
+	assert_int_equal(lookups, 3);
+	assert_int_equal(s.connections, 2);
+	wr_posts_free(WR_STEAL(set));
+	server_stop(&s);
+}
+
+/* However busy it is: a name may have moved. */
+static void no_connection_is_kept_for_ever(void **state)
+{
+	struct server s = {.say = say_text, .text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"};
+	static struct wr_post_end end;
+	WR_AUTO(wr_posts) *set = open_set(&plain);
+
+	(void)state;
+	server_start(&s);
+	for (int i = 0; i < 25; i++) {
+		ask_in(&end, set, s.url);
+		assert_answer(&end, 200, "ok");
+		atomic_fetch_add(&passed_s, 2);
+	}
+	assert_int_equal(s.connections, 1);
+	for (int i = 0; i < 10; i++) {
+		ask_in(&end, set, s.url);
+		assert_answer(&end, 200, "ok");
+		atomic_fetch_add(&passed_s, 2);
+	}
+	assert_int_equal(s.connections, 2);
+	wr_posts_free(WR_STEAL(set));
+	server_stop(&s);
+}
+
 /* What a POST meets on a connection that the other side has closed since, or closes now. */
 static void stale_connections(void **state)
 {
@@ -947,6 +1041,8 @@ int main(void)
 		cmocka_unit_test(no_connections),
 		cmocka_unit_test(after_a_failure),
 		cmocka_unit_test(connections_are_kept),
+		cmocka_unit_test(a_name_is_asked_for_again),
+		cmocka_unit_test(no_connection_is_kept_for_ever),
 		cmocka_unit_test(stale_connections),
 		cmocka_unit_test(many),
 		cmocka_unit_test(waking),
