@@ -316,11 +316,11 @@ static atomic_uint_least64_t row_seq;
 static atomic_bool deliver_fails;
 
 static enum wr_code mark(void *arg, size_t n, const char *const *ids, const char (*tokens)[WR_EVENT_TOKEN + 1],
-			 uint64_t *seqs, struct wr_error *err)
+			 struct wr_marked *out, struct wr_error *err)
 {
 	(void)arg, (void)ids, (void)tokens, (void)err;
 	for (size_t i = 0; i < n; i++)
-		seqs[i] = atomic_load(&row_seq);
+		out[i] = (struct wr_marked){.event_seq = atomic_load(&row_seq)};
 	return WR_OK;
 }
 
