@@ -31,14 +31,14 @@ static inline struct row *row_of(const char *id)
 }
 
 static inline enum wr_code mark_rows(void *arg, size_t n, const char *const *ids,
-				     const char (*tokens)[WR_EVENT_TOKEN + 1], uint64_t *seqs, struct wr_error *err)
+				     const char (*tokens)[WR_EVENT_TOKEN + 1], struct wr_marked *out, struct wr_error *err)
 {
 	(void)arg;
 	(void)err;
 	pthread_mutex_lock(&rows_lock);
 	for (size_t i = 0; i < n; i++) {
 		memcpy(row_of(ids[i])->token, tokens[i], sizeof tokens[i]);
-		seqs[i] = row_of(ids[i])->seq;
+		out[i] = (struct wr_marked){.event_seq = row_of(ids[i])->seq};
 	}
 	pthread_mutex_unlock(&rows_lock);
 	return WR_OK;
