@@ -30,6 +30,7 @@ struct care {
 	 */
 	unsigned rewinds;
 	struct wr_shedding shedding;
+	struct wr_waking waking;
 	struct wr_rewind rewind; /* where the one that goes on stands; now_ms 0: none does */
 };
 
@@ -162,7 +163,7 @@ static bool sweep(struct care *c, bool *more)
 {
 	WR_AUTO_S(wr_error) err = WR_ERROR_INIT;
 	const struct wr_sender_config *cfg = &c->s->cfg;
-	enum wr_code code = wr_deliveries_sweep(more, cfg->db, wr_leaps_before(&c->leaps, wr_now_ms(), cfg->keep_ms),
+	enum wr_code code = wr_deliveries_sweep(more, &c->waking, cfg->db, wr_leaps_before(&c->leaps, wr_now_ms(), cfg->keep_ms),
 						cfg->keep_max, &err);
 
 	if (code == WR_OK)

@@ -161,10 +161,14 @@ WR_MUST_CHECK enum wr_code wr_deliveries_recover(struct wr_db *db, const char *r
 /*
  * A piece of what lies about: what resumed triggers have waiting is made ready, what deleted ones had is removed, what has
  * waited with a paused trigger since before old_ms is given up, history beyond its age (ended before old_ms) and number is
- * forgotten. A bounded piece at a time; *more: there is more to do.
+ * forgotten. A bounded piece at a time, the waking from where *waking stands (zeros at first); *more: there is more to do.
  */
-WR_MUST_CHECK enum wr_code wr_deliveries_sweep(bool *more, struct wr_db *db, int64_t old_ms, unsigned keep_max,
-					       struct wr_error *err);
+struct wr_waking {
+	int64_t trigger_seq, resumes;
+	char chain[WR_HOOK_BRANCH_MAX + 1];
+};
+WR_MUST_CHECK enum wr_code wr_deliveries_sweep(bool *more, struct wr_waking *waking, struct wr_db *db, int64_t old_ms,
+					       unsigned keep_max, struct wr_error *err);
 
 /*
  * Where more deliveries of an account have not ended than max, the oldest that are not under way are given up, of whatever

@@ -139,12 +139,16 @@ enum wr_code wr_deliveries_recover(struct wr_db *db, const char *run, const char
 
 struct sweep {
 	struct wr_db *db;
+	struct wr_waking *waking;
 	int64_t old_ms;
 	unsigned keep_max;
 	bool more;
 };
 
-/* Triggers that were resumed: the first of each of their chains is made ready. */
+/*
+ * Triggers that were resumed: the first of each of their chains is made ready. A piece in each sweep, from where the one before
+ * ended, since a trigger may have very many branches and the judging of everybody's updates waits for the sweep.
+ */
 
 static enum wr_code next_chain(bool *any, struct piece *p, struct wr_tx *tx, struct wr_error *err)
 {
@@ -169,8 +173,6 @@ static enum wr_code wake(struct wr_tx *tx, void *arg, struct wr_error *err)
 			code = wr_delivery_settle(&touched, tx, p->seq, p->chain, err);
 	if (code == WR_OK && !any)
 		code = wr_tx_run(tx, SQL_DELIVERY_WOKEN, err, NULL, "ii", p->seq, p->ms);
-	if (!any)
-		p->n = 0;
 	return code == WR_OK ? wr_touched_write(&touched, tx, err) : code;
 }
 
@@ -188,16 +190,22 @@ static enum wr_code find_trigger(struct piece *out, struct wr_db *db, enum wr_sq
 
 static enum wr_code sweep_awake(struct sweep *s, struct wr_error *err)
 {
+	struct wr_waking *at = s->waking;
 	struct piece p;
 	enum wr_code code = find_trigger(&p, s->db, SQL_DELIVERY_AWAKE, 0, "resumes", err);
 
 	if (code != WR_OK)
 		return code;
-	do
-		code = wr_db_write(s->db, WR_DB_NORMAL, wake, &p, err);
-	while (code == WR_OK && p.n > 0);
+	/* Resumed anew, it begins anew. */
+	if (at->trigger_seq == p.seq && at->resumes == p.ms)
+		memcpy(p.chain, at->chain, sizeof p.chain);
 	s->more = true;
-	return code;
+	if ((code = wr_db_write(s->db, WR_DB_NORMAL, wake, &p, err)) != WR_OK)
+		return code;
+	at->trigger_seq = p.seq;
+	at->resumes = p.ms;
+	memcpy(at->chain, p.chain, sizeof at->chain);
+	return WR_OK;
 }
 
 /* Triggers that were deleted. */
@@ -342,12 +350,13 @@ static enum wr_code sweep_excess(struct sweep *s, struct wr_error *err)
 	return wr_db_write(s->db, WR_DB_NORMAL, prune, &p, err);
 }
 
-enum wr_code wr_deliveries_sweep(bool *more, struct wr_db *db, int64_t old_ms, unsigned keep_max, struct wr_error *err)
+enum wr_code wr_deliveries_sweep(bool *more, struct wr_waking *waking, struct wr_db *db, int64_t old_ms, unsigned keep_max,
+				 struct wr_error *err)
 {
 	static enum wr_code (*const parts[])(struct sweep *s, struct wr_error *err) = {
 		sweep_awake, sweep_gone, sweep_resting, sweep_old, sweep_excess,
 	};
-	struct sweep s = {db, old_ms, keep_max, false};
+	struct sweep s = {db, waking, old_ms, keep_max, false};
 
 	for (size_t i = 0; i < WR_ARRAY_LEN(parts); i++) {
 		enum wr_code code = parts[i](&s, err);

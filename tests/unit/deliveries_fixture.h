@@ -323,11 +323,12 @@ static inline void finish(struct place *p, const struct wr_claim *claim, const c
 
 static inline void sweep(struct place *p, int64_t old_ms, unsigned keep_max)
 {
+	struct wr_waking waking = {.resumes = 0};
 	unsigned steps = 0;
 	bool more = true;
 
 	while (more) {
-		assert_ok(wr_deliveries_sweep(&more, p->db, old_ms, keep_max, &p->err));
+		assert_ok(wr_deliveries_sweep(&more, &waking, p->db, old_ms, keep_max, &p->err));
 		assert_true(++steps < 1000);
 	}
 }

@@ -266,7 +266,7 @@ static void a_host_that_was_left_keeps_its_turn_while_it_has_something(void **st
 			    "one.example.org 1,two.example.org 0");
 	assert_ok(wr_trigger_delete(p->db, &p->repo, wr_str(t.id), &p->err));
 	while (more)
-		assert_ok(wr_deliveries_sweep(&more, p->db, 0, 1000, &p->err));
+		assert_ok(wr_deliveries_sweep(&more, &(struct wr_waking){.resumes = 0}, p->db, 0, 1000, &p->err));
 	assert_string_equal(value(p, "SELECT count(*) FROM delivery_turn"), "0");
 }
 
@@ -445,7 +445,7 @@ static void an_account_waits_for_its_tombstones(void **state)
 	assert_ok(wr_repo_purge(p->db, doomed, n, &p->err));
 	assert_string_equal(value(p, "SELECT count(*) FROM account WHERE id = %Q", p->owner.id), "1");
 	while (more)
-		assert_ok(wr_deliveries_sweep(&more, p->db, 0, 1000, &p->err));
+		assert_ok(wr_deliveries_sweep(&more, &(struct wr_waking){.resumes = 0}, p->db, 0, 1000, &p->err));
 	assert_string_equal(value(p, "SELECT count(*) FROM account WHERE id = %Q", p->owner.id), "0");
 	assert_string_equal(value(p, "SELECT count(*) FROM delivery_turn WHERE account_id = %Q", p->owner.id), "0");
 	assert_ok(wr_trigger_get(&got, p->db, &theirs, wr_str(kept.id), &p->err));
