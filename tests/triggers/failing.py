@@ -161,8 +161,11 @@ def an_account_has_a_bound(t):
     repo, other = (server.account().repo(defaultBranch="main") for _ in range(2))
     dead, well, others = trigger(repo, there.url + "/dead"), trigger(repo, there.url + "/well"), trigger(other, there.url + "/dead")
     theirs = [commit(other, "main", {"a": str(n)}) for n in range(9)]
-    shas = [commit(repo, "main", {"a": str(n)}) for n in range(30)]
-    wait_for(lambda: len([r for r in history(repo, well) if r["state"] == "delivered"]) == 30, "the endpoint that is well")
+    shas = []
+    for n in range(30):
+        shas.append(commit(repo, "main", {"a": str(n)}))
+        # What waits for an endpoint that is well is young.
+        wait_for(lambda: sum(r["state"] == "delivered" for r in history(repo, well)) == n + 1, "the endpoint that is well")
     wait_for(lambda: len([r for r in history(repo, dead) if r["state"] == "failed"]) >= 20, "the oldest to be given up")
     rows = {r["commit"]: r for r in history(repo, dead)}
     lost = [sha for sha in shas if rows[sha]["state"] == "failed"]
