@@ -31,6 +31,7 @@ struct writer {
 	int64_t when;
 	locale_t utf8;
 	unsigned depth, entries;
+	uint64_t trees; /* bytes of those in memory */
 	struct wr_error *err;
 	enum wr_code failed; /* of the sink, inside a call of the library */
 };
@@ -166,6 +167,9 @@ static enum wr_code put_tree(struct writer *w, const struct wr_oid *tree)
 	items.unsized = true;
 	if (code == WR_OK && ++w->depth > WR_PATH_DEPTH)
 		code = wr_fail(w->err, WR_E_INVALID_REQUEST, "The folders are nested too deeply");
+	w->trees += items.tree.size;
+	if (code == WR_OK && w->depth > 1 && w->trees > WR_PATH_HELD)
+		code = wr_fail(w->err, WR_E_INVALID_REQUEST, "The nested folders are too large together");
 	while (code == WR_OK) {
 		struct wr_item item;
 		struct wr_str name;
@@ -184,6 +188,7 @@ static enum wr_code put_tree(struct writer *w, const struct wr_oid *tree)
 		w->path.len = before;
 		w->path.ptr[before] = '\0';
 	}
+	w->trees -= items.tree.size;
 	w->depth--;
 	return code == WR_E_NOT_THERE ? WR_OK : code;
 }

@@ -4,7 +4,6 @@
 #include "core/content/path.h"
 
 #define ASK_ENTRIES 1024 /* cancel is asked again after so many */
-#define HELD_MAX ((uint64_t)128 << 20)
 
 /* Where the comparison is. */
 struct at {
@@ -80,10 +79,10 @@ static int entry_cmp(const struct wr_tree_entry *a, const struct wr_tree_entry *
 	return c ? c : x - y;
 }
 
-/* Large folders that lie in one another cost next to nothing to push, and would all be in memory at a time. */
+/* See WR_PATH_HELD. */
 static enum wr_code read_tree(struct wr_object *obj, struct at *at, const struct wr_oid *oid)
 {
-	uint64_t max = at->c->held_max ? at->c->held_max : HELD_MAX, size = 0;
+	uint64_t max = at->c->held_max ? at->c->held_max : WR_PATH_HELD, size = 0;
 	enum wr_type type = WR_TREE;
 	enum wr_code code = oid ? wr_snapshot_stat(at->c->snap, oid, &type, &size, at->err) : WR_OK;
 

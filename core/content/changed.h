@@ -21,7 +21,7 @@ struct wr_changed {
 	const struct wr_snapshot *snap;
 	const struct wr_cancel *cancel;
 	uint64_t entries_max; /* of all folders that are read, both sides together */
-	uint64_t held_max;    /* bytes of the folders in memory, which are all on the way to a path; 0: 128 MB */
+	uint64_t held_max;    /* bytes of the folders in memory, which are all on the way to a path; 0: WR_PATH_HELD */
 	/* Told of each path once, or twice where one became a folder; in git's order of trees. old or new NULL: absent there. */
 	enum wr_code (*path)(void *arg, struct wr_str path, const struct wr_tree_entry *old,
 			     const struct wr_tree_entry *new, struct wr_error *err);

@@ -15,6 +15,8 @@
 #define WR_PATH_MAX ((size_t)16 << 10)
 /* Trees below trees that are gone into. */
 #define WR_PATH_DEPTH 1024
+/* Bytes of trees on the way from a root that are in memory at a time: large ones in one another cost little to push. */
+#define WR_PATH_HELD ((uint64_t)128 << 20)
 
 enum wr_kind { WR_KIND_FOLDER, WR_KIND_FILE };
 struct wr_item {

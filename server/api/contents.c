@@ -21,6 +21,7 @@ struct listing {
 	uint64_t held; /* taken of it for the answer */
 	bool recursive;
 	unsigned depth;
+	uint64_t trees; /* bytes of those in memory */
 	size_t entries;
 };
 
@@ -99,6 +100,9 @@ static enum wr_code list_entries(struct listing *l, const struct wr_oid *tree, s
 	wr_buf_addc(&l->text, '[');
 	if (code == WR_OK && ++l->depth > WR_PATH_DEPTH)
 		code = wr_fail(err, WR_E_INVALID_REQUEST, "The folders are nested too deeply; ask for their parts");
+	l->trees += items.tree.size;
+	if (code == WR_OK && l->depth > 1 && l->trees > WR_PATH_HELD)
+		code = wr_fail(err, WR_E_INVALID_REQUEST, "The nested folders are too large together; ask for their parts");
 	while (code == WR_OK) {
 		struct wr_item item;
 		struct wr_str name;
@@ -108,6 +112,7 @@ static enum wr_code list_entries(struct listing *l, const struct wr_oid *tree, s
 			code = add_item(l, &item, name, err);
 	}
 	wr_buf_addc(&l->text, ']');
+	l->trees -= items.tree.size;
 	l->depth--;
 	return code == WR_E_NOT_THERE ? WR_OK : code;
 }

@@ -6,7 +6,7 @@ import threading
 from harness import expect, same, test, wait_for
 from harness import pkt
 
-COST = 4
+COST = 6
 MB = 1 << 20
 MAX = 32
 CONFIG = f"[http]\nmax_buffered = {MAX}m\n"
@@ -163,3 +163,39 @@ def slow_readers_of_archives_wait_for_each_other(t):
     _, grown = growth(server, lambda: [thread.join() for thread in [drain(sock) for sock in socks]])
     expect(grown < (MAX + 80) * MB, "memory", grown // MB)
     same([sock.fileno() for sock in socks], [-1] * 12, "all were read")
+
+
+def nested(levels, files):
+    """(id, pack) of a commit whose folders lie in one another, each with so many files beside: next to nothing to push."""
+    blob = pkt.oid(pkt.BLOB, b"x")
+    beside = b"".join(b"100644 b%07d\0" % i + bytes.fromhex(blob) for i in range(files))
+    base = pkt.tree(("100644", "a", blob)) + beside
+    first = below = pkt.oid(pkt.TREE, base)
+    entries = [pkt.entry(pkt.BLOB, b"x"), pkt.entry(pkt.TREE, base)]
+    copies = [(len(base) - len(beside) + at, min(0xffffff, len(beside) - at)) for at in range(0, len(beside), 0xffffff)]
+    for _ in range(levels):
+        folder = pkt.tree(("40000", "a", below))
+        size = len(folder) + len(beside)
+        entries.append(pkt.entry(pkt.REF_DELTA, pkt.delta(len(base), size, folder, *copies), base=first))
+        below = pkt.oid(pkt.TREE, folder + beside)
+    commit = pkt.commit(below)
+    return pkt.oid(pkt.COMMIT, commit), pkt.pack([*entries, pkt.entry(pkt.COMMIT, commit)])
+
+
+@test
+def large_folders_in_one_another_are_refused(t):
+    """Each would be in memory while the one in it is looked at."""
+    t.skip_if_sanitized()
+    server = t.own_server(config=CONFIG)
+    account = server.account()
+    repo = account.repo(defaultBranch="main")
+    sha, pack = nested(13, 300_000)
+    small = account.api.post(f"{repo.path}/commits", {"message": "m", "branch": "small", "files": []}).ok()["commit"]["sha"]
+    body = pkt.push_body([(pkt.ZERO, sha, "refs/heads/main")], pack)
+    same(account.api.post(f"/{repo.id}.git/git-receive-pack", body,
+                          headers={"Content-Type": "application/x-git-receive-pack-request"}).status, 200, "the push")
+    for path in ("contents/?recursive=true", f"compare?base={small}&head=main", "tarball", "zip"):
+        reply, grown = growth(server, lambda: account.api.get(f"{repo.path}/{path}"))
+        same((path, reply.status), (path, 400), reply.body[:200])
+        expect("olders" in reply.error("GIT_INVALID_REQUEST")["message"], path, reply.body)
+        expect(grown < (128 + 80) * MB, f"{path}: memory", grown // MB)
