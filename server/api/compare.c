@@ -9,14 +9,11 @@ struct sides {
 	struct wr_oids bases; /* of both, the best */
 };
 
-static enum wr_code read_side(struct wr_oid *out, const char *name, const struct wr_request *req, struct wr_view *v,
-			      struct wr_error *err)
+static enum wr_code read_side(struct wr_str *rev, const char *name, const struct wr_request *req, struct wr_error *err)
 {
-	struct wr_str rev;
-
-	if (!wr_request_query(req, name, &rev))
+	if (!wr_request_query(req, name, rev))
 		return wr_fail(err, WR_E_INVALID_REQUEST, "The parameter %s is missing", name);
-	return wr_rev_commit(out, v, rev, err);
+	return WR_OK;
 }
 
 static const char *status_of(const struct sides *s)
@@ -74,11 +71,14 @@ enum wr_code wr_api_compare(struct wr_app *app, struct wr_request *req, struct w
 	WR_AUTO_S(wr_view) v = {.snap = NULL};
 	WR_AUTO_S(wr_list) files;
 	struct sides s = {.ahead = 0};
-	enum wr_code code = wr_api_view(&v, app, req, err);
+	struct wr_str base, head;
+	enum wr_code code;
 
 	wr_list_init(&files, req, "files");
-	if (code == WR_OK && (code = read_side(&s.base, "base", req, &v, err)) == WR_OK &&
-	    (code = read_side(&s.head, "head", req, &v, err)) == WR_OK &&
+	if ((code = read_side(&base, "base", req, err)) == WR_OK && (code = read_side(&head, "head", req, err)) == WR_OK &&
+	    (code = wr_api_view(&v, app, req, err)) == WR_OK &&
+	    (code = wr_rev_commit(&s.base, &v, base, err)) == WR_OK &&
+	    (code = wr_rev_commit(&s.head, &v, head, err)) == WR_OK &&
 	    (code = wr_history_compare(&s.ahead, &s.behind, &s.bases, &v, app->orders, wr_request_repo(req)->id, &s.base,
 				       &s.head, err)) == WR_OK)
 		code = list_files(&files, &s, &v, err);

@@ -167,6 +167,7 @@ def provoke_more(w):
     a("GET", f"{repo}/contents/b0?recursive=maybe").error("GIT_INVALID_REQUEST")
     a("GET", f"{repo}/contents/gone").error("PATH_NOT_FOUND")
     a("GET", f"{repo}/compare?base=main").error("GIT_INVALID_REQUEST")
+    a("GET", f"{repo}/compare?base=nowhere").error("GIT_INVALID_REQUEST")
     listed = f"{repo}/git/commits"
     one, other = w.commits
     # Unknown fields are passed over, and null is no value.
