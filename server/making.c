@@ -76,6 +76,18 @@ void wr_making_plan_free(struct wr_making_plan *plan)
 
 /* ---- filling it ---- */
 
+/* To the client a server that cannot be reached, and an archive that cannot be read, are one: nothing is to be had at the URL. */
+static enum wr_code no_source(const struct wr_making *m, enum wr_code code, struct wr_error *err)
+{
+	WR_AUTO_S(wr_net_url) url = {NULL, NULL, NULL, NULL};
+
+	if ((code != WR_E_NET_UNREACHABLE && code != WR_E_SOURCE_NOT_FOUND) ||
+	    wr_net_url_split(&url, m->plan->url, NULL) != WR_OK)
+		return code;
+	wr_error_field(err, "url", wr_str(url.shown));
+	return err->code = WR_E_SOURCE_NOT_FOUND;
+}
+
 static enum wr_code fill_other(struct wr_making *m, struct wr_error *err)
 {
 	WR_AUTO(wr_git_repo) *repo = NULL;
@@ -86,7 +98,7 @@ static enum wr_code fill_other(struct wr_making *m, struct wr_error *err)
 	m->repo = repo;
 	code = m->plan->kind == WR_PLAN_SOURCE ? wr_make_from_source(m, err) : wr_make_import(m, err);
 	m->repo = NULL;
-	return code;
+	return code == WR_OK ? code : no_source(m, code, err);
 }
 
 static enum wr_code fill(struct wr_making *m, struct wr_error *err)

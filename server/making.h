@@ -128,7 +128,7 @@ struct wr_net_rules wr_making_rules(const struct wr_making *m);
  * Fill m->repo by appending to it once, at the end. After an error nothing was appended; the caller removes the row.
  * WR_E_SOURCE_NOT_FOUND, WR_E_SOURCE_UNAUTHORIZED (url, without user name and password), WR_E_INVALID_REVISION,
  * WR_E_IMPORT_SUBDIR_NOT_FOUND (source, dir), WR_E_INVALID_FILE_PATH (path), those of core/net/call.h, sync/fetch.h,
- * core/content/unpack.h and append.h.
+ * core/content/unpack.h and append.h. Who calls them makes WR_E_NET_UNREACHABLE a WR_E_SOURCE_NOT_FOUND.
  */
 WR_MUST_CHECK enum wr_code wr_make_from_own(struct wr_making *m, struct wr_error *err);	   /* making_own.c */
 WR_MUST_CHECK enum wr_code wr_make_from_source(struct wr_making *m, struct wr_error *err); /* making_source.c */

@@ -61,7 +61,7 @@ static enum wr_code check_status(const struct wr_net_call *call, const struct wr
 	case 410:
 		return not_given(WR_E_SOURCE_NOT_FOUND, url, "There is no archive at this URL", err);
 	default:
-		return wr_fail(err, WR_E_INVALID_REQUEST, "The server of the archive answered with status %d%s", status,
+		return wr_fail(err, WR_E_SOURCE_NOT_FOUND, "The server of the archive answered with status %d%s", status,
 			       status >= 300 && status < 400 ? ", after as many redirects as are followed" : "");
 	}
 }

@@ -36,7 +36,7 @@ static enum wr_code judge_status(int status, struct wr_error *err)
 			       "The other server redirects (status %d), which is not followed here; give the URL that "
 			       "it leads to",
 			       status);
-	return wr_fail(err, WR_E_INVALID_REQUEST, "The other server answers with status %d", status);
+	return wr_fail(err, WR_E_SOURCE_NOT_FOUND, "The other server answers with status %d", status);
 }
 
 /* A web page, or the file of a server that is only a folder: lines of id, tab, name. */

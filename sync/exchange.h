@@ -4,8 +4,8 @@
  *            borrowed until then.
  * Threads:   one at a time.
  * Blocks on: the network, by the rules' deadlines; cancel is asked.
- * Errors:    WR_E_SOURCE_UNAUTHORIZED (401, 403), WR_E_SOURCE_NOT_FOUND (404, 410, a web page where refs are due),
- *            WR_E_INVALID_REQUEST (any other answer that is none of Git's), those of core/net/call.h.
+ * Errors:    WR_E_SOURCE_UNAUTHORIZED (401, 403), WR_E_SOURCE_NOT_FOUND (any other status that is no success, a web page
+ *            where refs are due), WR_E_INVALID_REQUEST (a redirect, what is not Git's), those of core/net/call.h.
  */
 #ifndef WR_SYNC_EXCHANGE_H
 #define WR_SYNC_EXCHANGE_H

@@ -18,7 +18,7 @@ enum wr_code wr_unpack_broken(struct wr_unpacking *u, const char *why)
 {
 	if (u->failed != WR_OK)
 		return u->failed;
-	return wr_fail(u->err, WR_E_INVALID_REQUEST, "The archive cannot be read: %s", why);
+	return wr_fail(u->err, WR_E_SOURCE_NOT_FOUND, "The archive cannot be read: %s", why);
 }
 
 enum wr_code wr_unpack_bad_path(struct wr_unpacking *u, struct wr_str path)
@@ -279,7 +279,7 @@ static enum wr_code zip_entry(struct wr_unpacking *u, struct archive_entry *entr
 	enum wr_code code;
 
 	if (archive_entry_is_encrypted(entry) > 0)
-		return wr_fail(u->err, WR_E_INVALID_REQUEST, "The archive is encrypted; import one that is not");
+		return wr_fail(u->err, WR_E_SOURCE_NOT_FOUND, "The archive is encrypted; import one that is not");
 	if ((code = read_blob(&l.blob, &l.size, u, entry)) != WR_OK)
 		return code;
 	if (u->local_count == u->local_cap) {

@@ -14,8 +14,8 @@
  * Threads:   any.
  * Blocks on: the source; CPU; the quarantine.
  * Errors:    WR_E_INVALID_FILE_PATH (path), WR_E_TOO_LARGE (any of the limits, with a sentence that says which),
- *            WR_E_INVALID_REQUEST (no archive, or a broken or an encrypted one), WR_E_IMPORT_SUBDIR_NOT_FOUND (source,
- *            dir),
+ *            WR_E_SOURCE_NOT_FOUND (no archive, or a broken or an encrypted one; no field), WR_E_INVALID_REQUEST (a hard
+ *            link to nothing), WR_E_IMPORT_SUBDIR_NOT_FOUND (source, dir),
  *            the source's and the quarantine's.
  */
 #ifndef WR_UNPACK_H

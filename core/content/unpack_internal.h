@@ -43,7 +43,7 @@ struct wr_unpacking {
 
 /* The next block of the archive; *len 0: its end. */
 WR_MUST_CHECK enum wr_code wr_unpack_block(const char **block, size_t *len, struct wr_unpacking *u);
-/* WR_E_INVALID_REQUEST. */
+/* WR_E_SOURCE_NOT_FOUND. */
 enum wr_code wr_unpack_broken(struct wr_unpacking *u, const char *why);
 enum wr_code wr_unpack_bad_path(struct wr_unpacking *u, struct wr_str path);
 

@@ -198,7 +198,7 @@ static enum wr_code take_record(struct directory *d)
 	if (code != WR_OK)
 		return code;
 	if (r.flags & 1)
-		return wr_fail(d->u->err, WR_E_INVALID_REQUEST, "The archive is encrypted; import one that is not");
+		return wr_fail(d->u->err, WR_E_SOURCE_NOT_FOUND, "The archive is encrypted; import one that is not");
 	l = find_local(d->u, r.header);
 	if (!l || l->used || l->size != r.size)
 		return wr_unpack_broken(d->u, "its directory does not fit what is in it");

@@ -155,7 +155,7 @@ static enum wr_code failure(struct wr_net_call *c, struct wr_error *err)
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return wr_fail(err, WR_E_NET_UNREACHABLE, "The host's name cannot be resolved");
 	case CURLE_OPERATION_TIMEDOUT:
-		return wr_fail(err, WR_E_NET_SLOW, "No connection in time");
+		return wr_fail(err, WR_E_NET_UNREACHABLE, "No connection in time");
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CONNECT_ERROR:
 		return wr_fail(err, WR_E_NET_UNREACHABLE,

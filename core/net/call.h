@@ -8,7 +8,7 @@
  * Threads:   one per call. The process ignores SIGPIPE.
  * Blocks on: the network, by deadlines; cancel is asked.
  * Errors:    WR_E_NET_REFUSED (the address is not public), WR_E_NET_UNREACHABLE (name, connection, TLS, an answer that
- *            is no HTTP), WR_E_NET_SLOW (deadline, minimum rate), WR_E_TOO_LARGE (more than max_bytes), WR_E_CANCELLED,
+ *            is no HTTP or breaks off), WR_E_NET_SLOW (deadline, minimum rate), WR_E_TOO_LARGE (more than max_bytes), WR_E_CANCELLED,
  *            WR_E_UNAVAILABLE. The words never contain the URL's user name, password or query.
  */
 #ifndef WR_NET_CALL_H

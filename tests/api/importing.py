@@ -284,7 +284,8 @@ def broken_archives_are_refused_in_words(t):
             locked[i + at] |= 1
     cases.append(("zip", bytes(locked), "encrypted"))
     for i, (kind, data, words) in enumerate(cases):
-        w.refuse(body(kind, w.url(str(i), data)), words=words)
+        url = w.url(str(i), data)
+        w.refuse(body(kind, url), "SOURCE_NOT_FOUND", words, url=url)
     for kind, make in (("tar", lambda n: tar_of(one("fine"), one(n))), ("zip", lambda n: zip_of(("fine", b""), (n, b"x")))):
         for n in ("/etc/passwd", "../x", "a/../../x", ".git/config", "a/.GIT/x", "git~1", "a/.git ", ".g\u200cit/x", "d/" * 1025 + "x"):
             w.refuse(body(kind, w.url("path", make(n))), "INVALID_FILE_PATH", path=n)
@@ -303,18 +304,24 @@ def odd_servers_of_archives_are_refused_in_words(t):
         url = w.route("s", answer(status, good))
         w.refuse(body("tar", url), code, url=url)
     for status in (204, 206, 400, 500, 503):
-        w.refuse(body("tar", w.route("s", answer(status, good))), words=str(status))
+        w.refuse(body("tar", w.route("s", answer(status, good))), "SOURCE_NOT_FOUND", str(status), url=url)
     for i in range(5):
         w.route(f"r{i}", redirect(f"/r{i + 1}"))
     w.url("r5", good)
     w.make(body("tar", f"{w.elsewhere.url}/r2"))
-    w.refuse(body("tar", f"{w.elsewhere.url}/r1"))
-    w.refuse(body("tar", w.route("file", redirect("file:///etc/passwd"))))
-    w.refuse(body("tar", w.route("short", lambda r: answer(200, good)[:-9000])))
-    w.refuse(body("tar", w.route("rubbish", lambda r: b"\0\1\2" * 1000)))
+    w.refuse(body("tar", f"{w.elsewhere.url}/r1"), "SOURCE_NOT_FOUND")
+    for name, what in (("file", redirect("file:///etc/passwd")), ("short", lambda r: answer(200, good)[:-9000]),
+                       ("rubbish", lambda r: b"\0\1\2" * 1000)):
+        url = w.route(name, what)
+        w.refuse(body("tar", url), "SOURCE_NOT_FOUND", url=url)
+    # Nobody listens there, or nobody has the name; the credential is not repeated.
+    for host in ("127.0.0.1:1", "nowhere.invalid"):
+        for wish in (body("tar", f"http://ada:secret@{host}/a"), body("git", f"http://ada:secret@{host}/a"),
+                     {"source": {"url": f"http://ada:secret@{host}/a"}}):
+            w.refuse(wish, "SOURCE_NOT_FOUND", url=f"http://{host}/a")
     w.refuse(body("tar", w.route("silent", lambda r: None)), words="slow")
     w.refuse(body("tar", w.route("stops", lambda r: (answer(200, good)[:700] if i == 0 else pause(w) for i in range(2)))))
-    w.refuse(body("tar", w.route("endless", lambda r: endless(os.urandom(65536)))))
+    w.refuse(body("tar", w.route("endless", lambda r: endless(os.urandom(65536)))), "SOURCE_NOT_FOUND")
     noise = b"".join(header(b"f%d" % i, 65536) + t.random.randbytes(65536) for i in range(16))
     w.refuse(body("tar", w.route("files", lambda r: endless(noise))), "PAYLOAD_TOO_LARGE")
     w.nothing_left()
@@ -389,7 +396,7 @@ def bombs_end_within_their_bounds(t):
     for name, kind, data, words in bombs(t):
         reply = w.account.api.post("/git/v1/repo", body(kind, w.url("bomb", data)))
         expect(reply.status in (400, 413), f"{name}: status", reply.status, reply.body)
-        error = reply.error("PAYLOAD_TOO_LARGE" if reply.status == 413 else "GIT_INVALID_REQUEST")
+        error = reply.error("PAYLOAD_TOO_LARGE" if reply.status == 413 else "SOURCE_NOT_FOUND")
         expect(words in error["message"], f"{name}: the sentence", error)
         w.nothing_left()
     # A megabyte here and there is the allocator's; a bomb that was held would be tens of them.

@@ -63,6 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	switch (code) {
 	case WR_OK:
 		break;
+	case WR_E_SOURCE_NOT_FOUND:
 	case WR_E_INVALID_REQUEST:
 	case WR_E_INVALID_FILE_PATH:
 	case WR_E_TOO_LARGE:

@@ -232,7 +232,7 @@ def no_git_here(t):
     wanted = {"page": ("SOURCE_NOT_FOUND", ""), "empty": ("SOURCE_NOT_FOUND", ""), "gone": ("SOURCE_NOT_FOUND", ""), "none": ("SOURCE_NOT_FOUND", ""),
               "absent": ("SOURCE_NOT_FOUND", ""), "no": ("SOURCE_UNAUTHORIZED", ""), "busy": ("NET_UNREACHABLE", "busy (status 503)"),
               "dumb": ("INVALID_REQUEST", "dumb HTTP protocol"), "nothing": ("INVALID_REQUEST", "breaks off"),
-              "odd": ("INVALID_REQUEST", "status 204"), "error": ("INVALID_REQUEST", "status 500"),
+              "odd": ("SOURCE_NOT_FOUND", "status 204"), "error": ("SOURCE_NOT_FOUND", "status 500"),
               "brotli": ("INVALID_REQUEST", "encoding"), "badzip": ("INVALID_REQUEST", "gzip encoding"),
               "said": ("INVALID_REQUEST", "The other server says: it is  [31mMonday"), "html": ("INVALID_REQUEST", "not of Git's type")}
     for name, (code, says) in wanted.items():

@@ -152,13 +152,13 @@ def given_up(t):
     get(there.url + "/endless", "CANCELLED", private=1, cancel_ms=100, nap_ms=1)
     # A name's server that never answers is not waited for, whatever libc does.
     get("http://lost.example/", "CANCELLED", private=1, cancel_ms=200, name="lost.example@never")
-    get("http://lost.example/", "NET_SLOW", "No connection in time", private=1, connect_ms=200, name="lost.example@never")
+    get("http://lost.example/", "NET_UNREACHABLE", "No connection in time", private=1, connect_ms=200, name="lost.example@never")
     # Nobody accepts: the listener's queue is full, and the connection is not made.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
         with socket.create_connection(deaf.getsockname()):
             get(url, "CANCELLED", private=1, cancel_ms=200)
-            get(url, "NET_SLOW", "No connection in time", private=1, connect_ms=200)
+            get(url, "NET_UNREACHABLE", "No connection in time", private=1, connect_ms=200)
 
 
 @test
