@@ -2,6 +2,9 @@
 
 #include "core/content/keep.h"
 
+/* Files whose sizes are looked for together. */
+#define AHEAD 32
+
 static enum wr_code not_found(struct wr_str path, struct wr_error *err)
 {
 	wr_fail(err, WR_E_PATH_NOT_FOUND, "%s", wr_code_text(WR_E_PATH_NOT_FOUND));
@@ -70,19 +73,43 @@ static enum wr_code next_entry(struct wr_tree_entry *out, struct wr_items *items
 	return code;
 }
 
-/* For the next listing. */
-static void collect(struct wr_items *items, uint64_t size)
+/* Room for the sizes of n more files. */
+static enum wr_code make_room(struct wr_items *items, size_t n, struct wr_error *err)
 {
+	size_t cap = items->cap ? (size_t)items->cap * 2 : 2 * AHEAD;
 	uint64_t *v;
 
-	if (items->files == items->cap && !items->untold) {
-		items->cap = items->cap ? items->cap * 2 : 16;
-		v = reallocarray(items->sizes, items->cap, sizeof *v);
-		items->untold = !v;
-		items->sizes = v ? v : items->sizes;
-	}
-	if (!items->untold)
-		items->sizes[items->files] = size;
+	if (items->files + n <= items->cap)
+		return WR_OK;
+	v = cap <= UINT32_MAX ? reallocarray(items->sizes, cap, sizeof *v) : NULL;
+	if (!v)
+		return wr_fail_nomem(err);
+	items->sizes = v;
+	items->cap = (uint32_t)cap;
+	return WR_OK;
+}
+
+/* The sizes of this file and of those that follow, for that costs less than each by itself. */
+static enum wr_code look_ahead(struct wr_items *items, const struct wr_oid *oid, const struct wr_view *v,
+			       struct wr_error *err)
+{
+	struct wr_oid oids[AHEAD] = {*oid};
+	struct wr_str rest = items->rest;
+	struct wr_tree_entry e;
+	uint32_t n = 1;
+	enum wr_code code;
+
+	while (n < AHEAD && wr_tree_next(&e, &rest, NULL) == WR_OK)
+		if (e.mode != WR_MODE_LINK && e.mode != WR_MODE_TREE)
+			oids[n++] = e.oid;
+	if ((code = make_room(items, n, err)) != WR_OK)
+		return code;
+	code = wr_snapshot_sizes(items->sizes + items->files, v->snap, oids, n, err);
+	for (uint32_t i = 0; i < n && code == WR_E_NOT_THERE; i++)
+		if (!wr_snapshot_has(v->snap, &oids[i]))
+			return missing(&oids[i], err);
+	items->sized = items->files + n;
+	return code;
 }
 
 static enum wr_code size_of(struct wr_item *item, struct wr_items *items, const struct wr_view *v, struct wr_error *err)
@@ -92,11 +119,13 @@ static enum wr_code size_of(struct wr_item *item, struct wr_items *items, const 
 	if (item->kind != WR_KIND_FILE || items->unsized)
 		return WR_OK;
 	if (items->known && items->files < items->known->len / sizeof item->size) {
-		item->size = ((const uint64_t *)items->known->bytes)[items->files];
-	} else if ((code = add_size(item, v, err)) == WR_OK) {
-		collect(items, item->size);
+		item->size = ((const uint64_t *)items->known->bytes)[items->files++];
+		return WR_OK;
 	}
-	items->files++;
+	if (items->files >= items->sized)
+		code = look_ahead(items, &item->oid, v, err);
+	if (code == WR_OK)
+		item->size = items->sizes[items->files++];
 	return code;
 }
 

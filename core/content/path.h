@@ -36,9 +36,9 @@ struct wr_items {
 	struct wr_str rest;
 	struct wr_oid id;	     /* of the tree */
 	struct wr_kept *known;	     /* sizes of its files; NULL: not known, and collected: */
-	uint64_t *sizes;
-	uint32_t files, cap; /* files so far, and room for sizes */
-	bool untold;	     /* without memory for them */
+	uint64_t *sizes;	     /* of files so far, and of some that follow */
+	uint32_t files, sized, cap;  /* files so far, of how many sizes are there, and for how many there is room */
+	bool untold;		     /* nobody is told of them afterwards */
 	bool unsized;	     /* set by who does not want to know sizes, which cost a look at each file */
 };
 WR_MUST_CHECK enum wr_code wr_items_open(struct wr_items *out, const struct wr_view *v, const struct wr_oid *tree,

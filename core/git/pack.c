@@ -14,7 +14,9 @@
 
 #include "core/git/guard.h"
 
-#define NEAR 24u /* ids */
+#define NEAR 6u /* ids */
+#define CACHE_LINE 64
+#define HINT_LINES 3 /* of an entry: its head, and what tells the size of what a delta makes */
 #define IDX_HEAD (8 + 256 * 4)
 #define IDX_ROW (WR_OID_RAW + 4 + 4)
 
@@ -199,17 +201,32 @@ static bool is_before(const struct wr_pack *p, uint32_t pos, const struct wr_oid
 	return memcmp(p->names + (size_t)pos * WR_OID_RAW, oid->id, WR_OID_RAW) < 0;
 }
 
+/* Where an id stands by its bytes behind the first, as ids are spread evenly: within some dozens of places. lo < hi. */
+static uint32_t guess_place(uint32_t lo, uint32_t hi, const struct wr_oid *oid)
+{
+	return lo + (uint32_t)((uint64_t)wr_be32(oid->id + 1) * (hi - lo) >> 32);
+}
+
+/* The same by what stands at that place: mostly within a few. */
+static uint32_t guess_again(uint32_t lo, uint32_t hi, const struct wr_pack *p, const struct wr_oid *oid, uint32_t at)
+{
+	int64_t apart = (int64_t)wr_be32(oid->id + 1) - wr_be32(p->names + (size_t)at * WR_OID_RAW + 1);
+	int64_t place = at + apart * (hi - lo) / ((int64_t)1 << 32);
+
+	return place < lo ? lo : place >= hi ? hi - 1 : (uint32_t)place;
+}
+
 /*
- * Ids are spread evenly, so an id is mostly within a few dozen places of where its next bytes say, and looking there spares
- * most of the memory that a search from the middle would have to fetch. Where it is not, the steps grow.
+ * Looking where an id should be spares most of the memory that a search from the middle would have to fetch. Where it is
+ * not there, the steps grow.
  */
 static void narrow(uint32_t *lo, uint32_t *hi, const struct wr_pack *p, const struct wr_oid *oid)
 {
-	uint32_t n = *hi - *lo, step = NEAR, guess, at;
+	uint32_t step = NEAR, guess, at;
 
-	if (n < 4 * NEAR)
+	if (*hi - *lo < 4 * NEAR)
 		return;
-	guess = at = *lo + (uint32_t)((uint64_t)wr_be32(oid->id + 1) * n >> 32);
+	guess = at = guess_again(*lo, *hi, p, oid, guess_place(*lo, *hi, oid));
 	if (is_before(p, guess, oid)) {
 		for (; step < *hi - guess && is_before(p, guess + step, oid); step *= 2)
 			at = guess + step;
@@ -246,6 +263,38 @@ bool wr_pack_find(uint32_t *pos, const struct wr_pack *p, const struct wr_oid *o
 			lo = mid + 1;
 	}
 	return false;
+}
+
+void wr_pack_hint_id(const struct wr_pack *p, const struct wr_oid *oid, bool again)
+{
+	const uint8_t *names = p->names;
+	uint32_t lo, hi, guess;
+
+	if (!range(&lo, &hi, p, oid->id[0]) || lo == hi)
+		return;
+	guess = guess_place(lo, hi, oid);
+	if (!again) {
+		__builtin_prefetch(names + (size_t)guess * WR_OID_RAW);
+		return;
+	}
+	guess = guess_again(lo, hi, p, oid, guess);
+	lo = guess - lo < NEAR ? lo : guess - NEAR;
+	hi = hi - guess <= NEAR ? hi : guess + NEAR + 1;
+	for (size_t at = (size_t)lo * WR_OID_RAW; at < (size_t)hi * WR_OID_RAW; at += CACHE_LINE)
+		__builtin_prefetch(names + at);
+}
+
+void wr_pack_hint_entry(const struct wr_pack *p, uint32_t pos, bool again)
+{
+	uint64_t at;
+
+	if (!again) {
+		__builtin_prefetch(p->off32 + 4 * (size_t)pos);
+		return;
+	}
+	at = wr_pack_offset(p, pos);
+	for (unsigned i = 0; i < HINT_LINES && at < p->size; i++, at += CACHE_LINE)
+		__builtin_prefetch(p->data + at);
 }
 
 uint32_t wr_pack_lower(const struct wr_pack *p, const struct wr_oid *oid)

@@ -51,6 +51,13 @@ WR_DEFINE_AUTO_AS(wr_pack, struct wr_pack, wr_pack_unref);
 
 /* An entry's position in the index (pos < count) by its id. In a damaged index it may not be found. */
 bool wr_pack_find(uint32_t *pos, const struct wr_pack *p, const struct wr_oid *oid);
+/*
+ * For who is about to look for many of them: fetches into the processor's caches where wr_pack_find() looks, or an entry's
+ * first bytes, without waiting. Each takes two steps, the second of which (again) begins with what the first fetched; let
+ * some other steps lie between. Nothing but the time depends on them.
+ */
+void wr_pack_hint_id(const struct wr_pack *p, const struct wr_oid *oid, bool again);
+void wr_pack_hint_entry(const struct wr_pack *p, uint32_t pos, bool again);
 /* False where the index is damaged so that wr_pack_find() cannot tell whether it holds this id. */
 bool wr_pack_finds(const struct wr_pack *p, const struct wr_oid *oid);
 /* The position of the first id that is not before this one; count where there is none. */

@@ -62,6 +62,9 @@ WR_MUST_CHECK enum wr_code wr_snapshot_prefix(struct wr_oids *out, const struct 
 /* Type and inflated size, without inflating the object. Either output may be NULL. */
 WR_MUST_CHECK enum wr_code wr_snapshot_stat(const struct wr_snapshot *snap, const struct wr_oid *oid,
 					    enum wr_type *type, uint64_t *size, struct wr_error *err);
+/* The sizes of many, each as by itself, but faster: what is waited for of them is fetched side by side. */
+WR_MUST_CHECK enum wr_code wr_snapshot_sizes(uint64_t *sizes, const struct wr_snapshot *snap, const struct wr_oid *oids,
+					     size_t n, struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_snapshot_read(struct wr_object *out, const struct wr_snapshot *snap,
 					    const struct wr_oid *oid, struct wr_error *err);
 

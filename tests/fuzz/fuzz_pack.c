@@ -162,6 +162,8 @@ static void read_one(const struct wr_snapshot *snap, struct wr_place place, stru
 	if (wr_snapshot_stored(&stored, snap, place, NULL) == WR_OK)
 		assert(stored.zip >= stored.raw && stored.zip + stored.zip_len == stored.raw + stored.raw_len);
 	wr_snapshot_oid(&oid, snap, place);
+	again = wr_snapshot_sizes(&size, snap, &oid, 1, NULL);
+	assert(again == wr_snapshot_stat(snap, &oid, NULL, NULL, NULL));
 	again = wr_snapshot_stat(snap, &oid, &type, &size, NULL);
 	if (!wr_snapshot_find(&found, snap, &oid) || found.pos != place.pos)
 		return;

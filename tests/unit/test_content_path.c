@@ -166,6 +166,7 @@ static void walk(struct fx *f, struct wr_view *v, const struct wr_oid *tree, str
 	struct wr_item item;
 	struct wr_str name;
 	enum wr_code code;
+	uint64_t size;
 
 	assert_ok(wr_items_open(&items, v, tree, &f->err));
 	while ((code = wr_items_next(&item, &name, &items, v, &f->err)) == WR_OK) {
@@ -182,6 +183,8 @@ static void walk(struct fx *f, struct wr_view *v, const struct wr_oid *tree, str
 			++*at;
 		assert_true(*at < WR_ARRAY_LEN(rows) && wr_str_eqz(wr_buf_str(&path), rows[*at].path));
 		assert_int_equal(item.mode, rows[*at].mode);
+		assert_ok(wr_snapshot_stat(v->snap, &item.oid, NULL, &size, &f->err));
+		assert_int_equal(item.size, size);
 		++*at;
 	}
 	assert_int_equal(code, WR_E_NOT_THERE);

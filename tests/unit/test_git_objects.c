@@ -231,6 +231,30 @@ static void all_in_turn(struct fx *f, const struct wr_snapshot *snap, const stru
 	}
 }
 
+/* The sizes of many are those of each, in any order and number; until one is not there. */
+static void all_sizes(struct fx *f, const struct wr_snapshot *snap, const struct wr_oids *oids)
+{
+	WR_AUTO_MEM struct wr_oid *asked = calloc(oids->len + 1, sizeof *asked);
+	WR_AUTO_MEM uint64_t *sizes = calloc(oids->len + 1, sizeof *sizes);
+
+	assert_non_null(asked);
+	assert_non_null(sizes);
+	for (int round = 0; round < 20; round++) {
+		size_t n = 1 + chance(f, (unsigned)oids->len);
+		uint64_t size;
+
+		for (size_t i = 0; i < n; i++)
+			asked[i] = oids->v[chance(f, (unsigned)oids->len)];
+		assert_ok(wr_snapshot_sizes(sizes, snap, asked, n, NULL));
+		for (size_t i = 0; i < n; i++) {
+			assert_ok(wr_snapshot_stat(snap, &asked[i], NULL, &size, NULL));
+			assert_int_equal(sizes[i], size);
+		}
+		asked[chance(f, (unsigned)n)].id[chance(f, WR_OID_RAW)] ^= 1;
+		assert_int_equal(wr_snapshot_sizes(sizes, snap, asked, n, &f->err), WR_E_NOT_THERE);
+	}
+}
+
 /* ---- packs ---- */
 
 static void whole_repositories(void **state)
@@ -272,6 +296,7 @@ static void whole_repositories(void **state)
 		}
 		all_in_turn(f, snap, &oids);
 		all_in_pieces(f, snap, &oids);
+		all_sizes(f, snap, &oids);
 	}
 }
 
@@ -440,7 +465,7 @@ static void read_all(const struct stored *s)
 		enum wr_code code, again;
 		struct wr_oid oid;
 		enum wr_type type;
-		uint64_t size;
+		uint64_t size, alone;
 		bool same, opened;
 
 		code = wr_snapshot_read_at(&plain, snap, place, NULL, NULL);
@@ -456,6 +481,10 @@ static void read_all(const struct stored *s)
 			if (opened && code == WR_OK)
 				assert_true(wr_str_eq(wr_buf_str(&pieces), wr_str_n(plain.data, plain.size)));
 		}
+		again = wr_snapshot_stat(snap, &oid, NULL, &alone, NULL);
+		assert_int_equal(wr_snapshot_sizes(&size, snap, &oid, 1, NULL), again);
+		if (again == WR_OK)
+			assert_int_equal(size, alone);
 		again = wr_snapshot_stat(snap, &oid, &type, &size, NULL);
 		if (code != WR_OK) {
 			assert_true(code == WR_E_INTERNAL || code == WR_E_TOO_LARGE);
@@ -590,6 +619,7 @@ static void absent_objects(void **state)
 		assert_false(wr_snapshot_in_closure(in, &oid));
 		assert_int_equal(wr_snapshot_read(&obj, in, &oid, &f->err), WR_E_NOT_THERE);
 		assert_int_equal(wr_snapshot_stat(in, &oid, &type, &size, &f->err), WR_E_NOT_THERE);
+		assert_int_equal(wr_snapshot_sizes(&size, in, &oid, 1, &f->err), WR_E_NOT_THERE);
 		assert_int_equal(wr_snapshot_borrow(&type, &bytes, in, &oid, cache, &f->err), WR_E_NOT_THERE);
 	}
 	wr_snapshot_unref(WR_STEAL(snap));
@@ -599,6 +629,7 @@ static void absent_objects(void **state)
 	snap = snapshot_of(&s);
 	assert_int_equal(wr_snapshot_read(&obj, snap, &oid, &f->err), WR_E_INTERNAL);
 	assert_int_equal(wr_snapshot_stat(snap, &oid, &type, &size, &f->err), WR_E_INTERNAL);
+	assert_int_equal(wr_snapshot_sizes(&size, snap, &oid, 1, &f->err), WR_E_INTERNAL);
 }
 
 /* ---- several sources ---- */

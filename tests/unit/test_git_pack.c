@@ -387,6 +387,62 @@ static void large_packs(void **state)
 	wr_buf_fini(&back.out);
 }
 
+/* ---- looking for ids, however they are spread ---- */
+
+static int by_bytes(const void *a, const void *b)
+{
+	return memcmp(a, b, WR_OID_RAW);
+}
+
+/* From all alike but for their ends to evenly spread, in lumps between. */
+static void spread_ids(struct fx *f, struct wr_oid *ids, uint32_t n)
+{
+	unsigned same = chance(f, 6), lumps = 1 + chance(f, 256);
+
+	for (uint32_t i = 0; i < n; i++)
+		for (unsigned b = 0; b < WR_OID_RAW; b++)
+			ids[i].id[b] = b < same ? 0x77 : (uint8_t)chance(f, b == same ? lumps : 256);
+	qsort(ids, n, sizeof *ids, by_bytes);
+}
+
+static void expect_found(const struct wr_pack *p, const struct wr_oid *oid)
+{
+	const struct wr_oid *there = bsearch(oid, p->names, p->count, WR_OID_RAW, by_bytes);
+	uint32_t pos = 0;
+
+	wr_pack_hint_id(p, oid, false);
+	wr_pack_hint_id(p, oid, true);
+	assert_int_equal(wr_pack_find(&pos, p, oid), there != NULL);
+	assert_true(!there || (pos < p->count && memcmp(p->names + (size_t)pos * WR_OID_RAW, oid, WR_OID_RAW) == 0));
+}
+
+static void ids_however_spread(void **state)
+{
+	struct fx *f = *state;
+
+	for (unsigned round = rounds(200); round > 0; round--) {
+		uint32_t n = chance(f, 3) ? chance(f, 3000) : chance(f, 40), count = 0;
+		WR_AUTO_MEM struct wr_oid *ids = calloc(n + 1, sizeof *ids);
+		uint8_t fanout[1024];
+		struct wr_pack p = {.count = n, .fanout = fanout, .names = (uint8_t *)ids};
+
+		assert_non_null(ids);
+		spread_ids(f, ids, n);
+		for (unsigned b = 0; b < 256; b++) {
+			while (count < n && ids[count].id[0] == b)
+				count++;
+			wr_put_be32(fanout + 4 * (size_t)b, count);
+		}
+		for (unsigned i = 0; i < 200; i++) {
+			struct wr_oid oid = ids[chance(f, n + 1)];
+
+			expect_found(&p, &oid);
+			oid.id[chance(f, WR_OID_RAW)] = (uint8_t)chance(f, 256);
+			expect_found(&p, &oid);
+		}
+	}
+}
+
 static void *first_look(void *arg)
 {
 	const struct wr_pack *p = arg;
@@ -457,7 +513,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(entries_as_git_sees_them), T(few_objects),  T(writes_reverse_indexes), T(missing_files),
 		T(damaged_files),	     T(long_offsets), T(damage_shows_where_it_is), T(large_packs),
-		T(threads_make_the_order),   T(framing),
+		T(ids_however_spread),	     T(threads_make_the_order), T(framing),
 	};
 
 	return cmocka_run_group_tests_name("git_pack", tests, NULL, NULL);
