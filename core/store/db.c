@@ -146,6 +146,12 @@ static bool rolled_back(const struct wr_tx *tx)
 	return sqlite3_get_autocommit(tx->sq) != 0;
 }
 
+static enum wr_code fail_rolled_back(enum wr_code said, const struct wr_error *why, struct wr_error *err)
+{
+	return wr_fail(err, said == WR_E_STORAGE_FULL ? WR_E_STORAGE_FULL : WR_E_UNAVAILABLE,
+		       "SQLite rolled the whole transaction back: %s", why->detail);
+}
+
 enum wr_code wr_tx_try(enum wr_code *result, struct wr_tx *tx, wr_db_fn fn, void *arg, struct wr_error *fn_err,
 		       struct wr_error *err)
 {
@@ -155,12 +161,30 @@ enum wr_code wr_tx_try(enum wr_code *result, struct wr_tx *tx, wr_db_fn fn, void
 		return code;
 	said = fn(tx, arg, fn_err);
 	if (rolled_back(tx))
-		return wr_fail(err, said == WR_E_STORAGE_FULL ? WR_E_STORAGE_FULL : WR_E_UNAVAILABLE,
-			       "SQLite rolled the whole transaction back: %s", fn_err->detail);
+		return fail_rolled_back(said, fn_err, err);
 	*result = said;
 	if (said != WR_OK && (code = wr_conn_do(tx, SQL_CLOSURE_UNDO, err)) != WR_OK)
 		return code;
 	return wr_conn_do(tx, SQL_CLOSURE_KEEP, err);
+}
+
+/*
+ * The first of a batch needs no savepoint, for which SQLite would copy each page that it changes: there is nothing
+ * before it that the transaction's end could take along.
+ */
+static enum wr_code run_first(struct wr_db *db, struct job *job, struct wr_error *err)
+{
+	enum wr_code code = wr_conn_do(db->writer, SQL_BEGIN, err);
+
+	if (code != WR_OK)
+		return code;
+	job->code = job->fn(db->writer, job->arg, job->err);
+	if (rolled_back(db->writer))
+		return fail_rolled_back(job->code, job->err, err);
+	if (job->code == WR_OK)
+		return WR_OK;
+	code = wr_conn_do(db->writer, SQL_ROLLBACK, err);
+	return code == WR_OK ? wr_conn_do(db->writer, SQL_BEGIN, err) : code;
 }
 
 static enum wr_code run_batch(struct wr_db *db, struct job **jobs, size_t n, struct wr_error *err)
@@ -173,10 +197,8 @@ static enum wr_code run_batch(struct wr_db *db, struct job **jobs, size_t n, str
 	if (code == WR_OK)
 		code = set_durability(db, full, err);
 	if (code == WR_OK)
-		code = wr_conn_do(db->writer, SQL_BEGIN, err);
-	if (code != WR_OK)
-		return code;
-	for (size_t i = 0; i < n && code == WR_OK; i++)
+		code = run_first(db, jobs[0], err);
+	for (size_t i = 1; i < n && code == WR_OK; i++)
 		code = wr_tx_try(&jobs[i]->code, db->writer, jobs[i]->fn, jobs[i]->arg, jobs[i]->err, err);
 	if (code == WR_OK) {
 		code = wr_conn_do(db->writer, SQL_COMMIT, err);

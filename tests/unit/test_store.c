@@ -207,21 +207,52 @@ static void a_failing_closure_takes_only_itself_back(void **state)
 	assert_in_range(commits, 1, 2);
 }
 
+/* Six closures in one transaction, in this order; the one at `odd` is another one. */
+static void write_six(struct write_call calls[6], struct wr_db *db, int odd, wr_db_fn fn)
+{
+	struct blocker b;
+
+	block_writer(&b, db);
+	for (int i = 0; i < 6; i++) {
+		start_call(&calls[i], db, i == odd ? fn : add_account, i);
+		wait_queued(db, (size_t)i + 1);
+	}
+	unblock_writer(&b);
+	for (int i = 0; i < 6; i++)
+		pthread_join(calls[i].thread, NULL);
+}
+
+/* The first one has no savepoint. */
+static void the_first_one_failing_takes_only_itself_back(void **state)
+{
+	struct place *p = *state;
+	struct write_call calls[6];
+
+	write_six(calls, p->db, 0, add_then_fail);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(calls[i].code, i == 0 ? WR_E_INVALID_REQUEST : WR_OK);
+	assert_int_equal(count_accounts(p->db), 5);
+}
+
+static void the_first_one_losing_the_transaction_fails_all_of_it(void **state)
+{
+	struct place *p = *state;
+	struct write_call calls[6];
+
+	write_six(calls, p->db, 0, add_then_lose_all);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(calls[i].code, WR_E_UNAVAILABLE);
+	assert_int_equal(count_accounts(p->db), 0);
+}
+
 static void a_rolled_back_transaction_fails_all_of_it(void **state)
 {
 	struct place *p = *state;
 	struct write_call calls[6];
-	struct blocker b;
 	char name[] = "later";
 
-	block_writer(&b, p->db);
+	write_six(calls, p->db, 3, add_then_lose_all);
 	for (int i = 0; i < 6; i++) {
-		start_call(&calls[i], p->db, i == 3 ? add_then_lose_all : add_account, i);
-		wait_queued(p->db, (size_t)i + 1);
-	}
-	unblock_writer(&b);
-	for (int i = 0; i < 6; i++) {
-		pthread_join(calls[i].thread, NULL);
 		assert_int_equal(calls[i].code, WR_E_UNAVAILABLE);
 	}
 	assert_int_equal(count_accounts(p->db), 0);
@@ -712,6 +743,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_PLACE(a_failing_closure_takes_only_itself_back),
+		IN_PLACE(the_first_one_failing_takes_only_itself_back),
+		IN_PLACE(the_first_one_losing_the_transaction_fails_all_of_it),
 		IN_PLACE(a_rolled_back_transaction_fails_all_of_it),
 		IN_PLACE(a_duplicate_is_told),
 		IN_PLACE(a_closure_within_is_undone_alone),
