@@ -143,10 +143,12 @@ enum wr_code wr_touch_trigger(struct wr_touched *t, int64_t trigger_seq, int64_t
 static enum wr_code refresh_turn(struct wr_touch *turn, struct wr_tx *tx, struct wr_error *err)
 {
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
-	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_TURN_REFRESH, err, &row, "ii", turn->seq, turn->change);
+	enum wr_code code = wr_tx_run(tx, SQL_DELIVERY_TURN_REFRESH, err, NULL, "ii", turn->seq, turn->change);
 	bool empty;
 
 	turn->account_id[0] = '\0';
+	if (code == WR_OK)
+		code = wr_tx_one(tx, SQL_DELIVERY_TURN_GET, err, &row, "i", turn->seq);
 	/* Gone, which one with something pending cannot be: a row that names it has ended. */
 	if (code != WR_OK)
 		return code == WR_E_NOT_THERE ? WR_OK : code;
@@ -195,11 +197,16 @@ enum wr_code wr_delivery_settle(struct wr_touched *touched, struct wr_tx *tx, in
 				struct wr_error *err)
 {
 	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
-	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_SETTLE, err, &row, "isi", trigger_seq, chain, wr_now_ms());
+	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_CHAIN_FIRST, err, &row, "is", trigger_seq, chain);
+	int64_t seq, turn;
 
-	if (code == WR_E_NOT_THERE)
-		return WR_OK;
-	return code == WR_OK ? wr_touch_turn(touched, wr_row_int(&row, "turn"), 0, err) : code;
+	if (code != WR_OK || !wr_row_int(&row, "settles"))
+		return code == WR_E_NOT_THERE ? WR_OK : code;
+	seq = wr_row_int(&row, "seq");
+	turn = wr_row_int(&row, "turn");
+	wr_row_fini(&row);
+	code = wr_tx_run(tx, SQL_DELIVERY_SETTLE, err, NULL, "ii", seq, wr_now_ms());
+	return code == WR_OK ? wr_touch_turn(touched, turn, 0, err) : code;
 }
 
 enum wr_code wr_delivery_left(struct wr_touched *touched, struct wr_tx *tx, const struct wr_hook_place *place, bool ended,

@@ -36,20 +36,31 @@ struct turnover {
 
 /* ---- outcomes ---- */
 
-static enum wr_code write_outcome(struct wr_row *row, struct wr_tx *tx, const struct wr_outcome *o, int64_t now,
-				  struct wr_error *err)
+/* Where it stands, as long as it is this process's: WR_E_NOT_THERE if it is another's by now, or swept away. */
+static enum wr_code find_place(struct wr_hook_place *out, struct wr_tx *tx, const struct wr_outcome *o,
+			       struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code = wr_tx_one(tx, SQL_DELIVERY_UNDER_WAY, err, &row, "is", o->seq, o->lease);
+
+	if (code == WR_OK)
+		wr_hook_read_place(out, &row);
+	return code;
+}
+
+static enum wr_code write_outcome(struct wr_tx *tx, const struct wr_outcome *o, int64_t now, struct wr_error *err)
 {
 	const void *answer = o->answer.len > 0 ? o->answer.ptr : NULL;
 	int64_t state = o->what == WR_OUT_DELIVERED ? WR_DELIVERY_DELIVERED : WR_DELIVERY_FAILED;
 
 	switch (o->what) {
 	case WR_OUT_CUT_OFF:
-		return wr_tx_one(tx, SQL_DELIVERY_CUT_OFF, err, row, "isi", o->seq, o->lease, now);
+		return wr_tx_run(tx, SQL_DELIVERY_CUT_OFF, err, NULL, "ii", o->seq, now);
 	case WR_OUT_AGAIN:
-		return wr_tx_one(tx, SQL_DELIVERY_REPEAT, err, row, "isiiisb", o->seq, o->lease, o->not_before_ms,
+		return wr_tx_run(tx, SQL_DELIVERY_REPEAT, err, NULL, "iiiisb", o->seq, o->not_before_ms,
 				 (int64_t)o->status, o->latency_ms, o->error, answer, o->answer.len);
 	default:
-		return wr_tx_one(tx, SQL_DELIVERY_END, err, row, "isiiisbi", o->seq, o->lease, state, (int64_t)o->status,
+		return wr_tx_run(tx, SQL_DELIVERY_END, err, NULL, "iiiisbi", o->seq, state, (int64_t)o->status,
 				 o->latency_ms, o->error, answer, o->answer.len, now);
 	}
 }
@@ -57,17 +68,15 @@ static enum wr_code write_outcome(struct wr_row *row, struct wr_tx *tx, const st
 static enum wr_code apply(struct turnover *t, struct wr_tx *tx, const struct wr_outcome *o, int64_t now,
 			  struct wr_error *err)
 {
-	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
 	struct wr_hook_place place;
-	enum wr_code code = write_outcome(&row, tx, o, now, err);
+	enum wr_code code = find_place(&place, tx, o, err);
 
-	/* Another process's by now, or swept away. */
 	if (code == WR_E_NOT_THERE)
 		return WR_OK;
+	if (code == WR_OK)
+		code = write_outcome(tx, o, now, err);
 	if (code != WR_OK)
 		return code;
-	wr_hook_read_place(&place, &row);
-	wr_row_fini(&row);
 	if (o->what == WR_OUT_AGAIN || o->what == WR_OUT_CUT_OFF)
 		return wr_touch_turn(&t->touched, place.turn, 0, err);
 	return wr_delivery_left(&t->touched, tx, &place, true, err);
