@@ -143,6 +143,15 @@ static enum wr_code check_alternates(int from, struct wr_error *err)
 	return absent(info, "http-alternates", sentence, err);
 }
 
+static enum wr_code check_shallow(int from, struct wr_error *err)
+{
+	return absent(from, "shallow",
+		      "It is a shallow repository, whose history is cut off. Run git fetch --unshallow URL there first, with the "
+		      "URL of a whole one; or serve it by HTTP and make the repository from it by the API, with source.depth "
+		      "2147483647",
+		      err);
+}
+
 enum wr_code wr_adopt_shape(int from, struct wr_error *err)
 {
 	enum wr_code code;
@@ -157,8 +166,7 @@ enum wr_code wr_adopt_shape(int from, struct wr_error *err)
 			       "migrate --ref-format=files");
 	if ((code = absent(from, "commondir", "It is a further worktree of another repository; take that one in",
 			   err)) != WR_OK ||
-	    (code = absent(from, "shallow", "It is a shallow clone; run git fetch --unshallow there first", err)) !=
-		    WR_OK)
+	    (code = check_shallow(from, err)) != WR_OK)
 		return code;
 	return check_alternates(from, err);
 }

@@ -271,6 +271,30 @@ def a_source_of_this_server_can_be_cut_short(t):
     check_shallow(t, account, make(account, source(f"{t.server.url}/{short}", depth=2147483647)), [w.c3, w.c2], [w.c2])
 
 
+@test
+def what_went_out_shallow_comes_in_again_whole_or_by_a_depth(t):
+    """Not by an adoption, which says what helps; and that does help."""
+    server = t.own_server(config=ALLOWED)
+    account, theirs = server.account(), Sources(t)
+    w = World(t, "out")
+    repo = account.repo()
+    w.push(t, repo.url())
+    short = make(account, source(f"{server.url}/{repo.id}", depth=2))
+    out = os.path.join(theirs.folder, "out.git")
+    server.cli("repo", "export", short, out)
+    same(t.git("rev-parse", "--is-shallow-repository", cwd=out).strip(), "true", "what went out")
+    t.git("fsck", "--full", "--strict", cwd=out)
+    said = server.cli("repo", "adopt", account.name, out, status=1)
+    for words in ("git fetch --unshallow URL", "source.depth 2147483647"):
+        expect(words in said, "what helps", said)
+    check_shallow(t, account, make(account, source(theirs.url("out"), depth=2147483647)), [w.c3, w.c2], [w.c2])
+    t.git("fetch", "-q", "--unshallow", repo.url(), cwd=out)
+    made = server.cli("repo", "adopt", account.name, out)["repoId"]
+    same(refs_of(account, made), {"refs/heads/main": w.c3}, "refs")
+    check_shallow(t, account, made, [w.c3, w.c2, w.c1], [])
+    same(len(rows(server, account)), 4, "rows")
+
+
 def check_shallow(t, account, repo_id, commits, roots):
     """A clone has these commits and ends at these roots; every object of theirs is there."""
     path = check_sound(t, account, repo_id, "short")
