@@ -11,6 +11,7 @@
 #include "core/base/room.h"
 #include "core/content/path.h"
 #include "core/git/graph.h"
+#include "core/git/object_source.h"
 
 /* What libarchive collects before it calls us. Pieces as long as this are sent from where they lie, and wake few threads. */
 #define BLOCK ((size_t)256 << 10)
@@ -19,6 +20,9 @@
 #define LOOK_US 20000
 /* What is held for the next file. */
 #define KEPT ((size_t)3 << 20)
+/* Inflated as it is written, where it is stored in one piece; else it is unpacked in a file, as the reader does it. */
+#define LARGE ((uint64_t)16 << 20)
+#define PIECE ((size_t)256 << 10)
 
 struct writer {
 	struct wr_sink *sink;
@@ -91,7 +95,7 @@ static int write_header(struct writer *w)
 	return rc;
 }
 
-static enum wr_code put_header(struct writer *w, unsigned mode, const struct wr_object *obj)
+static enum wr_code put_header(struct writer *w, unsigned mode, const char *target, uint64_t size)
 {
 	archive_entry_clear(w->entry);
 	archive_entry_set_pathname(w->entry, w->path.ptr);
@@ -99,12 +103,12 @@ static enum wr_code put_header(struct writer *w, unsigned mode, const struct wr_
 	if ((mode & 0170000) == WR_MODE_SYMLINK) {
 		archive_entry_set_filetype(w->entry, AE_IFLNK);
 		archive_entry_set_perm(w->entry, 0777);
-		archive_entry_set_symlink(w->entry, (const char *)obj->data);
+		archive_entry_set_symlink(w->entry, target);
 		archive_entry_set_size(w->entry, 0);
 	} else {
 		archive_entry_set_filetype(w->entry, AE_IFREG);
 		archive_entry_set_perm(w->entry, mode & 0100 ? 0755 : 0644);
-		archive_entry_set_size(w->entry, (la_int64_t)obj->size);
+		archive_entry_set_size(w->entry, (la_int64_t)size);
 	}
 	return write_header(w) == ARCHIVE_OK ? WR_OK : failed(w, "header");
 }
@@ -120,9 +124,10 @@ static void let_go(struct writer *w)
 static enum wr_code count(struct wr_object *obj, struct writer *w, const struct wr_oid *oid)
 {
 	const struct wr_view *v = w->view;
-	uint64_t n = wr_reader_holds(w->reader);
+	uint64_t files = wr_reader_files(w->reader), n = wr_reader_holds(w->reader);
 	enum wr_code code = WR_OK;
 
+	n += files < v->memory_max / 2 ? files : v->memory_max / 2;
 	if (n > v->memory_max)
 		n = v->memory_max;
 	if (n <= COUNTED || n <= w->counted || !v->memory)
@@ -141,21 +146,54 @@ static enum wr_code count(struct wr_object *obj, struct writer *w, const struct 
 	return code;
 }
 
-static enum wr_code put_file(struct writer *w, const struct wr_item *item)
+static enum wr_code put_data(struct writer *w, const void *data, size_t n)
 {
+	return n == 0 || archive_write_data(w->archive, data, n) >= 0 ? WR_OK : failed(w, "data");
+}
+
+static enum wr_code put_pieces(struct writer *w, struct wr_object_source *src)
+{
+	WR_AUTO_MEM uint8_t *piece = malloc(PIECE);
+	size_t n = 0;
+	enum wr_code code = piece ? WR_OK : wr_fail_nomem(w->err);
+
+	while (code == WR_OK && (code = wr_source_read(&src->base, piece, PIECE, &n, w->err)) == WR_OK && n > 0) {
+		wr_gate_give_way();
+		if ((code = wr_cancelled(w->view->cancel, w->err)) == WR_OK)
+			code = put_data(w, piece, n);
+	}
+	return code;
+}
+
+static enum wr_code put_whole(struct writer *w, const struct wr_item *item)
+{
+	bool link = (item->mode & 0170000) == WR_MODE_SYMLINK;
 	struct wr_object obj;
 	enum wr_code code = wr_reader_read(&obj, w->reader, &item->oid, w->err);
 
 	if (code == WR_OK)
 		code = count(&obj, w, &item->oid);
 	if (code == WR_OK)
-		code = put_header(w, item->mode, &obj);
-	if (code == WR_OK && (item->mode & 0170000) != WR_MODE_SYMLINK && obj.size > 0 &&
-	    archive_write_data(w->archive, obj.data, obj.size) < 0)
-		code = failed(w, "data");
-	if (wr_reader_holds(w->reader) > KEPT)
+		code = put_header(w, item->mode, (const char *)obj.data, obj.size);
+	if (code == WR_OK && !link)
+		code = put_data(w, obj.data, obj.size);
+	if (wr_reader_holds(w->reader) > KEPT || wr_reader_files(w->reader) > 0)
 		let_go(w);
 	return code;
+}
+
+static enum wr_code put_file(struct writer *w, const struct wr_item *item)
+{
+	WR_AUTO_S(wr_object_source) src = {.size = 0};
+	bool large = false;
+	enum wr_code code = WR_OK;
+
+	if ((item->mode & 0170000) != WR_MODE_SYMLINK)
+		code = wr_object_source_open(&src, &large, w->view->snap, &item->oid, LARGE, w->err);
+	if (code != WR_OK || !large)
+		return code == WR_OK ? put_whole(w, item) : code;
+	code = put_header(w, item->mode, NULL, src.size);
+	return code == WR_OK ? put_pieces(w, &src) : code;
 }
 
 static enum wr_code put_tree(struct writer *w, const struct wr_oid *tree)
@@ -199,8 +237,10 @@ enum wr_code wr_archive_write(struct wr_sink *sink, const struct wr_view *v, con
 	struct writer w = {.sink = sink, .view = v, .path = WR_BUF_INIT(4 * WR_PATH_MAX), .when = when, .err = err};
 	enum wr_code code = wr_reader_new(&w.reader, v->snap, err);
 
-	if (code == WR_OK)
+	if (code == WR_OK) {
+		wr_reader_spill(w.reader, v->git);
 		code = begin(&w, format);
+	}
 	if (code == WR_OK)
 		code = put_tree(&w, tree);
 	if (code == WR_OK && archive_write_close(w.archive) != ARCHIVE_OK)

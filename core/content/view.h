@@ -26,6 +26,7 @@ struct wr_view {
 	struct wr_keep *sizes; /* NULL, or sizes of the files of trees that were listed, by the tree's id; borrowed */
 	const struct wr_room *memory; /* NULL, or who counts large files while they are sent, */
 	uint64_t memory_max;	      /* of each no more than so much; borrowed */
+	const struct wr_git *git;     /* NULL, or in whose folder large files are unpacked (wr_reader_spill()); borrowed */
 	struct wr_reach *reach; /* made when first needed */
 	struct wr_oids roots;	/* wr_snapshot_roots() */
 };

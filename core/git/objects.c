@@ -2,8 +2,13 @@
  * The objects of a snapshot: where they are, and what they unpack to. Chains of deltas are followed by a loop, through
  * packs and journals alike, and each step of one is checked before it is taken.
  */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "core/git/cache.h"
 #include "core/git/delta.h"
+#include "core/git/git_internal.h"
+#include "core/git/hold.h"
 #include "core/git/index.h"
 
 void wr_object_fini(struct wr_object *obj)
@@ -422,11 +427,9 @@ struct hop {
 	uint64_t size;
 };
 
-struct block {
-	uint8_t *p;
-	size_t cap;
-};
 #define LARGE ((size_t)1 << 20)
+/* What is larger lies in a file, where the reader has a folder for such. */
+#define IN_MEMORY ((size_t)16 << 20)
 
 /* One object on its way: the deltas above what is there already, the object's own first; the rest is working space. */
 struct reading {
@@ -434,9 +437,10 @@ struct reading {
 	struct wr_cache *cache;
 	struct wr_error *err;
 	struct wr_unzip unzip;
-	struct block delta;
-	struct block *made; /* NULL, or the two in which a reader's objects are made in turns, one from the other */
+	struct wr_held delta;
+	struct wr_held *made; /* NULL, or the two in which a reader's objects are made in turns, one from the other */
 	unsigned turn;
+	struct wr_hold *files; /* NULL: everything is made on the heap */
 	struct hop *hops;
 	size_t len, cap;
 };
@@ -444,30 +448,49 @@ struct reading {
 static void reading_fini(struct reading *r)
 {
 	wr_unzip_fini(&r->unzip);
-	free(r->delta.p);
+	wr_held_free(&r->delta);
 	free(r->hops);
 }
 
-/* What was in it is gone. NULL without memory. What comes next may be a bit larger, unless this is large already. */
-static uint8_t *room_in(struct block *b, size_t n)
+/* What was in it is gone. What comes next may be a bit larger, unless this is large already. */
+static enum wr_code room_in(struct reading *r, struct wr_held *b, size_t n)
 {
 	size_t cap = n < 4096 ? 4096 : n < LARGE ? n + n / 4 : n;
 
-	if (n <= b->cap)
-		return b->p;
-	free(b->p);
-	b->p = malloc(cap);
-	b->cap = b->p ? cap : 0;
-	return b->p;
+	if (n <= b->size)
+		return WR_OK;
+	wr_held_free(b);
+	if (r->files && n > IN_MEMORY)
+		return wr_held_resize(b, r->files, n, 0, r->err);
+	*b = (struct wr_held){.p = malloc(cap), .size = cap};
+	if (b->p)
+		return WR_OK;
+	b->size = 0;
+	return wr_fail_nomem(r->err);
 }
 
 /* Where an object and its NUL are made; drop() undoes it. */
-static uint8_t *room_for(struct reading *r, size_t size)
+static enum wr_code room_for(uint8_t **out, struct reading *r, size_t size)
 {
-	if (!r->made)
-		return malloc(size + 1);
+	enum wr_code code;
+
+	if (!r->made) {
+		*out = malloc(size + 1);
+		return *out ? WR_OK : wr_fail_nomem(r->err);
+	}
 	r->turn ^= 1;
-	return room_in(&r->made[r->turn], size + 1);
+	if ((code = room_in(r, &r->made[r->turn], size + 1)) == WR_OK)
+		*out = r->made[r->turn].p;
+	return code;
+}
+
+/* Files that were needed on the way only; memory is used again. */
+static void let_files_go(struct reading *r)
+{
+	if (r->delta.mapped)
+		wr_held_free(&r->delta);
+	if (r->made && r->made[r->turn ^ 1].mapped)
+		wr_held_free(&r->made[r->turn ^ 1]);
 }
 
 static void drop(const struct reading *r, uint8_t *data)
@@ -528,7 +551,7 @@ static enum wr_code check_claim(struct reading *r, const struct hop *hop)
 static enum wr_code unzip(uint8_t *data, struct reading *r, const struct hop *hop)
 {
 	size_t used = 0;
-	enum wr_zip zc = data ? wr_unzip_into(data, &used, &r->unzip, hop->zip, (size_t)hop->size) : WR_ZIP_NOMEM;
+	enum wr_zip zc = wr_unzip_into(data, &used, &r->unzip, hop->zip, (size_t)hop->size);
 
 	if (zc == WR_ZIP_NOMEM)
 		return wr_fail_nomem(r->err);
@@ -540,9 +563,8 @@ static enum wr_code inflate_full(struct wr_object *obj, struct reading *r, const
 	enum wr_code code = check_claim(r, hop);
 	uint8_t *data;
 
-	if (code != WR_OK)
+	if (code != WR_OK || (code = room_for(&data, r, (size_t)hop->size)) != WR_OK)
 		return code;
-	data = room_for(r, (size_t)hop->size);
 	if ((code = unzip(data, r, hop)) != WR_OK) {
 		drop(r, data);
 		return code;
@@ -557,7 +579,9 @@ static enum wr_code inflate_delta(struct reading *r, const struct hop *hop)
 {
 	enum wr_code code = check_claim(r, hop);
 
-	return code == WR_OK ? unzip(room_in(&r->delta, (size_t)hop->size + 1), r, hop) : code;
+	if (code == WR_OK)
+		code = room_in(r, &r->delta, (size_t)hop->size + 1);
+	return code == WR_OK ? unzip(r->delta.p, r, hop) : code;
 }
 
 /* made, in a block that base is not in, from base. */
@@ -575,9 +599,10 @@ static enum wr_code apply(struct wr_object *made, struct reading *r, const struc
 		return damaged(r->snap, hop->place, r->err);
 	if (size > r->snap->max_object)
 		return too_large(r->snap, r->err);
-	*made = (struct wr_object){base->type, (size_t)size, room_for(r, (size_t)size)};
-	if (!made->data)
-		return wr_fail_nomem(r->err);
+	if ((code = room_for(&made->data, r, (size_t)size)) != WR_OK)
+		return code;
+	made->type = base->type;
+	made->size = (size_t)size;
 	wr_delta_apply(made->data, base->data, body);
 	made->data[size] = '\0';
 	return WR_OK;
@@ -634,6 +659,7 @@ static enum wr_code read_into(struct wr_cached *out, bool *cached, struct readin
 	} else if (code == WR_OK) {
 		code = go_up(&found, false, r, place);
 	}
+	let_files_go(r);
 	if (code == WR_OK && !*cached && !as_said(r->snap, place, &found.obj)) {
 		drop(r, found.obj.data);
 		code = damaged(r->snap, place, r->err);
@@ -722,7 +748,10 @@ enum wr_code wr_snapshot_borrow(enum wr_type *type, struct wr_str *bytes, const 
 
 struct wr_reader {
 	struct reading r;
-	struct block made[2];
+	struct wr_held made[2];
+	const struct wr_git *git; /* NULL: nothing is made in files */
+	struct wr_hold files;
+	int folder;
 };
 
 enum wr_code wr_reader_new(struct wr_reader **out, const struct wr_snapshot *snap, struct wr_error *err)
@@ -732,8 +761,28 @@ enum wr_code wr_reader_new(struct wr_reader **out, const struct wr_snapshot *sna
 	if (!reader)
 		return wr_fail_nomem(err);
 	reader->r = (struct reading){.snap = snap, .made = reader->made};
+	reader->folder = -1;
 	*out = reader;
 	return WR_OK;
+}
+
+static enum wr_code folder_of(int *fd, void *arg, struct wr_error *err)
+{
+	struct wr_reader *reader = arg;
+
+	if (reader->folder < 0)
+		reader->folder = open(reader->git->run.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (reader->folder < 0)
+		return wr_fail_errno(err, "open the folder for spool files");
+	*fd = reader->folder;
+	return WR_OK;
+}
+
+void wr_reader_spill(struct wr_reader *reader, const struct wr_git *git)
+{
+	reader->git = git;
+	reader->files = (struct wr_hold){.dir = folder_of, .arg = reader};
+	reader->r.files = git ? &reader->files : NULL;
 }
 
 enum wr_code wr_reader_read(struct wr_object *out, struct wr_reader *reader, const struct wr_oid *oid,
@@ -753,22 +802,31 @@ enum wr_code wr_reader_read(struct wr_object *out, struct wr_reader *reader, con
 	return code;
 }
 
-size_t wr_reader_holds(const struct wr_reader *reader)
+static size_t sum(const struct wr_reader *reader, bool mapped)
 {
-	return reader->r.delta.cap + reader->made[0].cap + reader->made[1].cap;
+	const struct wr_held *all[] = {&reader->r.delta, &reader->made[0], &reader->made[1]};
+	size_t n = 0;
+
+	for (size_t i = 0; i < WR_ARRAY_LEN(all); i++)
+		n += all[i]->mapped == mapped ? all[i]->size : 0;
+	return n;
 }
 
-static void empty(struct block *b)
+size_t wr_reader_holds(const struct wr_reader *reader)
 {
-	free(b->p);
-	*b = (struct block){.cap = 0};
+	return sum(reader, false);
+}
+
+uint64_t wr_reader_files(const struct wr_reader *reader)
+{
+	return sum(reader, true);
 }
 
 void wr_reader_drop(struct wr_reader *reader)
 {
-	empty(&reader->r.delta);
-	empty(&reader->made[0]);
-	empty(&reader->made[1]);
+	wr_held_free(&reader->r.delta);
+	wr_held_free(&reader->made[0]);
+	wr_held_free(&reader->made[1]);
 }
 
 void wr_reader_free(struct wr_reader *reader)
@@ -777,5 +835,7 @@ void wr_reader_free(struct wr_reader *reader)
 		return;
 	wr_reader_drop(reader);
 	reading_fini(&reader->r);
+	if (reader->folder >= 0)
+		close(reader->folder);
 	free(reader);
 }

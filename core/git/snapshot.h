@@ -77,11 +77,19 @@ struct wr_reader;
 WR_MUST_CHECK enum wr_code wr_reader_new(struct wr_reader **out, const struct wr_snapshot *snap, struct wr_error *err);
 void wr_reader_free(struct wr_reader *reader);
 WR_DEFINE_AUTO(wr_reader);
+/*
+ * What has more than 16 MB, an object or what its delta is made from, lies in files without names in the store's folder of
+ * this process from now on: it costs the disk, and no memory that cannot be had back. git, which may be NULL, outlives
+ * the reader. Reads may fail with WR_E_STORAGE_FULL then.
+ */
+void wr_reader_spill(struct wr_reader *reader, const struct wr_git *git);
 /* As wr_snapshot_read(), but out's data are the reader's, and there until the next call with it. */
 WR_MUST_CHECK enum wr_code wr_reader_read(struct wr_object *out, struct wr_reader *reader, const struct wr_oid *oid,
 					  struct wr_error *err);
-/* How many bytes it holds, of which few are for small objects; and lets them go, with the last object. */
+/* How many bytes of memory it holds, of which few are for small objects; and lets all go, with the last object. */
 size_t wr_reader_holds(const struct wr_reader *reader);
+/* And how many in files. */
+uint64_t wr_reader_files(const struct wr_reader *reader);
 void wr_reader_drop(struct wr_reader *reader);
 
 #endif

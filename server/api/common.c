@@ -155,7 +155,8 @@ enum wr_code wr_list_reply(struct wr_list *list, json_t *rest, struct wr_error *
 enum wr_code wr_answer_holds(const struct wr_app *app, struct wr_request *req, uint64_t n, struct wr_error *err)
 {
 	const struct wr_config *cfg = app->cfg;
-	uint64_t most = cfg->http_max_buffered / 100 * cfg->lanes_account_share;
+	/* Of an account's share some is left for the answer's way out, without which the largest could never be sent. */
+	uint64_t most = cfg->http_max_buffered / 400 * 3 * cfg->lanes_account_share;
 
 	if (n <= FREE_MAX || wr_room_take(wr_request_memory(req), n < most ? n : most, false))
 		return WR_OK;

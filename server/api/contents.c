@@ -218,7 +218,7 @@ static void keep_answer(struct wr_app *app, const struct wr_request *req, const 
 
 struct file {
 	struct wr_object_source large;
-	struct wr_object obj; /* else held, and counted */
+	struct wr_reader *reader; /* else it lies here, and is counted */
 	struct wr_mem_source held;
 	struct wr_source *source; /* of the two */
 	uint64_t size;
@@ -227,26 +227,42 @@ struct file {
 static void file_fini(struct file *f)
 {
 	wr_object_source_fini(&f->large);
-	wr_object_fini(&f->obj);
+	wr_reader_free(f->reader);
+}
+
+/*
+ * What it takes is asked for first, so that many who ask at once do not have it before they are refused. A large one lies
+ * in a file, and is counted so that there are only a few of these at a time.
+ */
+static enum wr_code file_read(struct file *f, struct wr_app *app, struct wr_request *req, const struct wr_view *v,
+			      const struct wr_oid *oid, struct wr_error *err)
+{
+	uint64_t few = v->memory_max / 2;
+	struct wr_object obj;
+	enum wr_code code = wr_answer_holds(app, req, f->size < LARGE || f->size < few ? f->size : few, err);
+
+	if (code != WR_OK || (code = wr_reader_new(&f->reader, v->snap, err)) != WR_OK)
+		return code;
+	wr_reader_spill(f->reader, v->git);
+	if ((code = wr_reader_read(&obj, f->reader, oid, err)) != WR_OK)
+		return code;
+	wr_mem_source_init(&f->held, wr_str_n(obj.data, obj.size));
+	f->source = &f->held.base;
+	return WR_OK;
 }
 
 static enum wr_code file_open(struct file *f, struct wr_app *app, struct wr_request *req, const struct wr_view *v,
-			      const struct wr_oid *oid, struct wr_error *err)
+			      const struct wr_oid *oid, uint64_t size, struct wr_error *err)
 {
-	bool large;
-	enum wr_code code = wr_object_source_open(&f->large, &large, v->snap, oid, LARGE, err);
+	bool large = false;
+	enum wr_code code = WR_OK;
 
-	if (code == WR_OK && large) {
+	f->size = size;
+	if (size >= LARGE)
+		code = wr_object_source_open(&f->large, &large, v->snap, oid, LARGE, err);
+	if (large)
 		f->source = &f->large.base;
-		f->size = f->large.size;
-		return WR_OK;
-	}
-	if (code != WR_OK || (code = wr_snapshot_read(&f->obj, v->snap, oid, err)) != WR_OK)
-		return code;
-	wr_mem_source_init(&f->held, wr_str_n(f->obj.data, f->obj.size));
-	f->source = &f->held.base;
-	f->size = f->obj.size;
-	return wr_answer_holds(app, req, f->size, err);
+	return code == WR_OK && !large ? file_read(f, app, req, v, oid, err) : code;
 }
 
 static enum wr_code reply_file(struct wr_app *app, struct wr_request *req, const struct wr_view *v,
@@ -254,7 +270,7 @@ static enum wr_code reply_file(struct wr_app *app, struct wr_request *req, const
 {
 	WR_CLEANUP(file_fini) struct file file = {.source = NULL};
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(SIZE_MAX / 4);
-	enum wr_code code = file_open(&file, app, req, v, &item->oid, err);
+	enum wr_code code = file_open(&file, app, req, v, &item->oid, item->size, err);
 
 	if (code != WR_OK)
 		return code;
@@ -324,9 +340,11 @@ enum wr_code wr_api_blob(struct wr_app *app, struct wr_request *req, struct wr_e
 	WR_AUTO_S(wr_buf) text = WR_BUF_INIT(1024);
 	char hex[WR_OID_HEX + 1];
 	struct wr_oid oid;
+	uint64_t size;
 	enum wr_code code = id_of(&oid, &v, app, req, WR_BLOB, WR_E_BLOB_NOT_FOUND, err);
 
-	if (code != WR_OK || (code = file_open(&file, app, req, &v, &oid, err)) != WR_OK)
+	if (code != WR_OK || (code = wr_snapshot_stat(v.snap, &oid, NULL, &size, err)) != WR_OK ||
+	    (code = file_open(&file, app, req, &v, &oid, size, err)) != WR_OK)
 		return code;
 	wr_oid_hex(hex, &oid);
 	wr_buf_addc(&text, '{');

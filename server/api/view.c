@@ -51,6 +51,7 @@ enum wr_code wr_api_view(struct wr_view *out, struct wr_app *app, struct wr_requ
 		return code;
 	}
 	out->sizes = app->sizes;
+	out->git = app->git;
 	out->memory = wr_request_memory(req);
 	/* Half of what an account may have, so that it comes free while others have some. */
 	out->memory_max = app->cfg->http_max_buffered / 200 * app->cfg->lanes_account_share;

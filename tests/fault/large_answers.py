@@ -1,12 +1,17 @@
 """Answers that would be larger than the server's memory: each is refused, and all together are within [http] max_buffered."""
+import base64
+import io
 import select
 import socket
+import tarfile
 import threading
+import zipfile
 
 from harness import expect, same, test, wait_for
 from harness import pkt
+from harness.raw import Wire
 
-COST = 6
+COST = 9
 MB = 1 << 20
 MAX = 32
 CONFIG = f"[http]\nmax_buffered = {MAX}m\n"
@@ -199,3 +204,73 @@ def large_folders_in_one_another_are_refused(t):
         same((path, reply.status), (path, 400), reply.body[:200])
         expect("olders" in reply.error("GIT_INVALID_REQUEST")["message"], path, reply.body)
         expect(grown < (128 + 80) * MB, f"{path}: memory", grown // MB)
+
+
+def push_deltas(repo, old, new, end):
+    """A commit with old and new, which is old with end behind it and stored as a delta of it."""
+    ids = [pkt.oid(pkt.BLOB, data) for data in (old, new)]
+    tree = pkt.tree(("100644", "new", ids[1]), ("100644", "old", ids[0]))
+    commit = pkt.commit(pkt.oid(pkt.TREE, tree))
+    copies = [(at, min(0xff0000, len(old) - at)) for at in range(0, len(old), 0xff0000)]
+    delta = pkt.delta(len(old), len(new), *copies, end)
+    pack = pkt.pack([pkt.entry(pkt.BLOB, old), pkt.entry(pkt.REF_DELTA, delta, base=ids[0]), pkt.entry(pkt.TREE, tree),
+                     pkt.entry(pkt.COMMIT, commit)])
+    said = Wire(repo.account.server.url, repo.account.key).push(repo.id, {"refs/heads/main": (None, pkt.oid(pkt.COMMIT, commit))}, pack)
+    expect(said.ok, "the push", said)
+    return ids[1]
+
+
+@test
+def large_files_that_are_deltas_are_no_memory(t):
+    t.skip_if_sanitized()
+    server = t.own_server(config=CONFIG)
+    account = server.account()
+    repo = account.repo(defaultBranch="main")
+    end = b"the end"
+    old = b"a line of a file that is larger than the memory\n" * (26 * MB // 48)
+    new = old + end
+    blob = push_deltas(repo, old, new, end)
+    host, port = server.url.split("//")[1].split(":")
+
+    def begin(path):
+        """Six who ask for it at once, and read no more than the first line."""
+        socks = [socket.create_connection((host, int(port))) for _ in range(6)]
+        for sock in socks:
+            sock.sendall(f"GET {repo.path}/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {account.key}\r\n\r\n".encode())
+        return socks, [int(sock.recv(12, socket.MSG_WAITALL).split()[1]) for sock in socks]
+
+    for path in "contents/new", f"git/blobs/{blob}":
+        (socks, statuses), grown = growth(server, lambda path=path: begin(path))
+        expect(grown < MAX * MB, f"{path}: memory", grown // MB)
+        expect(200 in statuses and 503 in statuses and set(statuses) == {200, 503}, f"{path}: some are told to come again", statuses)
+        reply = account.api.get(f"{repo.path}/{path}")
+        same(reply.status, 503, f"{path}: one more")
+        expect("ask for less, or again later" in reply.error("UNAVAILABLE")["message"], f"{path}: a sentence", reply.body)
+        for sock in socks:
+            sock.close()
+        reply = wait_for(lambda path=path: next((r for r in [account.api.get(f"{repo.path}/{path}")] if r.status == 200), None), "the next")
+        expect(base64.b64decode(reply.ok()["content"]) == new, f"{path}: its content")
+    for path, files in ("tarball", of_tar), ("zip", of_zip):
+        threads, got = [], []
+        for _ in range(3):
+            threads.append(threading.Thread(target=lambda path=path: got.append(server.api(account.key).get(f"{repo.path}/{path}").body)))
+
+        def all_of_them(threads=threads):
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        _, grown = growth(server, all_of_them)
+        expect(grown < MAX * MB, f"{path}: memory", grown // MB)
+        same([files(body) == {"new": new, "old": old} for body in got], [True] * 3, f"{path}: what is in them")
+    wait_for(lambda: not [name for name in server.files("run") if "spool" in name], "files in run/")
+
+
+def of_tar(body):
+    with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}
+
+
+def of_zip(body):
+    with zipfile.ZipFile(io.BytesIO(body)) as z:
+        return {name: z.read(name) for name in z.namelist()}
