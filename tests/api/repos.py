@@ -99,7 +99,7 @@ def names_have_a_bound_and_need_not_be_unique(t):
 @test
 def source_and_import_are_refused(t):
     account = t.account
-    source = {"url": "https://example.com/x.git"}
+    source = {"url": "http://127.0.0.1:1/x.git"}  # no public address
     account.api.post("/git/v1/repo", {"source": source}).error("GIT_INVALID_REQUEST")
     account.api.post("/git/v1/repo", {"import": {"type": "files", "files": {}}}).error("GIT_INVALID_REQUEST")
     reply = account.api.post("/git/v1/repo", {"source": source, "import": {"type": "files", "files": {}}})

@@ -9,7 +9,7 @@ from harness.api import TIME, UUID
 
 COST = 4
 CONCURRENT = True
-ENDPOINT = "https://hooks.example.com/a?b=c"
+ENDPOINT = "https://hooks.invalid/a?b=c"
 PRIVATE = "[webhooks]\nallow_private_networks = true\nretry_pause = 20ms\ngive_up = 200ms\n"
 NOBODY = "http://127.0.0.1:9/"  # where none listens
 
@@ -172,7 +172,7 @@ def changes_touch_what_was_sent(t):
              ({"trigger": {"branches": ["rel/*"]}}, {"trigger": {"branches": ["rel/*"]}}),
              ({"trigger": {"event": "push", "globs": []}}, {"trigger": {"globs": None}}),
              ({"trigger": {"branches": None, "globs": ["*.md"]}}, {"trigger": {"branches": None, "globs": ["*.md"]}}),
-             ({"action": {"endpoint": "http://other.example.com/"}}, {"action": {"endpoint": "http://other.example.com/"}}),
+             ({"action": {"endpoint": "http://other.invalid/"}}, {"action": {"endpoint": "http://other.invalid/"}}),
              ({"action": {"action": "webhook", "endpoint": None, "payload": "basic"}}, {"action": {"payload": "basic"}}),
              ({"paused": True}, {"paused": True}), ({"paused": True}, {}), ({"action": {"payload": None}}, {"action": {"payload": None}}),
              ({"paused": False, "trigger": {"branches": ["main"]}}, {"paused": False, "trigger": {"branches": ["main"]}}), ({"paused": False}, {})]

@@ -309,7 +309,7 @@ def repositories_identities_and_grants(t):
 def triggers(t):
     for w, _, sdk, _ in both(t):
         repo = sdk.repo(sdk.git.repos.create(name="told")["repoId"])
-        endpoint, filters = "https://hooks.example.com/told", {"event": "push", "branches": ["main", "rel/*"], "globs": ["src/**"]}
+        endpoint, filters = "https://hooks.invalid/told", {"event": "push", "branches": ["main", "rel/*"], "globs": ["src/**"]}
         same(repo.triggers.list(), {"triggers": []}, "none")
         made = [repo.triggers.create(trigger=trigger, action={"action": "webhook", "endpoint": endpoint})["triggerId"]
                 for trigger in (filters, {"event": "push"}, {"event": "push", "branches": [], "globs": None})]

@@ -72,7 +72,7 @@ def a_database_that_cannot_be_written(t):
     token, _ = identity.token()
     api = server.api(account.key)
     grant = f"permissions/git/{repo.id}"
-    trigger = {"trigger": {"event": "push"}, "action": {"action": "webhook", "endpoint": "https://hooks.example.com/"}}
+    trigger = {"trigger": {"event": "push"}, "action": {"action": "webhook", "endpoint": "https://hooks.invalid/"}}
     there = f"{repo.path}/trigger/{api.post(f'{repo.path}/trigger', trigger).ok()['triggerId']}"
     cases = [("POST", "/git/v1/repo", {}, "CREATE_REPOSITORY_FAILED"), ("DELETE", other.path, None, "DELETE_REPOSITORY_FAILED"),
              ("PUT", repo.path + "/default-branch", {"defaultBranch": "x"}, "UPDATE_DEFAULT_BRANCH_FAILED"),

@@ -51,7 +51,7 @@ NOT_THERE = {"wr_api_tag_get": "REFERENCE_NOT_FOUND", "wr_api_tag_object": "TAG_
              "wr_api_trigger_delete": "NOT_FOUND", "wr_api_trigger_test": "NOT_FOUND", "wr_api_delivery_list": "NOT_FOUND",
              "wr_api_delivery_get": "NOT_FOUND", "wr_api_delivery_redeliver": "NOT_FOUND"}
 # Never called, for nothing happens in a repository after a trigger of this test was made.
-TRIGGER = {"trigger": {"event": "push"}, "action": {"action": "webhook", "endpoint": "https://hooks.example.com/"}}
+TRIGGER = {"trigger": {"event": "push"}, "action": {"action": "webhook", "endpoint": "https://hooks.invalid/"}}
 
 
 class World:
