@@ -179,6 +179,10 @@ static enum wr_code copy_blob(struct copying *c, const struct wr_oid *oid)
 		code = count(c, size);
 	/* A delta's base is in memory beside what it makes of it. */
 	held = size < LARGE ? 0 : 2 * size;
+	if (code == WR_OK && held > c->m->app->cfg->http_max_buffered)
+		code = wr_fail(c->err, WR_E_TOO_LARGE,
+			       "A file of %llu bytes is too large to be taken by itself; make the repository from its source",
+			       (unsigned long long)size);
 	if (code == WR_OK && !wr_room_take(c->m->room, held, false))
 		code = wr_fail(c->err, WR_E_UNAVAILABLE, "max_buffered reached");
 	if (code != WR_OK)

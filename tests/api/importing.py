@@ -220,6 +220,21 @@ def a_commit_of_another_repository_becomes_the_first_of_ours(t):
     w.nothing_left()
 
 
+@test
+def a_file_that_never_fits_is_refused_for_good(t):
+    """One that fits only at another time would be worth asking again for."""
+    server = t.own_server(config="[http]\nmax_buffered = 16m\n")
+    repo = server.account().repo(defaultBranch="main")
+    work = t.git.init(t.path("large"))
+    t.git.commit(work, {"large": t.random.randbytes(9 << 20), "small": "x"})
+    t.git("push", "-q", repo.url(), "main", cwd=work)
+    reply = repo.account.api.post("/git/v1/repo", body("git", f"{server.url}/{repo.id}"))
+    expect("make the repository from its source" in reply.error("PAYLOAD_TOO_LARGE")["message"], "what to do", reply.body)
+    made = repo.account.api.post("/git/v1/repo", {"source": {"url": f"{server.url}/{repo.id}"}}).ok()["repoId"]
+    t.git("clone", "-q", f"{server.url.replace('//', f'//x:{repo.account.key}@')}/{made}", t.path("copy"))
+    same(t.git.rev(t.path("copy")), t.git.rev(work), "made from its source")
+
+
 # ---- what is not ----
 
 
