@@ -407,11 +407,15 @@ static enum wr_code open_journals(struct opened *o, struct wr_folder *f, const s
 		drop_journal(f, wr_journal_number(o->v[i - 1].journal));
 		drop_opened(o, i - 1);
 	}
-	/* One that could not be made, while the one before it went on. */
+	/*
+	 * One that could not be made, while the one before it went on. Those that a checkpoint stands for are no measure:
+	 * which of their removals a power cut left is chance.
+	 */
 	for (size_t i = 1; i < o->count; i++) {
-		const struct wr_journal *j = o->v[i].journal;
+		const struct wr_journal *before = o->v[i - 1].journal, *j = o->v[i].journal;
 
-		if (wr_journal_records(j) || wr_journal_first_seq(j) == wr_journal_next_seq(o->v[i - 1].journal))
+		if (wr_journal_number(before) < f->first_journal || wr_journal_records(j) ||
+		    wr_journal_first_seq(j) == wr_journal_next_seq(before))
 			continue;
 		drop_journal(f, wr_journal_number(j));
 		drop_opened(o, i--);

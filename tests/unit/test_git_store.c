@@ -824,6 +824,43 @@ static void the_younger_journal_counts(void **state)
 	sh(f, "cd " REPO "/warren; test ! -e journal.2");
 }
 
+/* Which removals of journals that a checkpoint stands for a power cut leaves is chance. */
+static void old_journals_say_nothing_of_the_one_in_force(void **state)
+{
+	struct fx *f = *state;
+	struct wr_oid oid[4];
+	char name[32];
+	bool did;
+
+	for (int i = 0; i < 3; i++) {
+		snprintf(name, sizeof name, "refs/heads/b%d", i);
+		append_commit(f, &oid[i], name, name);
+		sh(f, "cp " REPO "/warren/journal.%d old.%d", i + 1, i + 1);
+		assert_ok(wr_git_repo_checkpoint(&did, f->repo, &f->err));
+		assert_true(did);
+	}
+	for (int there = 0; there < 8; there++) {
+		fx_stop(f);
+		sh(f, UNCLEAN "rm -f " REPO "/warren/journal.[1-3]");
+		for (int i = 1; i <= 3; i++)
+			if (there & 1 << (i - 1))
+				sh(f, "cp old.%d " REPO "/warren/journal.%d", i, i);
+		fx_start(f);
+		for (int i = 0; i < 3; i++) {
+			snprintf(name, sizeof name, "refs/heads/b%d", i);
+			assert_ref(f, name, &oid[i]);
+		}
+		sh(f, "test -f " REPO "/warren/journal.4");
+	}
+	append_commit(f, &oid[3], "refs/heads/b3", "b3");
+	fx_stop(f);
+	fx_start(f);
+	for (int i = 0; i < 4; i++) {
+		snprintf(name, sizeof name, "refs/heads/b%d", i);
+		assert_ref(f, name, &oid[i]);
+	}
+}
+
 /* Where the disk takes no more, nothing changes, in memory and on the disk. */
 static void a_failed_write_changes_nothing(void **state)
 {
@@ -898,6 +935,7 @@ int main(void)
 		T(unclean_ends),
 		T(checkpoints_of_what_was_found),
 		T(the_younger_journal_counts),
+		T(old_journals_say_nothing_of_the_one_in_force),
 		T(a_failed_write_changes_nothing),
 	};
 
