@@ -22,6 +22,7 @@
 #define MARK ".new-"
 #define RANDOM_LEN 12
 #define LOCK "warren-export.lock"
+#define TRIES_MAX 16
 
 struct exporting {
 	char *parent, *name; /* of path */
@@ -100,7 +101,25 @@ static bool lock_file(int fd)
 	return fcntl(fd, F_OFD_SETLK, &lock) == 0;
 }
 
-/* What nobody is making any more, by its lock. Without that file it is none of ours. */
+static enum wr_code remove_but_lock(void *arg, const char *name, struct wr_error *err)
+{
+	const int *dir = arg;
+
+	return strcmp(name, LOCK) == 0 ? WR_OK : wr_file_remove(*dir, name, err);
+}
+
+/* The lock's file goes last: whenever a crash comes, what is left can be told, by it or by having nothing. */
+static enum wr_code remove_built(int in, int dir, const char *name, struct wr_error *err)
+{
+	enum wr_code code = wr_below_each(dir, "an unfinished export", remove_but_lock, &dir, NULL, err);
+
+	return code == WR_OK ? wr_file_remove(in, name, err) : code;
+}
+
+/*
+ * What nobody is making any more, by its lock. Without that file it is none of ours, unless it is empty: ours begins and
+ * ends that way. Who is about to put the file there makes another folder.
+ */
 static enum wr_code sweep_one(void *arg, const char *name, struct wr_error *err)
 {
 	const struct exporting *x = arg;
@@ -113,19 +132,23 @@ static enum wr_code sweep_one(void *arg, const char *name, struct wr_error *err)
 	    strlen(name) != len + mark + RANDOM_LEN)
 		return WR_OK;
 	dir = openat(x->in, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (dir >= 0)
-		fd = openat(dir, LOCK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || !lock_file(fd))
+	if (dir < 0)
 		return WR_OK;
+	fd = openat(dir, LOCK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	/* What cannot be removed is in nobody's way. */
-	if (wr_file_remove(x->in, name, NULL) != WR_OK)
+	if (fd < 0 && errno == ENOENT && unlinkat(x->in, name, AT_REMOVEDIR) < 0)
+		errno = 0;
+	if (fd >= 0 && lock_file(fd) && remove_built(x->in, dir, name, NULL) != WR_OK)
 		errno = 0;
 	return WR_OK;
 }
 
-static enum wr_code make_folder(struct exporting *x)
+/* One attempt. *swept: somebody else took it for what a crash left, before its lock was taken. */
+static enum wr_code try_folder(bool *swept, struct exporting *x)
 {
 	size_t len = strlen(x->name) + strlen(MARK);
+
+	*swept = false;
 
 	snprintf(x->built, sizeof x->built, "%s" MARK, x->name);
 	wr_random_text(x->built + len, RANDOM_LEN);
@@ -140,9 +163,33 @@ static enum wr_code make_folder(struct exporting *x)
 	x->dir = openat(x->in, x->built, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (x->dir >= 0)
 		x->lock = openat(x->dir, LOCK, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (x->lock < 0 || !lock_file(x->lock))
-		return wr_fail_errno(x->err, "make the folder of an export");
-	return WR_OK;
+	if (x->lock >= 0 && lock_file(x->lock))
+		return WR_OK;
+	*swept = x->lock >= 0 ? errno == EAGAIN || errno == EACCES : errno == ENOENT;
+	return wr_fail_errno(x->err, "make the folder of an export");
+}
+
+static void drop_folder(struct exporting *x)
+{
+	if (x->lock >= 0)
+		close(x->lock);
+	if (x->dir >= 0)
+		close(x->dir);
+	x->lock = x->dir = -1;
+	x->built[0] = '\0';
+}
+
+static enum wr_code make_folder(struct exporting *x)
+{
+	bool swept;
+	enum wr_code code = try_folder(&swept, x);
+
+	for (unsigned i = 1; i < TRIES_MAX && swept; i++) {
+		drop_folder(x);
+		wr_error_fini(x->err);
+		code = try_folder(&swept, x);
+	}
+	return code;
 }
 
 /* ---- what goes there ---- */
@@ -317,7 +364,7 @@ static enum wr_code run(struct exporting *x, struct wr_git_repo *repo, const cha
 		return code;
 	if ((code = make_folder(x)) == WR_OK && (code = fill(x, branch)) == WR_OK)
 		code = finish(x);
-	if (code != WR_OK && x->built[0] && wr_file_remove(x->in, x->built, NULL) != WR_OK)
+	if (code != WR_OK && x->dir >= 0 && remove_built(x->in, x->dir, x->built, NULL) != WR_OK)
 		errno = 0; /* the next export to this path tries again */
 	return code;
 }

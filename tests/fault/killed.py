@@ -3,11 +3,14 @@
 `make crash-long` goes on with Rounds for a thousand rounds; see fault/_long.py."""
 import http.client
 import os
+import shutil
 import threading
 import time
 
 from harness import Account, expect, same, test, wait_for
 from harness.crashes import Rounds
+from harness.disk import CRASH, Control, environment
+from harness.server import run_warren
 
 COST = 12
 
@@ -120,6 +123,51 @@ def killed_again_and_again(t):
     expect(rounds.pushes > len(t.rounds(18)), "there were pushes to kill", rounds.pushes)
     expect(rounds.kept > 0, "forks, adoptions or exports were there in the end")
     rounds.close()
+
+
+CALLS = "write+flush+rename+create+mkdir+unlink"
+
+
+@test
+def an_export_that_was_killed_is_cleared_away(t):
+    """At each call; then again, killed at one call of the clearing away or of what follows; and then to its end."""
+    disk = t.path("disk")
+    os.makedirs(os.path.join(disk, "out"))
+    control = Control(t.path("control"))
+    env = environment(disk, control=control.path)
+    server = t.own_server(data=os.path.join(disk, "data"))
+    account = server.account()
+    repo = account.repo()
+    base = t.git.init(t.path("base"))
+    t.git.commit(base, {"a": "b"})
+    t.git("push", "-q", repo.url(), "main", cwd=base)
+    refs = t.git.remote_refs(repo.url())
+    server.stop()
+    path = os.path.join(disk, "out", "x.git")
+
+    def export(killed_at=None):
+        """Whether it got to its end."""
+        control.fail(CALLS, CRASH, 1 << 30 if killed_at is None else killed_at, 1, path="/out/")
+        status, _, err = run_warren("repo", "export", repo.id, path, "--data", server.data, env=env)
+        expect(status == 0 or control.failed(), "an export", status, err)
+        return status == 0
+
+    def whole(what):
+        same(t.git.refs(path), refs, f"{what}: refs")
+        t.git("fsck", "--full", "--strict", "--no-dangling", cwd=path)
+        same(os.listdir(os.path.dirname(path)), ["x.git"], f"{what}: what is there")
+        shutil.rmtree(path)
+
+    export()
+    calls = control.seen()
+    whole("one that nobody killed")
+    for n in range(calls):
+        expect(not export(n), f"killed at call {n}: it got to its end")
+        if not os.path.exists(path) and export(t.random.randrange(2 * calls)):
+            whole(f"killed at call {n}, and made then")
+        if not os.path.exists(path):
+            expect(export(), f"killed at call {n}: the next one")
+        whole(f"killed at call {n}")
 
 
 def left_over(server):

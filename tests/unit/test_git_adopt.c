@@ -856,7 +856,7 @@ static void exports_have_their_place(void **state)
 	assert_int_equal(out.refs, 77);
 	sh(f, "test -z \"$(ls there)\"; test ! -e x");
 	/* What a crash left goes; what is being made, and what is somebody else's, stays. */
-	sh(f, "for i in aaaaaaaaaaaa bbbbbbbbbbbb cccccccccccc; do mkdir -p x.new-$i/objects; touch "
+	sh(f, "mkdir x.new-dddddddddddd; for i in aaaaaaaaaaaa bbbbbbbbbbbb cccccccccccc; do mkdir -p x.new-$i/objects; touch "
 	      "x.new-$i/objects/o; done; "
 	      "mkdir y.new-aaaaaaaaaaaa; touch x.new-aaaaaaaaaaaa/warren-export.lock "
 	      "x.new-bbbbbbbbbbbb/warren-export.lock "
