@@ -171,10 +171,10 @@ static enum wr_code write_refs(const struct wr_adoption *a, int warren)
 	if ((code = peel_refs(refs, a)) != WR_OK)
 		return code;
 	contents.pack_count = list_packs(packs, a);
-	return wr_refsfile_write(warren, 1, &contents, a->err);
+	return wr_refsfile_put(warren, 1, &contents, a->err);
 }
 
-/* All that the folder holds, on the disk but for the folders themselves, which wr_folder_finish() flushes. */
+/* All that the folder holds; wr_folder_finish() flushes what is not on the disk by then. */
 static enum wr_code fill(struct wr_snapshot **out, struct wr_adoption *a, struct wr_folder *made, const char *id)
 {
 	WR_AUTO(wr_snapshot) *snap = NULL;

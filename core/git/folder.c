@@ -717,7 +717,7 @@ void wr_folder_close(struct wr_folder *f, const struct wr_snapshot *snap, bool c
 static enum wr_code fill(struct wr_folder *f, struct wr_error *err)
 {
 	static const char config[] = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
-	static const char *const folders[] = {"objects", "objects/pack", "refs", "refs/heads", "refs/tags", "warren"};
+	static const char *const folders[] = {"objects", "objects/pack", "refs", "warren"};
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	enum wr_code code;
 
@@ -825,7 +825,7 @@ static enum wr_code put_roots(struct wr_snapshot *snap, const struct wr_folder *
 			      struct wr_error *err)
 {
 	const struct wr_refsfile_contents contents = {.shallow = roots};
-	enum wr_code code = wr_refsfile_write(f->warren, 1, &contents, err);
+	enum wr_code code = wr_refsfile_put(f->warren, 1, &contents, err);
 
 	return code == WR_OK ? wr_refsfile_open(&snap->stored, f->warren, 1, err) : code;
 }
@@ -878,9 +878,10 @@ enum wr_code wr_folder_begin(struct wr_folder **out, struct wr_snapshot **snap, 
 
 static enum wr_code flush_made(const struct wr_folder *f, struct wr_error *err)
 {
-	static const char *const files[] = {"HEAD", "config", "packed-refs", "warren/current", "warren/journal.1"};
-	static const char *const folders[] = {"objects/pack", "objects", "refs/heads", "refs/tags", "refs", "warren",
-					      "."};
+	static const char *const files[] = {"HEAD",	      "config",	       "packed-refs", "shallow",
+					    "warren/current", "warren/1.refs", "warren/journal.1"};
+	/* Nothing is in refs, so that its own name in the folder above is all there is to flush of it. */
+	static const char *const folders[] = {"objects/pack", "objects", "warren", "."};
 	enum wr_code code = wr_file_sync_all(f->dir, files, WR_ARRAY_LEN(files), err);
 
 	for (size_t i = 0; i < WR_ARRAY_LEN(folders) && code == WR_OK; i++)

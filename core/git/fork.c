@@ -48,12 +48,12 @@ static enum wr_code write_refs(const struct forking *f, int warren)
 	if ((code = wr_carry_roots(&roots, &f->carry)) != WR_OK)
 		return code;
 	contents.shallow = roots.len ? &roots : NULL;
-	return wr_refsfile_write(warren, 1, &contents, f->err);
+	return wr_refsfile_put(warren, 1, &contents, f->err);
 }
 
 /* ---- the folder ---- */
 
-/* All that the folder holds, on the disk but for the folders themselves, which wr_folder_finish() flushes. */
+/* All that the folder holds; wr_folder_finish() flushes what is not on the disk by then. */
 static enum wr_code fill(struct wr_snapshot **out, struct forking *f, struct wr_folder *made)
 {
 	WR_AUTO(wr_snapshot) *snap = NULL;

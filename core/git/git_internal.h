@@ -36,6 +36,8 @@ struct wr_git {
 	struct wr_events *events; /* NULL: nobody wants them */
 	struct wr_keeper *keeper; /* NULL: none */
 	struct wr_run run;
+	/* Bits of folders whose names are flushed: of repos, of those in it, and of those in them. All of these stay for ever. */
+	_Atomic uint64_t repos_flushed, tops_flushed[256 / 64], shards_flushed[65536 / 64];
 	atomic_bool handing_over;
 	struct wr_handover *handover; /* NULL: not begun */
 };
@@ -185,8 +187,8 @@ WR_MUST_CHECK enum wr_code wr_repo_shard(char out[PATH_MAX], const struct wr_git
 WR_MUST_CHECK enum wr_code wr_repo_path(char out[PATH_MAX], const struct wr_git *git, const char *id,
 					const char *suffix, struct wr_error *err);
 
-/* Flushes <data>/repos/ab/cd and every folder above it, down from the data folder's own name. */
-WR_MUST_CHECK enum wr_code wr_repo_sync_shard(const struct wr_git *git, const char *id, struct wr_error *err);
+/* Flushes <data>/repos/ab/cd, and of the folders above it those that may hold a name that is not flushed. */
+WR_MUST_CHECK enum wr_code wr_repo_sync_shard(struct wr_git *git, const char *id, struct wr_error *err);
 
 /*
  * Removes the repository's folder, and what crashes left beside it; nothing of this is flushed. For the holder of the

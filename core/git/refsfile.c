@@ -276,7 +276,7 @@ static void put_all(struct out *o, uint64_t number, const struct wr_refsfile_con
 	drain(o);
 }
 
-enum wr_code wr_refsfile_write(int dir, uint64_t number, const struct wr_refsfile_contents *contents,
+static enum wr_code write_file(int dir, uint64_t number, const struct wr_refsfile_contents *contents, bool flush,
 			       struct wr_error *err)
 {
 	WR_AUTO_MEM struct out *o = malloc(sizeof *o);
@@ -302,11 +302,22 @@ enum wr_code wr_refsfile_write(int dir, uint64_t number, const struct wr_refsfil
 	XXH3_64bits_reset(o->sum);
 	put_all(o, number, contents, dead, names);
 	XXH3_freeState(o->sum);
-	if (o->code == WR_OK && fsync(fd) < 0)
+	if (o->code == WR_OK && flush && fsync(fd) < 0)
 		o->code = wr_fail_errno(err, "flush %s", name);
 	if (o->code != WR_OK)
 		unlinkat(dir, name, 0);
 	return o->code;
+}
+
+enum wr_code wr_refsfile_write(int dir, uint64_t number, const struct wr_refsfile_contents *contents,
+			       struct wr_error *err)
+{
+	return write_file(dir, number, contents, true, err);
+}
+
+enum wr_code wr_refsfile_put(int dir, uint64_t number, const struct wr_refsfile_contents *contents, struct wr_error *err)
+{
+	return write_file(dir, number, contents, false, err);
 }
 
 /* ---- reading ---- */

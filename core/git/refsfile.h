@@ -73,6 +73,9 @@ struct wr_refsfile_contents {
 /* Writes and flushes <number>.refs in the folder (an open descriptor of "warren"); the folder is not flushed. */
 WR_MUST_CHECK enum wr_code wr_refsfile_write(int dir, uint64_t number, const struct wr_refsfile_contents *contents,
 					     struct wr_error *err);
+/* The same without a flush, which is the caller's to do before anybody relies on it. */
+WR_MUST_CHECK enum wr_code wr_refsfile_put(int dir, uint64_t number, const struct wr_refsfile_contents *contents,
+					   struct wr_error *err);
 
 struct wr_refsfile;
 /* Maps it and verifies its checksum and structure. */

@@ -46,19 +46,41 @@ enum wr_code wr_repo_path(char out[PATH_MAX], const struct wr_git *git, const ch
 	return wr_git_path(out, git->data, rest, err);
 }
 
-enum wr_code wr_repo_sync_shard(const struct wr_git *git, const char *id, struct wr_error *err)
+static bool is_noted(const _Atomic uint64_t *set, unsigned i)
 {
-	char path[PATH_MAX];
+	return atomic_load_explicit(&set[i / 64], memory_order_acquire) >> i % 64 & 1;
+}
+
+static void note(_Atomic uint64_t *set, unsigned i)
+{
+	atomic_fetch_or_explicit(&set[i / 64], UINT64_C(1) << i % 64, memory_order_release);
+}
+
+/* From the bottom up; what was found there may have been made a moment ago, by who has yet to flush it. */
+enum wr_code wr_repo_sync_shard(struct wr_git *git, const char *id, struct wr_error *err)
+{
+	char path[PATH_MAX], *slash;
 	enum wr_code code = wr_repo_shard(path, git, id, err);
+	uint8_t abcd[2];
 
-	for (int i = 0; i < 4 && code == WR_OK; i++) {
-		char *slash;
+	if (code != WR_OK || (code = wr_file_sync_dir(AT_FDCWD, path, err)) != WR_OK)
+		return code;
+	if (!wr_unhex(abcd, sizeof abcd, wr_str_n(id, 4)))
+		return wr_fail(err, WR_E_INTERNAL, "%s is no repository's id", id);
+	const struct {
+		_Atomic uint64_t *set;
+		unsigned at;
+	} names[] = {{git->shards_flushed, abcd[0] * 256u + abcd[1]}, {git->tops_flushed, abcd[0]}, {&git->repos_flushed, 0}};
 
-		code = wr_file_sync_dir(AT_FDCWD, path, err);
-		if ((slash = strrchr(path, '/')) && slash != path)
-			*slash = '\0';
+	for (size_t i = 0; i < WR_ARRAY_LEN(names) && (slash = strrchr(path, '/')) && slash != path; i++) {
+		*slash = '\0';
+		if (is_noted(names[i].set, names[i].at))
+			continue;
+		if ((code = wr_file_sync_dir(AT_FDCWD, path, err)) != WR_OK)
+			return code;
+		note(names[i].set, names[i].at);
 	}
-	return code;
+	return WR_OK;
 }
 
 /* ---- loading ---- */
