@@ -6,6 +6,7 @@ import threading
 
 from harness.core import expect, same, slowness, wait_for
 from harness.node import packages
+from harness.said import read_time
 
 CLIENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "clients")
 
@@ -122,6 +123,12 @@ def commit(repo, branch, files, message="by API", api=None, **more):
 
 def history(repo, one):
     return repo.account.api.get(f"{repo.path}/trigger/{one}/delivery").ok(["deliveries"])["deliveries"]
+
+
+def tried_again(row, give_up_ms, what):
+    """It had another attempt, unless the first one took until it was given up."""
+    lasted = (read_time(row["endedAt"]) - read_time(row["createdAt"])).total_seconds() * 1000
+    expect(row["attempts"] > 1 or lasted >= give_up_ms, f"{what}: it is tried again", row)
 
 
 def ended(repo, one, state, n=1):
