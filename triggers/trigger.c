@@ -222,6 +222,38 @@ static enum wr_code add(struct wr_tx *tx, void *arg, struct wr_error *err)
 			 sizeof a->head.id, (int64_t)a->since, a->repo->default_branch);
 }
 
+enum wr_code wr_trigger_any(bool *out, struct wr_db *db, const char *repo_id, struct wr_error *err)
+{
+	WR_AUTO_S(wr_row) row = WR_ROW_INIT;
+	enum wr_code code = wr_db_one(db, SQL_DELIVERY_AWAITED, err, &row, "s", repo_id);
+
+	*out = code == WR_OK;
+	return code == WR_E_NOT_THERE ? WR_OK : code;
+}
+
+struct moved_head {
+	const struct wr_repo *repo;
+	struct wr_str branch;
+	const struct wr_oid *tip;
+	uint64_t seq;
+};
+
+static enum wr_code move_head(struct wr_tx *tx, void *arg, struct wr_error *err)
+{
+	const struct moved_head *m = arg;
+
+	return wr_tx_run(tx, SQL_TRIGGER_HEAD, err, NULL, "ssbit", m->repo->account_id, m->repo->id, m->tip->id,
+			 sizeof m->tip->id, (int64_t)m->seq, m->branch);
+}
+
+enum wr_code wr_trigger_head(struct wr_db *db, const struct wr_repo *repo, struct wr_str default_branch,
+			     const struct wr_oid *tip, uint64_t seq, struct wr_error *err)
+{
+	struct moved_head m = {repo, default_branch, tip, seq};
+
+	return wr_db_write(db, WR_DB_NORMAL, move_head, &m, err);
+}
+
 enum wr_code wr_trigger_add(struct wr_trigger *trigger, struct wr_db *db, struct wr_git *git,
 			    const struct wr_repo *repo, struct wr_error *err)
 {

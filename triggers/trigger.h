@@ -52,6 +52,14 @@ WR_MUST_CHECK enum wr_code wr_trigger_add(struct wr_trigger *trigger, struct wr_
 					  const struct wr_repo *repo, struct wr_error *err);
 WR_MUST_CHECK enum wr_code wr_trigger_get(struct wr_trigger *out, struct wr_db *db, const struct wr_repo *repo,
 					  struct wr_str id, struct wr_error *err);
+/* Whether the repository has one. */
+WR_MUST_CHECK enum wr_code wr_trigger_any(bool *out, struct wr_db *db, const char *repo_id, struct wr_error *err);
+/*
+ * The repository has another default branch now, whose tip at this sequence of the journal was this one; zero: it had none.
+ * Else the tip is not known here until it moves. Nothing changes where events behind that sequence are told of by now.
+ */
+WR_MUST_CHECK enum wr_code wr_trigger_head(struct wr_db *db, const struct wr_repo *repo, struct wr_str default_branch,
+					   const struct wr_oid *tip, uint64_t seq, struct wr_error *err);
 /* All of a repository, oldest first: calls fn for each. */
 WR_MUST_CHECK enum wr_code wr_trigger_list(struct wr_db *db, const struct wr_repo *repo,
 					   enum wr_code (*fn)(void *arg, const struct wr_trigger *trigger,
@@ -76,7 +84,7 @@ WR_MUST_CHECK enum wr_code wr_trigger_delete(struct wr_db *db, const struct wr_r
 
 /*
  * Triggers go with their repository or account, in the transactions of core/auth that delete these; and where a repository
- * gets another default branch, that branch's tip is not known here until it moves.
+ * gets another default branch, that branch's tip is not known here until wr_trigger_head() tells it or it moves.
  */
 
 #endif

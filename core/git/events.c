@@ -281,6 +281,27 @@ uint64_t wr_events_delivered(struct wr_events *ev, struct wr_git_repo *repo)
 	return seq;
 }
 
+bool wr_events_reach(struct wr_events *ev, struct wr_git_repo *repo, uint64_t seq, int64_t ms)
+{
+	struct wr_repo_events *e = &repo->events;
+	struct timespec until = in_ms(ms);
+	bool late = false, reached;
+	unsigned failures;
+
+	if (!ev)
+		return true;
+	pthread_mutex_lock(&ev->mutex);
+	failures = e->failures;
+	while (!(reached = e->known && e->delivered >= seq) && !late && !ev->stopping && !e->leaving &&
+	       e->failures == failures) {
+		if (!e->known)
+			ask(ev, repo);
+		late = pthread_cond_timedwait(&ev->moved, &ev->mutex, &until) == ETIMEDOUT;
+	}
+	pthread_mutex_unlock(&ev->mutex);
+	return reached;
+}
+
 void wr_events_hurry(struct wr_events *ev, int64_t ms)
 {
 	if (!ev)

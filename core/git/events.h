@@ -148,6 +148,12 @@ void wr_events_leave(struct wr_events *events, struct wr_git_repo *repo);
  */
 uint64_t wr_events_delivered(struct wr_events *events, struct wr_git_repo *repo);
 
+/*
+ * Waits until events are handed over up to this sequence, for so long at most, and not where a mark fails or the folder is
+ * about to be another process's. Whether they are.
+ */
+bool wr_events_reach(struct wr_events *events, struct wr_git_repo *repo, uint64_t seq, int64_t ms);
+
 /* For tests: how long a mark outlives the last record, and how far apart two rounds of handing over are. */
 void wr_events_set_times(struct wr_events *events, int64_t quiet_ms, int64_t gap_ms, int64_t retry_ms);
 

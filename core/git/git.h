@@ -159,6 +159,12 @@ void wr_git_yield(struct wr_git *git, const char *id);
 /* Whether another process uses the data folder just now. */
 bool wr_git_others(struct wr_git *git);
 
+/*
+ * Waits until the sink has the events of all records up to this sequence, for so long at most: for who is about to change
+ * what they are judged by. Whether it has.
+ */
+bool wr_git_repo_events_reach(struct wr_git_repo *repo, uint64_t seq, int64_t ms);
+
 /* A checkpoint now, also where none is due; waits for its end. *did: false where there was nothing to do. */
 WR_MUST_CHECK enum wr_code wr_git_repo_checkpoint(bool *did, struct wr_git_repo *repo, struct wr_error *err);
 

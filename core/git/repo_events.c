@@ -145,3 +145,8 @@ void wr_repo_sweep_journals(struct wr_git_repo *repo)
 	}
 	wr_repo_turn_end(repo, &turn);
 }
+
+bool wr_git_repo_events_reach(struct wr_git_repo *repo, uint64_t seq, int64_t ms)
+{
+	return wr_events_reach(repo->git->events, repo, seq, ms);
+}

@@ -11,6 +11,7 @@
 #include "server/api/api.h"
 #include "server/api/fields.h"
 #include "server/reaper.h"
+#include "triggers/trigger.h"
 
 #define HEADS "refs/heads/"
 #define TAGS "refs/tags/"
@@ -20,6 +21,7 @@
 #define REF_COST 800
 /* The message of a tag larger than this is not shown. */
 #define TAG_SIZE_MAX ((uint64_t)1 << 20)
+#define EVENTS_MS 5000 /* that a change of the default branch waits for what happened before */
 
 static json_t *name_json(const struct wr_repo *repo)
 {
@@ -296,28 +298,42 @@ static const struct wr_field default_branch_fields[] = {
 	WR_FIELD(struct default_branch_body, default_branch, "defaultBranch", STRING, true),
 };
 
-/* In a repository without branches any legal name is taken. */
-static enum wr_code check_branch_exists(struct wr_app *app, const char *repo_id, struct wr_str branch,
-					struct wr_error *err)
+/* The repository as it is when another branch becomes the default one. */
+struct head_move {
+	struct wr_git_repo *git;
+	struct wr_snapshot *snap;
+	struct wr_oid tip; /* zero: there is none yet */
+};
+
+static void head_move_fini(struct head_move *m)
 {
-	WR_AUTO(wr_git_repo) *git = NULL;
-	WR_AUTO(wr_snapshot) *snap = NULL;
+	wr_snapshot_unref(m->snap);
+	if (m->git)
+		wr_git_repo_unref(m->git);
+}
+
+/* In a repository without branches any legal name is taken. */
+static enum wr_code find_branch(struct head_move *m, struct wr_app *app, const char *repo_id, struct wr_str branch,
+				struct wr_error *err)
+{
 	WR_AUTO_S(wr_buf) name = WR_BUF_INIT(sizeof HEADS + WR_BRANCH_NAME_MAX);
-	const struct wr_ref *refs;
+	const struct wr_ref *refs, *ref;
 	size_t n;
-	enum wr_code code = wr_git_repo_open(&git, app->git, repo_id, err);
+	enum wr_code code = wr_git_repo_open(&m->git, app->git, repo_id, err);
 
 	if (code == WR_OK)
-		code = wr_snapshot_take(&snap, git, err);
+		code = wr_snapshot_take(&m->snap, m->git, err);
 	if (code != WR_OK)
 		return code;
 	wr_buf_addz(&name, HEADS);
 	wr_buf_adds(&name, branch);
 	if (!wr_buf_ok(&name))
 		return wr_fail_nomem(err);
-	if (wr_snapshot_ref(snap, wr_buf_str(&name)))
+	if ((ref = wr_snapshot_ref(m->snap, wr_buf_str(&name)))) {
+		m->tip = ref->oid;
 		return WR_OK;
-	refs = wr_snapshot_refs(snap, &n);
+	}
+	refs = wr_snapshot_refs(m->snap, &n);
 	for (size_t i = 0; i < n; i++)
 		if (wr_str_starts(refs[i].name, WR_S(HEADS))) {
 			wr_fail(err, WR_E_BRANCH_NOT_FOUND, "%s", wr_code_text(WR_E_BRANCH_NOT_FOUND));
@@ -327,8 +343,27 @@ static enum wr_code check_branch_exists(struct wr_app *app, const char *repo_id,
 	return WR_OK;
 }
 
+/*
+ * Which paths of a new branch are new depends on the branch that was the default one then. So what happened before is told
+ * of first; after those seconds it is better to go on.
+ */
+static enum wr_code move_head(const struct head_move *m, struct wr_app *app, const struct wr_repo *repo,
+			      struct wr_str branch, struct wr_error *err)
+{
+	uint64_t seq = wr_snapshot_seq(m->snap);
+	bool triggers = false, told;
+	enum wr_code code = wr_trigger_any(&triggers, app->db, repo->id, err);
+
+	if (code != WR_OK)
+		return code;
+	told = triggers && wr_git_repo_events_reach(m->git, seq, EVENTS_MS);
+	code = wr_repo_set_default_branch(app->db, repo->account_id, repo->id, branch, err);
+	return code == WR_OK && told ? wr_trigger_head(app->db, repo, branch, &m->tip, seq, err) : code;
+}
+
 enum wr_code wr_api_default_branch_put(struct wr_app *app, struct wr_request *req, struct wr_error *err)
 {
+	WR_CLEANUP(head_move_fini) struct head_move move = {.git = NULL};
 	const struct wr_repo *repo = wr_request_repo(req);
 	struct default_branch_body body = {{NULL, 0}};
 	enum wr_code code = wr_fields_read(&body, default_branch_fields, WR_ARRAY_LEN(default_branch_fields),
@@ -337,10 +372,8 @@ enum wr_code wr_api_default_branch_put(struct wr_app *app, struct wr_request *re
 	if (code == WR_OK)
 		code = wr_api_check_default_branch(body.default_branch, err);
 	if (code == WR_OK)
-		code = check_branch_exists(app, repo->id, body.default_branch, err);
-	if (code == WR_OK)
-		code = wr_repo_set_default_branch(app->db, repo->account_id, repo->id, body.default_branch, err);
-	return code;
+		code = find_branch(&move, app, repo->id, body.default_branch, err);
+	return code == WR_OK ? move_head(&move, app, repo, body.default_branch, err) : code;
 }
 
 enum wr_code wr_api_visibility_get(struct wr_app *app, struct wr_request *req, struct wr_error *err)

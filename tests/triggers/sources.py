@@ -128,6 +128,26 @@ def another_default_branch(t):
 
 
 @test
+def another_default_branch_at_once(t):
+    """What was made right before the change is judged by the branch that was the default one then, and what follows by the new one."""
+    w = World(t)
+    w.git.commit(w.path, {"src/a": "1"})
+    w.push("main")
+    w.git("checkout", "-q", "-b", "dev", cwd=w.path)
+    dev = w.git.commit(w.path, {"docs/a": "1"})
+    w.push("dev")
+    w.trigger("all")
+    w.trigger("docs", None, ["docs/**"])
+    api, made = w.account.api, []
+    for n in range(12):
+        for name in ("one", "two"):
+            made.append((f"{name}-{n}", dev))
+            api.post(f"{w.repo.path}/git/refs/heads/{name}-{n}", {"sha": dev}).ok()
+            api.put(f"{w.repo.path}/default-branch", {"defaultBranch": "dev" if name == "one" else "main"}).empty()
+    w.heard(all=made, docs=made[::2])
+
+
+@test
 def other_ways_to_push(t):
     """Each version of the protocol, and another client."""
     w = World(t)

@@ -776,6 +776,29 @@ static void marks_and_deliveries_are_flushed_and_pushes_are_not(void **state)
 	check_jobs();
 }
 
+/* Who changes what events are judged by waits for those that came before. */
+static void what_came_before_is_waited_for(void **state)
+{
+	(void)state;
+	begin(PATIENCE_MS, 0);
+	assert_true(wr_events_reach(NULL, &handles[0], 1, 0));
+	/* Nothing is known of it yet: asking makes it known. */
+	assert_true(wr_events_reach(events, &handles[0], 0, PATIENCE_MS));
+	for (uint64_t n = 1; n <= 20; n++) {
+		push(0);
+		assert_true(wr_events_reach(events, &handles[0], atomic_load(&shared->books[0].flushed), PATIENCE_MS));
+		assert_int_equal(atomic_load(&shared->books[0].flushed), wr_events_delivered(events, &handles[0]));
+	}
+	/* A mark that fails ends it. */
+	atomic_store(&marks_fail, 1);
+	assert_false(wr_events_reach(events, &handles[1], 1, PATIENCE_MS));
+	/* What never comes is waited for so long and no longer. */
+	assert_false(wr_events_reach(events, &handles[0], atomic_load(&shared->books[0].flushed) + 1, 20));
+	assert_true(wr_events_reach(events, &handles[0], 1, 0));
+	end();
+	check_jobs();
+}
+
 /* More than one transaction's worth goes in several, to the end. */
 static void a_long_journal_is_handed_over_in_parts(void **state)
 {
@@ -1132,6 +1155,7 @@ int main(void)
 		IN_PLACE(what_comes_meanwhile_is_one_transaction),
 		IN_PLACE(what_somebody_waits_for_does_not_wait_for_the_others),
 		IN_PLACE(marks_and_deliveries_are_flushed_and_pushes_are_not),
+		IN_PLACE(what_came_before_is_waited_for),
 		IN_PLACE(a_long_journal_is_handed_over_in_parts),
 		IN_PLACE(a_mark_that_fails_is_told_and_tried_again),
 		IN_PLACE(one_that_fails_holds_up_no_other),

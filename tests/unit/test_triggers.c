@@ -388,6 +388,14 @@ static void the_first_one_notes_where_the_repository_is(void **state)
 	assert_head(p, &unborn);
 	assert_ok(wr_repo_set_default_branch(p->db, p->owner.id, p->repo.id, WR_S("other"), &p->err));
 	assert_head(p, NULL);
+	/* Unless its tip is told, as of the last event or later. */
+	assert_ok(wr_trigger_head(p->db, &p->repo, WR_S("main"), &tip, 2, &p->err));
+	assert_head(p, NULL);
+	assert_ok(wr_trigger_head(p->db, &p->repo, WR_S("other"), &other, 2, &p->err));
+	assert_head(p, &other);
+	assert_ok(wr_repo_set_default_branch(p->db, p->owner.id, p->repo.id, WR_S("main"), &p->err));
+	assert_ok(wr_repo_set_default_branch(p->db, p->owner.id, p->repo.id, WR_S("other"), &p->err));
+	assert_head(p, NULL);
 	/* What was looked at was the former default branch. */
 	add(p, &p->repo, "https://example.org/");
 	assert_head(p, NULL);
