@@ -149,7 +149,6 @@ static enum wr_code try_folder(bool *swept, struct exporting *x)
 	size_t len = strlen(x->name) + strlen(MARK);
 
 	*swept = false;
-
 	snprintf(x->built, sizeof x->built, "%s" MARK, x->name);
 	wr_random_text(x->built + len, RANDOM_LEN);
 	x->built[len + RANDOM_LEN] = '\0';
@@ -343,8 +342,9 @@ static enum wr_code finish(struct exporting *x)
 	if (rename_new(x->in, x->built, x->name) < 0)
 		return errno == EEXIST || errno == ENOTEMPTY ? exists(x) : wr_fail_errno(x->err, "rename an export");
 	code = settle(x);
+	/* Else it stays, whole, if not for certain: the error says that much. */
 	if (code != WR_OK && renameat(x->in, x->name, x->in, x->built) < 0)
-		errno = 0; /* whole, if not certain to stay: the error says that much */
+		x->built[0] = '\0';
 	return code;
 }
 
@@ -364,7 +364,7 @@ static enum wr_code run(struct exporting *x, struct wr_git_repo *repo, const cha
 		return code;
 	if ((code = make_folder(x)) == WR_OK && (code = fill(x, branch)) == WR_OK)
 		code = finish(x);
-	if (code != WR_OK && x->dir >= 0 && remove_built(x->in, x->dir, x->built, NULL) != WR_OK)
+	if (code != WR_OK && x->built[0] && x->dir >= 0 && remove_built(x->in, x->dir, x->built, NULL) != WR_OK)
 		errno = 0; /* the next export to this path tries again */
 	return code;
 }

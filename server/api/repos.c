@@ -351,6 +351,7 @@ static enum wr_code move_head(const struct head_move *m, struct wr_app *app, con
 			      struct wr_str branch, struct wr_error *err)
 {
 	uint64_t seq = wr_snapshot_seq(m->snap);
+	WR_AUTO_S(wr_error) why = WR_ERROR_INIT;
 	bool triggers = false, told;
 	enum wr_code code = wr_trigger_any(&triggers, app->db, repo->id, err);
 
@@ -358,7 +359,12 @@ static enum wr_code move_head(const struct head_move *m, struct wr_app *app, con
 		return code;
 	told = triggers && wr_git_repo_events_reach(m->git, seq, EVENTS_MS);
 	code = wr_repo_set_default_branch(app->db, repo->account_id, repo->id, branch, err);
-	return code == WR_OK && told ? wr_trigger_head(app->db, repo, branch, &m->tip, seq, err) : code;
+	if (code != WR_OK || !told)
+		return code;
+	/* The change is made by now; without the tip new branches are judged by where it is when they are looked at. */
+	if (wr_trigger_head(app->db, repo, branch, &m->tip, seq, &why) != WR_OK)
+		wr_log_error(NULL, WR_EV_WEBHOOK_FAILED, &why);
+	return WR_OK;
 }
 
 enum wr_code wr_api_default_branch_put(struct wr_app *app, struct wr_request *req, struct wr_error *err)
